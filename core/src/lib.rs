@@ -1,0 +1,20 @@
+//! tapedump's core: a dump engine for appliances. It writes a volume to tape as a BSD-style dump that third-party
+//! `restore` programs read, and brings it back, without an allocator and without a panic on any tape.
+//!
+//! A module uses only what stands below it:
+//!
+//! ```text
+//! engine    dump · restore: the only place that joins machines with devices
+//! stream    the sequence of a dump: what may follow what, checksums, resynchronizing   (no device)
+//! catalog   sorted tables on a BlockDevice
+//! record    bytes: headers, directory entries, maps, extensions                        (no device)
+//! device    TapeDevice · BlockDevice · SourceVolume · TargetVolume: what an integrator implements
+//! units, limits, checksum
+//! ```
+#![no_std]
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod device;
+pub mod limits;
+pub mod units;

@@ -1,0 +1,40 @@
+//! Every bound of the core, with where it comes from. Nothing here is tunable at run time.
+
+use crate::units::TAPE_BLOCK_LEN;
+
+/// Entries of a header's hole map (`TP_NINDIR`): the most tape blocks one segment describes.
+pub const SEGMENT_BLOCKS_MAX: usize = 512;
+
+/// Bytes of data and extension one segment can hold.
+pub const SEGMENT_LEN_MAX: usize = SEGMENT_BLOCKS_MAX * TAPE_BLOCK_LEN;
+
+/// Longest name of a directory entry in bytes: `u8` on tape, and `NAME_MAX` of every system we know.
+pub const NAME_LEN_MAX: usize = 255;
+
+/// Longest name that third-party `restore` programs read (`tape-format` 2.4: Debian 12).
+pub const PORTABLE_NAME_LEN_MAX: usize = 254;
+
+/// Longest target of a symbolic link in bytes: `PATH_MAX` less its NUL.
+pub const SYMLINK_LEN_MAX: usize = 4095;
+
+/// Length of a page of a catalog table. Equal to the tape block, so that one staging buffer
+/// serves both; holds at least two of the largest entries ([`ENTRY_LEN_MAX`]).
+pub const PAGE_LEN: usize = 1024;
+
+/// Longest key plus value of a table entry: two numbers, a name, and 64 bytes of value.
+pub const ENTRY_LEN_MAX: usize = 4 + 4 + NAME_LEN_MAX + 64;
+
+/// Largest dump map in bytes per map: one bit for each number up to [`crate::units::Ino::LAST`].
+pub const MAP_LEN_MAX: usize = (crate::units::Ino::LAST.0 as usize).div_ceil(8);
+
+/// Longest extension payload that travels in a file's last segment: one segment less one block, so that the
+/// file's last data block can share a header with nothing else. Longer ones go to stage V.
+pub const TRAILING_LEN_MAX: usize = (SEGMENT_BLOCKS_MAX - 1) * TAPE_BLOCK_LEN;
+
+/// Directory size in bytes from which Linux and OpenBSD `restore` misread the rest of the tape
+/// (`tape-format` 2.4, "quad swapping").
+pub const PORTABLE_DIRECTORY_LEN_MAX: u64 = 0x0fff_ffff;
+
+const _: () = assert!(SEGMENT_LEN_MAX == 524_288);
+const _: () = assert!(2 * (ENTRY_LEN_MAX + 8) <= PAGE_LEN);
+const _: () = assert!(PAGE_LEN.is_power_of_two() && PAGE_LEN == TAPE_BLOCK_LEN);
