@@ -18,4 +18,5 @@
 pub mod checksum;
 pub mod device;
 pub mod limits;
+pub mod record;
 pub mod units;

@@ -1,0 +1,917 @@
+//! The header: a tape block that says what follows (`struct s_spcl` of `<protocols/dumprestore.h>`).
+//!
+//! Layout, dialects and the extension in bytes 904 to 1023 are described in `docs/format.md`. [`Header`] is a view
+//! over any 1,024 bytes; [`HeaderRepr`] a value. The byte order is found from the magic once
+//! ([`Header::detect`]) and is a type parameter of the layout from there on.
+
+use zerocopy::byteorder::{BE, I32, LE, U16, U32, U64};
+use zerocopy::{ByteOrder, FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::checksum::Crc32c;
+use crate::device::volume::{Attributes, DeviceNumber, Kind, VolumeNames};
+use crate::limits::SEGMENT_BLOCKS_MAX;
+use crate::record::holes::Holes;
+use crate::units::{BlockAddr, DumpId, TAPE_BLOCK_LEN, TapeNo, Timestamp};
+
+/// One tape block.
+pub type TapeBlock = [u8; TAPE_BLOCK_LEN];
+
+/// `NFS_MAGIC`: 4.4BSD, Linux, Solaris and ONTAP.
+pub const MAGIC_NFS: u32 = 60012;
+/// `OFS_MAGIC`: 4.2BSD and before.
+pub const MAGIC_OFS: u32 = 60011;
+/// `FS_UFS2_MAGIC`: FreeBSD since 5.0.
+pub const MAGIC_UFS2: u32 = 0x1954_0119;
+/// `MTB_MAGIC` of Solaris, `XIX_MAGIC` of AIX.
+pub const MAGIC_MTB: u32 = 60013;
+
+/// What the 256 words of a header sum up to.
+const CHECKSUM: u32 = 84446;
+
+/// Offset of the magic in a header.
+pub(crate) const MAGIC_AT: usize = 24;
+/// Offset of the extension in a header.
+pub(crate) const EXTENSION_AT: usize = 904;
+/// First bytes of the extension.
+pub(crate) const EXTENSION_MAGIC: [u8; 4] = *b"TDH1";
+const EXTENSION_VERSION: u8 = 1;
+/// Offset of the extension's CRC, which covers all bytes before it but the checksum at 28.
+const EXTENSION_CRC_AT: usize = 1020;
+const CHECKSUM_AT: usize = 28;
+
+/// Bits of `c_flags`.
+pub mod flags {
+    /// Names, label and level are valid.
+    pub const NEW_HEADER: u32 = 0x0001;
+    /// The inode image has the 4.4BSD layout; only meaningful in tape and map headers.
+    pub const NEW_INODE_FORMAT: u32 = 0x0002;
+    /// Solaris: meta data in place of label and names.
+    pub const SOLARIS_META: u32 = 0x0010;
+    /// Linux: records after the first are compressed.
+    pub const COMPRESSED: u32 = 0x0080;
+    /// Linux: attributes only, no data.
+    pub const META_ONLY: u32 = 0x0100;
+    /// Linux: this object is the extended attributes of the object before it.
+    pub const LINUX_EXTENDED: u32 = 0x8000;
+}
+
+/// `c_extattributes` of Linux: the data is an ext2 extended attribute block.
+pub const LINUX_EXTENDED_XATTR: u32 = 3;
+
+/// What a header announces (`c_type`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderKind {
+    /// Beginning of a tape (`TS_TAPE`).
+    Tape,
+    /// An object and its first segment (`TS_INODE`).
+    Inode,
+    /// Map of the objects on this dump (`TS_BITS`).
+    OnTapeMap,
+    /// A further segment of the object before (`TS_ADDR`).
+    Continuation,
+    /// End of the dump (`TS_END`).
+    End,
+    /// Map of the objects in use at dump time (`TS_CLRI`).
+    InUseMap,
+    /// Something else.
+    Unknown(i32),
+}
+
+impl HeaderKind {
+    const fn from_raw(raw: i32) -> Self {
+        match raw {
+            1 => Self::Tape,
+            2 => Self::Inode,
+            3 => Self::OnTapeMap,
+            4 => Self::Continuation,
+            5 => Self::End,
+            6 => Self::InUseMap,
+            other => Self::Unknown(other),
+        }
+    }
+
+    const fn raw(self) -> i32 {
+        match self {
+            Self::Tape => 1,
+            Self::Inode => 2,
+            Self::OnTapeMap => 3,
+            Self::Continuation => 4,
+            Self::End => 5,
+            Self::InUseMap => 6,
+            Self::Unknown(other) => other,
+        }
+    }
+}
+
+/// Byte order of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Most significant byte first.
+    Big,
+    /// Least significant byte first.
+    Little,
+}
+
+/// Layout of the 128-byte inode image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InodeLayout {
+    /// 4.4BSD, as Linux and OpenBSD write it, and we do.
+    Bsd,
+    /// Solaris and ONTAP.
+    Solaris,
+    /// FreeBSD since 5.0.
+    Ufs2,
+}
+
+/// How the headers of one dump are to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dialect {
+    /// Byte order.
+    pub order: Order,
+    /// Inode layout.
+    pub layout: InodeLayout,
+}
+
+/// Why a block is no header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HeaderError {
+    /// No known magic in either byte order.
+    BadMagic {
+        /// The four bytes at offset 24.
+        found: [u8; 4],
+    },
+    /// The words do not sum up to 84446.
+    BadChecksum,
+    /// The extension's CRC does not match.
+    BadExtension,
+    /// A dialect that is recognized but not read: 4.2BSD (60011), Solaris multi-terabyte or AIX (60013).
+    UnsupportedDialect {
+        /// The magic found.
+        magic: u32,
+    },
+    /// A count beyond the format's limit.
+    BadCount {
+        /// The count found.
+        found: u32,
+    },
+}
+
+#[repr(C)]
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+struct RawInode<O: ByteOrder> {
+    mode: U16<O>,
+    links: U16<O>,
+    old_uid: U16<O>,
+    old_gid: U16<O>,
+    size: U64<O>,
+    accessed: U32<O>,
+    accessed_fraction: U32<O>,
+    modified: U32<O>,
+    modified_fraction: U32<O>,
+    changed: U32<O>,
+    changed_fraction: U32<O>,
+    /// `di_db[0..12]`: the device number in the first two; birth and 64-bit times in UFS2.
+    blocks: [U32<O>; 12],
+    indirect: [U32<O>; 3],
+    file_flags: U32<O>,
+    block_count: U32<O>,
+    generation: U32<O>,
+    /// Offsets 144 to 159: owner and group, in places that differ by dialect.
+    ids: [U32<O>; 4],
+}
+
+#[repr(C)]
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+struct RawExtension {
+    magic: [u8; 4],
+    version: u8,
+    role: u8,
+    flags: U16<BE>,
+    dump_id: [u8; 16],
+    real_ino: U64<BE>,
+    generation: U32<BE>,
+    qtree: U32<BE>,
+    offset: U64<BE>,
+    segment: U32<BE>,
+    preceding_crc: U32<BE>,
+    trailing_blocks: U16<BE>,
+    reserved: U16<BE>,
+    payload_len: U32<BE>,
+    /// High parts of access, modification, change and birth time, in 2³² s.
+    time_high: [i8; 4],
+    born: U32<BE>,
+    nanos: [U32<BE>; 4],
+    addr_high: U32<BE>,
+    reserved_tail: [u8; 24],
+    crc: U32<BE>,
+}
+
+#[repr(C)]
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+struct RawHeader<O: ByteOrder> {
+    kind: I32<O>,
+    date: U32<O>,
+    base_date: U32<O>,
+    tape: U32<O>,
+    addr: U32<O>,
+    ino: U32<O>,
+    magic: U32<O>,
+    checksum: U32<O>,
+    inode: RawInode<O>,
+    count: U32<O>,
+    holes: [u8; SEGMENT_BLOCKS_MAX],
+    label: [u8; 16],
+    level: U32<O>,
+    path: [u8; 64],
+    device: [u8; 64],
+    host: [u8; 64],
+    flags: U32<O>,
+    first_block: U32<O>,
+    blocking: U32<O>,
+    linux_extended: U32<O>,
+    extension: RawExtension,
+}
+
+const _: () = assert!(size_of::<RawInode<BE>>() == 128);
+const _: () = assert!(size_of::<RawExtension>() == TAPE_BLOCK_LEN - EXTENSION_AT);
+const _: () = assert!(size_of::<RawHeader<BE>>() == TAPE_BLOCK_LEN);
+const _: () = assert!(core::mem::offset_of!(RawHeader<BE>, holes) == 164);
+const _: () = assert!(core::mem::offset_of!(RawHeader<BE>, extension) == EXTENSION_AT);
+
+/// What a record in stage V is, or that it is none (byte 909).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Not in stage V.
+    Normal,
+    /// Properties of an object (TLV payload).
+    Attributes,
+    /// Something a later version defines.
+    Unknown(u8),
+}
+
+impl Role {
+    const fn from_raw(raw: u8) -> Self {
+        match raw {
+            0 => Self::Normal,
+            1 => Self::Attributes,
+            other => Self::Unknown(other),
+        }
+    }
+
+    const fn raw(self) -> u8 {
+        match self {
+            Self::Normal => 0,
+            Self::Attributes => 1,
+            Self::Unknown(other) => other,
+        }
+    }
+}
+
+/// Bits of the extension's flags.
+pub mod extension_flags {
+    /// The segment before this header holds bytes that could not be read from the volume; zeros stand for them.
+    pub const PRECEDING_UNREAD: u16 = 0x0001;
+    /// The object before this header changed while it was read.
+    pub const PRECEDING_CHANGED: u16 = 0x0002;
+}
+
+/// The extension: bytes 904 to 1023 of every header we write (`docs/format.md`, section 7.2 of its table).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extension {
+    /// What this record is in stage V.
+    pub role: Role,
+    /// Bits of [`extension_flags`].
+    pub flags: u16,
+    /// Identity of the dump.
+    pub dump_id: DumpId,
+    /// Offset in the file of this segment's first entry, in bytes.
+    pub offset: u64,
+    /// Number of the segment within the object, from 0.
+    pub segment: u32,
+    /// CRC32C of all data blocks between the preceding header and this one.
+    pub preceding_crc: u32,
+    /// Blocks of this segment that are extension payload, behind its data blocks.
+    pub trailing_blocks: u16,
+    /// Length of the extension payload in bytes.
+    pub payload_len: u32,
+}
+
+impl Extension {
+    /// The extension of a plain header of dump `dump_id`.
+    #[must_use]
+    pub const fn new(dump_id: DumpId) -> Self {
+        Self {
+            role: Role::Normal,
+            flags: 0,
+            dump_id,
+            offset: 0,
+            segment: 0,
+            preceding_crc: 0,
+            trailing_blocks: 0,
+            payload_len: 0,
+        }
+    }
+}
+
+/// A header's content, without its hole map and names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeaderRepr {
+    /// What it announces.
+    pub kind: HeaderKind,
+    /// Time of the dump, seconds since 1970.
+    pub date: u32,
+    /// Time of the base dump, 0 for a baseline.
+    pub base_date: u32,
+    /// Number of the tape.
+    pub tape: TapeNo,
+    /// Place of this header in the dump.
+    pub addr: BlockAddr,
+    /// Number of the object; raw, since a tape can hold any.
+    pub ino: u32,
+    /// The raw mode: type and permissions.
+    pub mode: u16,
+    /// Attributes of the object, where the header is of one and the mode names a known type.
+    pub attributes: Option<Attributes>,
+    /// Entries of the hole map, or blocks of a map.
+    pub count: u32,
+    /// Dump level.
+    pub level: u32,
+    /// Bits of [`flags`].
+    pub flags: u32,
+    /// First block on this tape (`c_firstrec`).
+    pub first_block: u32,
+    /// Blocking factor the tape was written with, or 0 (`c_ntrec` of Linux).
+    pub blocking: u32,
+    /// Kind of Linux' extended attributes (`c_extattributes`).
+    pub linux_extended: u32,
+    /// Our extension, where there is one.
+    pub extension: Option<Extension>,
+}
+
+/// A view of a block as a header.
+#[derive(Clone, Copy, Debug)]
+pub struct Header<'a> {
+    block: &'a TapeBlock,
+}
+
+impl<'a> Header<'a> {
+    /// Looks at any block.
+    #[must_use]
+    pub const fn new(block: &'a TapeBlock) -> Self {
+        Self { block }
+    }
+
+    /// Finds the dialect from the magic, and the layout as far as this one header tells it: a tape or map header
+    /// tells BSD from Solaris by its flags (`tape-format` section 9).
+    ///
+    /// # Errors
+    /// No header, or one of a dialect that is not read.
+    pub fn detect(&self) -> Result<Dialect, HeaderError> {
+        let found = four(self.block, MAGIC_AT);
+        for (order, magic) in
+            [(Order::Big, u32::from_be_bytes(found)), (Order::Little, u32::from_le_bytes(found))]
+        {
+            let layout = match magic {
+                MAGIC_NFS => InodeLayout::Bsd,
+                MAGIC_UFS2 => InodeLayout::Ufs2,
+                MAGIC_OFS | MAGIC_MTB if self.sum(order) == CHECKSUM => {
+                    return Err(HeaderError::UnsupportedDialect { magic });
+                }
+                _ => continue,
+            };
+            if self.sum(order) != CHECKSUM {
+                return Err(HeaderError::BadChecksum);
+            }
+            let raw_flags = match order {
+                Order::Big => self.raw::<BE>().flags.get(),
+                Order::Little => self.raw::<LE>().flags.get(),
+            };
+            let old = layout == InodeLayout::Bsd
+                && raw_flags & flags::NEW_INODE_FORMAT == 0
+                && four(self.block, EXTENSION_AT) != EXTENSION_MAGIC;
+            return Ok(Dialect { order, layout: if old { InodeLayout::Solaris } else { layout } });
+        }
+        Err(HeaderError::BadMagic { found })
+    }
+
+    /// Whether this block carries our extension, judged by its first bytes only: a cheap test before
+    /// [`parse`](Self::parse).
+    #[must_use]
+    pub fn may_be_ours(&self) -> bool {
+        four(self.block, EXTENSION_AT) == EXTENSION_MAGIC
+    }
+
+    /// Whether the magic is that of `dialect`: a cheap test before [`parse`](Self::parse).
+    #[must_use]
+    pub fn may_be(&self, dialect: Dialect) -> bool {
+        four(self.block, MAGIC_AT) == dialect.magic_bytes()
+    }
+
+    /// Checks the block and reads it.
+    ///
+    /// # Errors
+    /// Wrong magic, sum, extension CRC or count.
+    pub fn parse<C: Crc32c>(&self, dialect: Dialect) -> Result<HeaderRepr, HeaderError> {
+        match dialect.order {
+            Order::Big => self.parse_as::<BE, C>(dialect),
+            Order::Little => self.parse_as::<LE, C>(dialect),
+        }
+    }
+
+    fn parse_as<O: ByteOrder, C: Crc32c>(&self, dialect: Dialect) -> Result<HeaderRepr, HeaderError> {
+        if !self.may_be(dialect) {
+            return Err(HeaderError::BadMagic { found: four(self.block, MAGIC_AT) });
+        }
+        if self.sum(dialect.order) != CHECKSUM {
+            return Err(HeaderError::BadChecksum);
+        }
+        let raw = self.raw::<O>();
+        let extension = if self.may_be_ours() && dialect.layout == InodeLayout::Bsd {
+            if extension_crc::<C>(self.block) != raw.extension.crc.get() {
+                return Err(HeaderError::BadExtension);
+            }
+            Some(&raw.extension)
+        } else {
+            None
+        };
+        let kind = HeaderKind::from_raw(raw.kind.get());
+        let count = raw.count.get();
+        if matches!(kind, HeaderKind::Inode | HeaderKind::Continuation) && count as usize > SEGMENT_BLOCKS_MAX
+        {
+            return Err(HeaderError::BadCount { found: count });
+        }
+        let of_object = matches!(kind, HeaderKind::Inode | HeaderKind::Continuation);
+        Ok(HeaderRepr {
+            kind,
+            date: raw.date.get(),
+            base_date: raw.base_date.get(),
+            tape: TapeNo(raw.tape.get()),
+            addr: addr_of(raw, dialect.layout, extension),
+            ino: raw.ino.get(),
+            mode: raw.inode.mode.get(),
+            attributes: if of_object { attributes_of(raw, dialect.layout, extension) } else { None },
+            count,
+            level: raw.level.get(),
+            flags: raw.flags.get(),
+            first_block: raw.first_block.get(),
+            blocking: raw.blocking.get(),
+            linux_extended: raw.linux_extended.get(),
+            extension: extension.map(parse_extension),
+        })
+    }
+
+    /// The entries of the hole map: `count` of them, at most 512.
+    #[must_use]
+    pub fn holes(&self, count: u32) -> Holes {
+        let entries = self.raw::<BE>().holes.as_slice();
+        Holes::parse(entries.get(..count as usize).unwrap_or(entries))
+    }
+
+    /// The names of the volume.
+    #[must_use]
+    pub fn names(&self) -> VolumeNames {
+        let raw = self.raw::<BE>();
+        VolumeNames { path: raw.path, device: raw.device, host: raw.host }
+    }
+
+    /// The label.
+    #[must_use]
+    pub fn label(&self) -> [u8; 16] {
+        self.raw::<BE>().label
+    }
+
+    fn raw<O: ByteOrder>(&self) -> &'a RawHeader<O> {
+        zerocopy::transmute_ref!(self.block)
+    }
+
+    fn sum(&self, order: Order) -> u32 {
+        match order {
+            Order::Big => sum::<BE>(self.block),
+            Order::Little => sum::<LE>(self.block),
+        }
+    }
+}
+
+impl Dialect {
+    /// What we write.
+    pub const OURS: Self = Self { order: Order::Big, layout: InodeLayout::Bsd };
+
+    /// The magic as it stands on tape.
+    #[must_use]
+    pub const fn magic_bytes(self) -> [u8; 4] {
+        let magic = match self.layout {
+            InodeLayout::Bsd | InodeLayout::Solaris => MAGIC_NFS,
+            InodeLayout::Ufs2 => MAGIC_UFS2,
+        };
+        match self.order {
+            Order::Big => magic.to_be_bytes(),
+            Order::Little => magic.to_le_bytes(),
+        }
+    }
+}
+
+/// A block with everything in place that all headers of a dump have in common.
+#[derive(Clone, Debug)]
+pub struct HeaderTemplate {
+    block: TapeBlock,
+}
+
+impl HeaderTemplate {
+    /// The template for a dump with these names and label.
+    #[must_use]
+    pub fn new(names: &VolumeNames, label: &[u8; 16]) -> Self {
+        let mut block = [0; TAPE_BLOCK_LEN];
+        let raw: &mut RawHeader<BE> = zerocopy::transmute_mut!(&mut block);
+        raw.magic.set(MAGIC_NFS);
+        raw.label = *label;
+        raw.path = names.path;
+        raw.device = names.device;
+        raw.host = names.host;
+        Self { block }
+    }
+
+    /// Writes `repr` with its hole map over `block`, in the dialect [`Dialect::OURS`].
+    pub fn emit<C: Crc32c>(&self, repr: &HeaderRepr, holes: &Holes, block: &mut TapeBlock) {
+        debug_assert!(repr.count <= SEGMENT_BLOCKS_MAX as u32 || !repr.kind_has_holes());
+        *block = self.block;
+        let raw: &mut RawHeader<BE> = zerocopy::transmute_mut!(block);
+        raw.kind.set(repr.kind.raw());
+        raw.date.set(repr.date);
+        raw.base_date.set(repr.base_date);
+        raw.tape.set(repr.tape.0);
+        raw.addr.set(repr.addr.0 as u32);
+        raw.ino.set(repr.ino);
+        raw.count.set(repr.count);
+        raw.level.set(repr.level);
+        raw.flags.set(repr.flags);
+        raw.first_block.set(repr.first_block);
+        raw.blocking.set(repr.blocking);
+        raw.linux_extended.set(repr.linux_extended);
+        if repr.kind_has_holes() {
+            holes.emit(repr.count as usize, &mut raw.holes);
+        } else if repr.kind == HeaderKind::Tape {
+            // c_inos[1]: "unknown", or illumos believes that all files are on the first tape (tape-format 2.2).
+            if let Some(slot) = raw.holes.get_mut(4..8) {
+                slot.copy_from_slice(&u32::MAX.to_be_bytes());
+            }
+        }
+        if let Some(attributes) = &repr.attributes {
+            emit_attributes(attributes, raw);
+        } else {
+            raw.inode.mode.set(repr.mode);
+        }
+        if let Some(extension) = &repr.extension {
+            emit_extension(extension, repr.addr, &mut raw.extension);
+            let crc = extension_crc::<C>(block);
+            let raw: &mut RawHeader<BE> = zerocopy::transmute_mut!(block);
+            raw.extension.crc.set(crc);
+        }
+        let sum = sum::<BE>(block);
+        let raw: &mut RawHeader<BE> = zerocopy::transmute_mut!(block);
+        raw.checksum.set(CHECKSUM.wrapping_sub(sum));
+    }
+}
+
+impl HeaderRepr {
+    const fn kind_has_holes(&self) -> bool {
+        matches!(self.kind, HeaderKind::Inode | HeaderKind::Continuation)
+    }
+}
+
+fn four(block: &TapeBlock, at: usize) -> [u8; 4] {
+    block.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).unwrap_or_default()
+}
+
+fn sum<O: ByteOrder>(block: &TapeBlock) -> u32 {
+    let words: &[U32<O>; TAPE_BLOCK_LEN / 4] = zerocopy::transmute_ref!(block);
+    words.iter().fold(0u32, |sum, word| sum.wrapping_add(word.get()))
+}
+
+/// CRC32C of bytes 0 to 1019 with the checksum taken as zero.
+fn extension_crc<C: Crc32c>(block: &TapeBlock) -> u32 {
+    let (covered, _) = block.split_at(EXTENSION_CRC_AT);
+    let (head, rest) = covered.split_at(CHECKSUM_AT);
+    let (_, tail) = rest.split_at(4);
+    C::update(C::update(C::update(0, head), &[0; 4]), tail)
+}
+
+fn addr_of<O: ByteOrder>(
+    raw: &RawHeader<O>,
+    layout: InodeLayout,
+    extension: Option<&RawExtension>,
+) -> BlockAddr {
+    let low = u64::from(raw.addr.get());
+    match (extension, layout) {
+        (Some(extension), _) => BlockAddr(u64::from(extension.addr_high.get()) << 32 | low),
+        (None, InodeLayout::Ufs2) => {
+            // 912: c_tapea64 stands where the extension's dump id has its first half.
+            let bytes = raw.extension.as_bytes().get(8..16);
+            let wide = bytes.and_then(|bytes| U64::<O>::read_from_bytes(bytes).ok()).map_or(0, U64::get);
+            BlockAddr(if wide == 0 { low } else { wide })
+        }
+        (None, _) => BlockAddr(low),
+    }
+}
+
+fn parse_extension(raw: &RawExtension) -> Extension {
+    Extension {
+        role: Role::from_raw(raw.role),
+        flags: raw.flags.get(),
+        dump_id: DumpId(raw.dump_id),
+        offset: raw.offset.get(),
+        segment: raw.segment.get(),
+        preceding_crc: raw.preceding_crc.get(),
+        trailing_blocks: raw.trailing_blocks.get(),
+        payload_len: raw.payload_len.get(),
+    }
+}
+
+fn emit_extension(extension: &Extension, addr: BlockAddr, raw: &mut RawExtension) {
+    raw.magic = EXTENSION_MAGIC;
+    raw.version = EXTENSION_VERSION;
+    raw.role = extension.role.raw();
+    raw.flags.set(extension.flags);
+    raw.dump_id = extension.dump_id.0;
+    raw.offset.set(extension.offset);
+    raw.segment.set(extension.segment);
+    raw.preceding_crc.set(extension.preceding_crc);
+    raw.trailing_blocks.set(extension.trailing_blocks);
+    raw.payload_len.set(extension.payload_len);
+    raw.addr_high.set((addr.0 >> 32) as u32);
+}
+
+/// 16-bit owner that stands for one that does not fit; 65535 would make Solaris take the group as owner.
+const OWNER_STAND_IN: u16 = 65534;
+
+fn emit_attributes(attributes: &Attributes, raw: &mut RawHeader<BE>) {
+    let narrow = |id: u32| if id < 65535 { id as u16 } else { OWNER_STAND_IN };
+    let inode = &mut raw.inode;
+    inode.mode.set(attributes.kind.mode_bits() | attributes.permissions & 0o7777);
+    inode.links.set(attributes.links.min(i16::MAX as u32) as u16);
+    inode.old_uid.set(narrow(attributes.uid));
+    inode.old_gid.set(narrow(attributes.gid));
+    let [uid, gid, ..] = &mut inode.ids;
+    uid.set(attributes.uid);
+    gid.set(attributes.gid);
+    inode.size.set(attributes.size);
+    inode.generation.set(attributes.generation);
+    inode.accessed.set(attributes.accessed.secs as u32);
+    inode.accessed_fraction.set(attributes.accessed.nanos / 1000);
+    inode.modified.set(attributes.modified.secs as u32);
+    inode.modified_fraction.set(attributes.modified.nanos / 1000);
+    inode.changed.set(attributes.changed.secs as u32);
+    inode.changed_fraction.set(attributes.changed.nanos / 1000);
+    if matches!(attributes.kind, Kind::CharDevice | Kind::BlockDevice) {
+        let [first, second, ..] = &mut inode.blocks;
+        first.set(pack_device(attributes.device));
+        second.set(pack_device(attributes.device));
+    }
+    let extension = &mut raw.extension;
+    extension.real_ino.set(attributes.real_ino);
+    extension.generation.set(attributes.generation);
+    let born = attributes.born.unwrap_or(NEVER_BORN);
+    for (index, time) in
+        [attributes.accessed, attributes.modified, attributes.changed, born].into_iter().enumerate()
+    {
+        if let (Some(high), Some(nanos)) =
+            (extension.time_high.get_mut(index), extension.nanos.get_mut(index))
+        {
+            *high = (time.secs >> 32).clamp(i8::MIN.into(), i8::MAX.into()) as i8;
+            nanos.set(time.nanos);
+        }
+    }
+    extension.born.set(born.secs as u32);
+}
+
+/// Stands for "birth time unknown": nanoseconds that no time has.
+const NEVER_BORN: Timestamp = Timestamp { secs: 0, nanos: u32::MAX };
+
+fn attributes_of<O: ByteOrder>(
+    raw: &RawHeader<O>,
+    layout: InodeLayout,
+    extension: Option<&RawExtension>,
+) -> Option<Attributes> {
+    let inode = &raw.inode;
+    let mode = inode.mode.get();
+    let kind = Kind::from_mode(mode)?;
+    let mut attributes = Attributes::new(kind);
+    attributes.permissions = mode & 0o7777;
+    attributes.links = u32::from(inode.links.get());
+    attributes.size = inode.size.get();
+    attributes.generation = inode.generation.get();
+    let [second, third, fourth] = match &inode.ids {
+        [second, third, fourth, _] => [second.get(), third.get(), fourth.get()],
+    };
+    let (old_uid, old_gid) = (inode.old_uid.get(), inode.old_gid.get());
+    (attributes.uid, attributes.gid) = match layout {
+        InodeLayout::Bsd | InodeLayout::Ufs2 => (second, third),
+        InodeLayout::Solaris => (
+            if old_uid == u16::MAX { third } else { old_uid.into() },
+            if old_gid == u16::MAX { fourth } else { old_gid.into() },
+        ),
+    };
+    if matches!(kind, Kind::CharDevice | Kind::BlockDevice) {
+        let [first, second, ..] = &inode.blocks;
+        let raw_device = if first.get() == 0 { second.get() } else { first.get() };
+        attributes.device = unpack_device(raw_device);
+    }
+    match extension {
+        Some(extension) => times_of_extension(raw, extension, &mut attributes),
+        None => times_of_inode(inode, layout, &mut attributes),
+    }
+    Some(attributes)
+}
+
+fn times_of_extension<O: ByteOrder>(
+    raw: &RawHeader<O>,
+    extension: &RawExtension,
+    attributes: &mut Attributes,
+) {
+    let lows =
+        [raw.inode.accessed.get(), raw.inode.modified.get(), raw.inode.changed.get(), extension.born.get()];
+    let mut times = [Timestamp::default(); 4];
+    for (((time, low), high), nanos) in
+        times.iter_mut().zip(lows).zip(extension.time_high).zip(extension.nanos.iter())
+    {
+        *time = Timestamp { secs: i64::from(high) << 32 | i64::from(low), nanos: nanos.get() };
+    }
+    let [accessed, modified, changed, born] = times;
+    attributes.accessed = accessed.legal();
+    attributes.modified = modified.legal();
+    attributes.changed = changed.legal();
+    attributes.born = (born.nanos < NANOS_PER_SECOND).then_some(born);
+    attributes.real_ino = extension.real_ino.get();
+}
+
+const NANOS_PER_SECOND: u32 = 1_000_000_000;
+
+impl Timestamp {
+    /// The same second with a legal fraction; a tape can hold any.
+    fn legal(self) -> Self {
+        Self { nanos: if self.nanos < NANOS_PER_SECOND { self.nanos } else { 0 }, ..self }
+    }
+}
+
+/// Times of a foreign inode image. Fractions from 10⁶ on are nanoseconds, below they are microseconds
+/// (Linux, ONTAP), always nanoseconds in UFS2; seconds are unsigned on Linux and signed on the others, which only
+/// differ outside 1970 to 2038 (`tape-format` 1.1 and 9).
+fn times_of_inode<O: ByteOrder>(inode: &RawInode<O>, layout: InodeLayout, attributes: &mut Attributes) {
+    let fraction = |raw: u32| match (layout, raw) {
+        (InodeLayout::Ufs2, nanos) => nanos,
+        (_, micros) if micros < 1_000_000 => micros * 1000,
+        (_, nanos) => nanos,
+    };
+    let secs = |raw: u32| match layout {
+        InodeLayout::Bsd => i64::from(raw),
+        InodeLayout::Solaris | InodeLayout::Ufs2 => i64::from(raw as i32),
+    };
+    let time = |at: u32, nanos: u32| Timestamp { secs: secs(at), nanos: fraction(nanos) }.legal();
+    attributes.accessed = time(inode.accessed.get(), inode.accessed_fraction.get());
+    attributes.modified = time(inode.modified.get(), inode.modified_fraction.get());
+    attributes.changed = time(inode.changed.get(), inode.changed_fraction.get());
+    if layout == InodeLayout::Ufs2 {
+        let words: &[u8] = inode.blocks.as_bytes();
+        let wide = |at: usize| {
+            words.get(at..at + 8).and_then(|b| U64::<O>::read_from_bytes(b).ok()).map_or(0, U64::get) as i64
+        };
+        let [_, born_nanos, ..] = &inode.blocks;
+        attributes.born = Some(Timestamp { secs: wide(8), nanos: born_nanos.get() }.legal());
+        attributes.accessed.secs = wide(16);
+        attributes.modified.secs = wide(24);
+        attributes.changed = attributes.modified;
+    }
+}
+
+/// The kernel's 32-bit encoding of a device number (`new_encode_dev` of Linux); the old 16-bit one is its low part.
+const fn pack_device(device: DeviceNumber) -> u32 {
+    (device.minor & 0xff) | ((device.major & 0xfff) << 8) | ((device.minor & 0xf_ff00) << 12)
+}
+
+const fn unpack_device(raw: u32) -> DeviceNumber {
+    DeviceNumber { major: (raw >> 8) & 0xfff, minor: (raw & 0xff) | ((raw >> 12) & 0xf_ff00) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checksum::PortableCrc32c;
+
+    fn repr() -> HeaderRepr {
+        let mut attributes = Attributes::new(Kind::File);
+        attributes.permissions = 0o4755;
+        attributes.links = 3;
+        attributes.uid = 70_000;
+        attributes.gid = 12;
+        attributes.size = 0x1_2345_6789;
+        attributes.accessed = Timestamp { secs: -5, nanos: 999_999_999 };
+        attributes.modified = Timestamp { secs: 5_000_000_000, nanos: 1 };
+        attributes.changed = Timestamp { secs: 1, nanos: 123_456_789 };
+        attributes.born = Some(Timestamp { secs: 7, nanos: 8 });
+        attributes.real_ino = 0xdead_beef_0000_0001;
+        attributes.generation = 9;
+        let mut extension = Extension::new(DumpId([7; 16]));
+        extension.offset = 1 << 40;
+        extension.segment = 4;
+        extension.preceding_crc = 0x1234_5678;
+        extension.trailing_blocks = 2;
+        extension.payload_len = 1500;
+        HeaderRepr {
+            kind: HeaderKind::Inode,
+            date: 1_700_000_000,
+            base_date: 0,
+            tape: TapeNo::FIRST,
+            addr: BlockAddr(0x5_0000_0007),
+            ino: 4711,
+            mode: 0o104_755,
+            attributes: Some(attributes),
+            count: 5,
+            level: 0,
+            flags: flags::NEW_HEADER,
+            first_block: 0,
+            blocking: 64,
+            linux_extended: 0,
+            extension: Some(extension),
+        }
+    }
+
+    fn emitted(repr: &HeaderRepr) -> TapeBlock {
+        let template = HeaderTemplate::new(&VolumeNames::default(), b"label\0\0\0\0\0\0\0\0\0\0\0");
+        let mut holes = Holes::all_data(5);
+        holes.set_hole(1);
+        let mut block = [0xa5; TAPE_BLOCK_LEN];
+        template.emit::<PortableCrc32c>(repr, &holes, &mut block);
+        block
+    }
+
+    #[test]
+    fn parse_gives_back_what_emit_wrote() {
+        let block = emitted(&repr());
+        let header = Header::new(&block);
+        assert_eq!(header.detect(), Ok(Dialect::OURS));
+        assert_eq!(header.parse::<PortableCrc32c>(Dialect::OURS), Ok(repr()));
+        let holes = header.holes(5);
+        assert!(holes.is_data(0) && !holes.is_data(1) && holes.is_data(4));
+        assert_eq!(&header.label()[..5], b"label");
+    }
+
+    #[test]
+    fn fields_stand_where_the_format_says() {
+        let block = emitted(&repr());
+        assert_eq!(&block[0..4], &[0, 0, 0, 2]);
+        assert_eq!(&block[20..24], &4711u32.to_be_bytes());
+        assert_eq!(&block[24..28], &60012u32.to_be_bytes());
+        assert_eq!(&block[32..34], &0o104_755u16.to_be_bytes());
+        assert_eq!(&block[36..38], &65534u16.to_be_bytes());
+        assert_eq!(&block[52..56], &999_999u32.to_be_bytes());
+        assert_eq!(&block[144..148], &70_000u32.to_be_bytes());
+        assert_eq!(&block[164..170], &[1, 0, 1, 1, 1, 0]);
+        assert_eq!(&block[904..909], b"TDH1\x01");
+        assert_eq!(&block[992..996], &[0, 0, 0, 5]);
+    }
+
+    #[test]
+    fn every_flipped_bit_is_refused() {
+        let block = emitted(&repr());
+        for bit in 0..TAPE_BLOCK_LEN * 8 {
+            let mut bad = block;
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(Header::new(&bad).parse::<PortableCrc32c>(Dialect::OURS).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn tape_header_has_the_unknown_mark_in_its_second_slot() {
+        let mut tape = repr();
+        tape.kind = HeaderKind::Tape;
+        tape.attributes = None;
+        tape.count = 0;
+        let block = emitted(&tape);
+        assert_eq!(&block[164..172], &[0, 0, 0, 0, 255, 255, 255, 255]);
+    }
+
+    #[test]
+    fn device_numbers_survive() {
+        for device in [(8, 1), (4095, 0xf_ffff), (0, 0), (259, 300)] {
+            let device = DeviceNumber { major: device.0, minor: device.1 };
+            assert_eq!(unpack_device(pack_device(device)), device);
+        }
+    }
+
+    #[test]
+    fn solaris_owners_are_read_from_their_places() {
+        let mut block = emitted(&repr());
+        block[904..].fill(0);
+        block[888..892].fill(0);
+        block[36..40].copy_from_slice(&[0xff, 0xff, 0, 44]);
+        block[148..152].copy_from_slice(&100_000u32.to_be_bytes());
+        block[28..32].fill(0);
+        let fix = CHECKSUM.wrapping_sub(sum::<BE>(&block));
+        block[28..32].copy_from_slice(&fix.to_be_bytes());
+        let header = Header::new(&block);
+        let dialect = header.detect().unwrap();
+        assert_eq!(dialect.layout, InodeLayout::Solaris);
+        let attributes = header.parse::<PortableCrc32c>(dialect).unwrap().attributes.unwrap();
+        assert_eq!((attributes.uid, attributes.gid), (100_000, 44));
+    }
+}
