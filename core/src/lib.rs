@@ -19,4 +19,5 @@ pub mod checksum;
 pub mod device;
 pub mod limits;
 pub mod record;
+pub mod stream;
 pub mod units;

@@ -1,0 +1,254 @@
+//! Fills tape records with headers and the blocks they announce.
+//!
+//! The caller lends memory for one or more records, puts content straight into [`Writer::space`], and writes the
+//! records that [`Writer::poll_record`] gives. Invariants: every header is block-aligned and bears its own address;
+//! each header's extension holds the CRC32C of all blocks since the header before it.
+
+use core::marker::PhantomData;
+
+use crate::checksum::Crc32c;
+use crate::record::header::{
+    Extension, HeaderKind, HeaderRepr, HeaderTemplate, TapeBlock, extension_flags, flags,
+};
+use crate::record::holes::Holes;
+use crate::units::{BlockAddr, BlockingFactor, DumpId, Level, TAPE_BLOCK_LEN, TapeNo};
+
+/// What all headers of a dump share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DumpIdentity {
+    /// Identity of the dump.
+    pub id: DumpId,
+    /// Time of the dump, seconds since 1970.
+    pub date: u32,
+    /// Time of the base dump, 0 for a baseline.
+    pub base_date: u32,
+    /// Level.
+    pub level: Level,
+}
+
+/// The memory lent is shorter than one tape record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryTooSmall {
+    /// Bytes needed at least.
+    pub needed: usize,
+}
+
+/// A stream being written. See the module.
+#[derive(Debug)]
+pub struct Writer<'m, C> {
+    memory: &'m mut [u8],
+    record_len: usize,
+    /// Bytes of `memory` in use; those before `sent` are on tape.
+    filled: usize,
+    sent: usize,
+    /// Address of the first block of `memory`.
+    base: BlockAddr,
+    template: HeaderTemplate,
+    identity: DumpIdentity,
+    blocking: BlockingFactor,
+    /// CRC32C of everything since the last header.
+    crc: u32,
+    /// [`extension_flags`] for the next header.
+    flags: u16,
+    checksums: PhantomData<C>,
+}
+
+impl<'m, C: Crc32c> Writer<'m, C> {
+    /// A stream that begins at block 0, in as many whole records as fit into `memory`.
+    ///
+    /// # Errors
+    /// `memory` does not hold one record.
+    pub fn new(
+        memory: &'m mut [u8],
+        blocking: BlockingFactor,
+        template: HeaderTemplate,
+        identity: DumpIdentity,
+    ) -> Result<Self, MemoryTooSmall> {
+        let record_len = blocking.record_len();
+        let whole = memory.len() - memory.len() % record_len;
+        match memory.get_mut(..whole) {
+            Some(memory) if whole > 0 => Ok(Self {
+                memory,
+                record_len,
+                filled: 0,
+                sent: 0,
+                base: BlockAddr(0),
+                template,
+                identity,
+                blocking,
+                crc: 0,
+                flags: 0,
+                checksums: PhantomData,
+            }),
+            _ => Err(MemoryTooSmall { needed: record_len }),
+        }
+    }
+
+    /// Address of the next block.
+    #[must_use]
+    pub const fn addr(&self) -> BlockAddr {
+        self.base.plus((self.filled / TAPE_BLOCK_LEN) as u64)
+    }
+
+    /// Address of the first block that [`poll_record`](Self::poll_record) gives next.
+    #[must_use]
+    pub const fn unsent_addr(&self) -> BlockAddr {
+        self.base.plus((self.sent / TAPE_BLOCK_LEN) as u64)
+    }
+
+    /// Whether the stream ends with a whole record.
+    #[must_use]
+    pub const fn is_record_aligned(&self) -> bool {
+        self.filled % self.record_len == 0
+    }
+
+    /// The next whole record to write to tape. Confirm it with [`record_written`](Self::record_written).
+    #[must_use]
+    pub fn poll_record(&self) -> Option<&[u8]> {
+        self.memory
+            .get(self.sent..self.sent + self.record_len)
+            .filter(|_| self.sent + self.record_len <= self.filled)
+    }
+
+    /// The record that [`poll_record`](Self::poll_record) gave is on tape.
+    pub fn record_written(&mut self) {
+        debug_assert!(self.sent + self.record_len <= self.filled);
+        self.sent += self.record_len;
+        if self.sent >= self.filled {
+            self.base = self.addr();
+            self.sent = 0;
+            self.filled = 0;
+        }
+    }
+
+    /// Free space behind what is there; empty when records must be written first.
+    pub fn space(&mut self) -> &mut [u8] {
+        self.memory.get_mut(self.filled..).unwrap_or_default()
+    }
+
+    /// The first `len` bytes of [`space`](Self::space) are content now.
+    pub fn commit(&mut self, len: usize) {
+        let end = (self.filled + len).min(self.memory.len());
+        self.crc = C::update(self.crc, self.memory.get(self.filled..end).unwrap_or_default());
+        self.filled = end;
+    }
+
+    /// Fills the present block with zeros to its end. Never needs more room than there is.
+    pub fn pad(&mut self) {
+        let len = self.filled.next_multiple_of(TAPE_BLOCK_LEN) - self.filled;
+        if let Some(rest) = self.space().get_mut(..len) {
+            rest.fill(0);
+        }
+        self.commit(len);
+    }
+
+    /// Sets bits of [`extension_flags`] in the next header.
+    pub fn flag_preceding(&mut self, bits: u16) {
+        self.flags |= bits & (extension_flags::PRECEDING_UNREAD | extension_flags::PRECEDING_CHANGED);
+    }
+
+    /// Writes a header: `repr` as [`plain`](Self::plain) gave it, completed by the caller. `false`: no room, write records first.
+    pub fn header(&mut self, mut repr: HeaderRepr, holes: &Holes) -> bool {
+        debug_assert!(self.filled % TAPE_BLOCK_LEN == 0);
+        repr.addr = self.addr();
+        if let Some(extension) = &mut repr.extension {
+            extension.preceding_crc = self.crc;
+            extension.flags |= self.flags;
+        }
+        let Some(block) =
+            self.memory.get_mut(self.filled..).and_then(<[u8]>::first_chunk_mut::<TAPE_BLOCK_LEN>)
+        else {
+            return false;
+        };
+        let block: &mut TapeBlock = block;
+        self.template.emit::<C>(&repr, holes, block);
+        self.filled += TAPE_BLOCK_LEN;
+        self.crc = 0;
+        self.flags = 0;
+        true
+    }
+
+    /// A header of this dump with nothing announced.
+    #[must_use]
+    pub const fn plain(&self, kind: HeaderKind) -> HeaderRepr {
+        // The layout bit is looked at in tape and map headers; elsewhere illumos takes it for something else and
+        // scrambles the hole map (tape-format 1.2).
+        let flags = match kind {
+            HeaderKind::Tape => flags::NEW_HEADER | flags::NEW_INODE_FORMAT,
+            HeaderKind::InUseMap | HeaderKind::OnTapeMap => flags::NEW_INODE_FORMAT,
+            _ => 0,
+        };
+        HeaderRepr {
+            kind,
+            date: self.identity.date,
+            base_date: self.identity.base_date,
+            tape: TapeNo::FIRST,
+            addr: BlockAddr(0),
+            ino: 0,
+            mode: 0,
+            attributes: None,
+            count: 0,
+            level: self.identity.level.number(),
+            flags,
+            first_block: 0,
+            blocking: self.blocking.blocks(),
+            linux_extended: 0,
+            extension: Some(Extension::new(self.identity.id)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use crate::checksum::PortableCrc32c;
+    use crate::device::volume::VolumeNames;
+    use crate::record::header::{Dialect, Header};
+    use std::vec;
+    use std::vec::Vec;
+
+    #[test]
+    fn headers_carry_their_address_and_the_crc_of_what_came_before() {
+        let mut memory = vec![0xa5; 9 * 1024];
+        let identity = DumpIdentity { id: DumpId([1; 16]), date: 5, base_date: 0, level: Level::BASELINE };
+        let template = HeaderTemplate::new(&VolumeNames::default(), &[0; 16]);
+        let mut writer: Writer<'_, PortableCrc32c> =
+            Writer::new(&mut memory, BlockingFactor::MIN, template, identity).unwrap();
+        let mut tape = Vec::new();
+        for round in 0..30u8 {
+            if writer.space().is_empty() {
+                while let Some(record) = writer.poll_record() {
+                    tape.extend_from_slice(record);
+                    writer.record_written();
+                }
+            }
+            if round % 3 == 0 {
+                assert!(writer.header(writer.plain(HeaderKind::Inode), &Holes::NONE));
+            } else {
+                writer.space()[..100].fill(round);
+                writer.commit(100);
+                writer.pad();
+            }
+        }
+        let blocks: Vec<&TapeBlock> = tape.chunks_exact(1024).map(|b| b.try_into().unwrap()).collect();
+        assert_eq!(blocks.len(), 24);
+        for (index, block) in blocks.iter().enumerate().step_by(3) {
+            let repr = Header::new(block).parse::<PortableCrc32c>(Dialect::OURS).unwrap();
+            assert_eq!(repr.addr, BlockAddr(index as u64));
+            let before: Vec<u8> =
+                blocks[index.saturating_sub(2)..index].iter().flat_map(|b| b.iter()).copied().collect();
+            let crc = PortableCrc32c::update(0, &before);
+            assert_eq!(repr.extension.unwrap().preceding_crc, crc);
+        }
+    }
+
+    #[test]
+    fn too_little_memory_names_what_is_needed() {
+        let identity = DumpIdentity { id: DumpId([1; 16]), date: 5, base_date: 0, level: Level::BASELINE };
+        let template = HeaderTemplate::new(&VolumeNames::default(), &[0; 16]);
+        let mut memory = [0; 4095];
+        let result = Writer::<PortableCrc32c>::new(&mut memory, BlockingFactor::MIN, template, identity);
+        assert_eq!(result.err(), Some(MemoryTooSmall { needed: 4096 }));
+    }
+}
