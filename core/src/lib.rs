@@ -17,6 +17,7 @@
 
 pub mod checksum;
 pub mod device;
+pub mod engine;
 pub mod limits;
 pub mod record;
 pub mod stream;

@@ -31,6 +31,10 @@ pub const MAP_LEN_MAX: usize = (crate::units::Ino::LAST.0 as usize).div_ceil(8);
 /// file's last data block can share a header with nothing else. Longer ones go to stage V.
 pub const TRAILING_LEN_MAX: usize = (SEGMENT_BLOCKS_MAX - 1) * TAPE_BLOCK_LEN;
 
+/// Bytes looked through for a dump's first header before the tape is taken for none: more than any label or
+/// leader that software puts there, and a second or two of any drive's time.
+pub const SEARCH_LEN_MAX: u64 = 64 << 20;
+
 /// Directory size in bytes from which Linux and OpenBSD `restore` misread the rest of the tape
 /// (`tape-format` 2.4, "quad swapping").
 pub const PORTABLE_DIRECTORY_LEN_MAX: u64 = 0x0fff_ffff;

@@ -5,4 +5,5 @@
 pub mod dirent;
 pub mod header;
 pub mod holes;
+pub mod map;
 pub mod payload;

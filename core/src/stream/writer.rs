@@ -99,7 +99,7 @@ impl<'m, C: Crc32c> Writer<'m, C> {
     /// Whether the stream ends with a whole record.
     #[must_use]
     pub const fn is_record_aligned(&self) -> bool {
-        self.filled % self.record_len == 0
+        self.filled.is_multiple_of(self.record_len)
     }
 
     /// The next whole record to write to tape. Confirm it with [`record_written`](Self::record_written).
@@ -149,7 +149,7 @@ impl<'m, C: Crc32c> Writer<'m, C> {
 
     /// Writes a header: `repr` as [`plain`](Self::plain) gave it, completed by the caller. `false`: no room, write records first.
     pub fn header(&mut self, mut repr: HeaderRepr, holes: &Holes) -> bool {
-        debug_assert!(self.filled % TAPE_BLOCK_LEN == 0);
+        debug_assert!(self.filled.is_multiple_of(TAPE_BLOCK_LEN));
         repr.addr = self.addr();
         if let Some(extension) = &mut repr.extension {
             extension.preceding_crc = self.crc;

@@ -1,0 +1,7 @@
+//! The step machines that join streams with devices: [`dump::Dump`] and [`restore::Restore`].
+//!
+//! `step()` does a bounded amount of work and says what happened, so that a caller can show progress, stop between
+//! any two steps, or run several machines in one thread.
+
+mod content;
+pub mod dump;

@@ -1,0 +1,519 @@
+//! Takes tape records apart into headers and blocks, and finds its way after damage.
+//!
+//! A header is taken for genuine when its magic, sum and date hold, in our own dumps also the extension's CRC and the
+//! dump's identity. What stands where a header is expected and is none begins a search, byte by byte, for the next
+//! genuine one; its address tells how much is lost. While the blocks of a segment pass, each is looked at too: a genuine
+//! header among them means that blocks before it are missing. So a cut, doubled or foreign stretch costs what it
+//! touches, and a dump image stored in a dump is not mistaken for the dump.
+//!
+//! The blocks of a segment are only known to be good when the next header has come: see [`Preceding`].
+
+use core::marker::PhantomData;
+
+use crate::checksum::Crc32c;
+use crate::limits::{SEARCH_LEN_MAX, SEGMENT_BLOCKS_MAX};
+use crate::record::header::{Dialect, Header, HeaderError, HeaderKind, HeaderRepr, MAGIC_AT, TapeBlock};
+use crate::record::holes::Holes;
+use crate::units::{BlockAddr, DumpId, TAPE_BLOCK_LEN, TapeNo};
+
+/// What a header says of the blocks between the header before and itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preceding {
+    /// They are what was written.
+    Good,
+    /// They are not, or not all there.
+    Damaged,
+    /// The dump has no checksums of data (it is not one of ours), and nothing else speaks against them.
+    Unchecked,
+}
+
+/// A place where the stream is not as it was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Where the stream should have gone on.
+    pub expected: BlockAddr,
+    /// Where it does go on, when a header tells.
+    pub found: Option<BlockAddr>,
+    /// Bytes passed over in search of it.
+    pub skipped: u64,
+}
+
+/// Why a stream cannot be read at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReaderError {
+    /// No header was found in the first bytes.
+    NotADump {
+        /// Bytes looked at.
+        searched: u64,
+    },
+    /// A dialect that is not read.
+    UnsupportedDialect {
+        /// Its magic.
+        magic: u32,
+    },
+    /// The tape that was given as the next one is not.
+    WrongTape {
+        /// Number of the tape asked for.
+        wanted: TapeNo,
+        /// What it is instead: a tape of this dump with another number, or no tape of this dump.
+        found: Option<TapeNo>,
+    },
+}
+
+/// What the reader wants, or has for the caller.
+#[derive(Debug)]
+pub enum ReaderAction<'r> {
+    /// More of the stream: put a record into [`Reader::space`] and call [`Reader::handle_record`], or
+    /// [`Reader::handle_end`] when there is none.
+    NeedRecord,
+    /// A header; the blocks it announces follow as [`Data`](Self::Data).
+    Header {
+        /// What it says.
+        repr: HeaderRepr,
+        /// The block itself, for its names and label.
+        view: Header<'r>,
+        /// What it says of the blocks before.
+        preceding: Preceding,
+    },
+    /// Whole blocks of the segment, from this entry on without holes between.
+    Data {
+        /// Entry of the hole map.
+        entry: usize,
+        /// Their bytes.
+        bytes: &'r [u8],
+    },
+    /// Something is missing or foreign here.
+    Gap(Gap),
+    /// The input has ended without an end header: the next tape is wanted, or the end is lost.
+    Ended,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// A header is expected at the front of the window.
+    AtHeader,
+    /// Looking for one; so many bytes were passed over.
+    Search { skipped: u64 },
+    /// In a segment.
+    Body,
+    /// The next tape's header is expected, then the state before goes on.
+    AtTape { in_body: bool },
+    /// After the last end header.
+    Over,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Identity {
+    dialect: Dialect,
+    date: u32,
+    id: Option<DumpId>,
+}
+
+/// A stream being read. See the module.
+#[derive(Debug)]
+pub struct Reader<'m, C> {
+    memory: &'m mut [u8],
+    /// The window: bytes of `memory` that were given and not yet taken.
+    start: usize,
+    end: usize,
+    ended: bool,
+    identity: Option<Identity>,
+    state: State,
+    /// Address of the block at the front of the window, as far as known.
+    addr: BlockAddr,
+    /// The header before: its address, and the tape it is on.
+    header_addr: BlockAddr,
+    tape: TapeNo,
+    count: usize,
+    entry: usize,
+    holes: Holes,
+    /// CRC32C of all blocks since the header before, and whether they came without a gap.
+    crc: u32,
+    whole: bool,
+    checksums: PhantomData<C>,
+}
+
+impl<'m, C: Crc32c> Reader<'m, C> {
+    /// A reader at the beginning of a tape file. `memory` holds one tape block and the longest record.
+    #[must_use]
+    pub const fn new(memory: &'m mut [u8]) -> Self {
+        Self {
+            memory,
+            start: 0,
+            end: 0,
+            ended: false,
+            identity: None,
+            state: State::AtHeader,
+            addr: BlockAddr(0),
+            header_addr: BlockAddr(0),
+            tape: TapeNo::FIRST,
+            count: 0,
+            entry: 0,
+            holes: Holes::NONE,
+            crc: 0,
+            whole: true,
+            checksums: PhantomData,
+        }
+    }
+
+    /// Room for the next record; call it when [`ReaderAction::NeedRecord`] was given.
+    pub fn space(&mut self) -> &mut [u8] {
+        self.memory.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        self.memory.get_mut(self.end..).unwrap_or_default()
+    }
+
+    /// A record of this length is at the front of [`space`](Self::space).
+    pub fn handle_record(&mut self, len: usize) {
+        self.end = (self.end + len).min(self.memory.len());
+    }
+
+    /// A record could not be read; so many bytes may be missing.
+    pub const fn handle_unreadable(&mut self) {
+        self.whole = false;
+    }
+
+    /// There are no more records on this tape.
+    pub const fn handle_end(&mut self) {
+        self.ended = true;
+    }
+
+    /// The next tape is in place.
+    pub fn handle_next_tape(&mut self) {
+        self.ended = false;
+        self.start = self.end;
+        self.tape = TapeNo(self.tape.0.saturating_add(1));
+        self.state = State::AtTape { in_body: self.state == State::Body };
+    }
+
+    /// The tape being read.
+    #[must_use]
+    pub const fn tape(&self) -> TapeNo {
+        self.tape
+    }
+
+    /// Address of the next block.
+    #[must_use]
+    pub const fn addr(&self) -> BlockAddr {
+        self.addr
+    }
+
+    /// Dialect of the dump, once a header was found.
+    #[must_use]
+    pub fn dialect(&self) -> Option<Dialect> {
+        self.identity.map(|identity| identity.dialect)
+    }
+
+    /// Hole map of the last header.
+    #[must_use]
+    pub const fn holes(&self) -> &Holes {
+        &self.holes
+    }
+
+    /// What comes next.
+    ///
+    /// # Errors
+    /// The stream is none that can be read.
+    pub fn poll(&mut self) -> Result<ReaderAction<'_>, ReaderError> {
+        match self.state {
+            State::AtHeader => self.at_header(),
+            State::Search { skipped } => self.search(skipped),
+            State::Body => Ok(self.body()),
+            State::AtTape { in_body } => self.at_tape(in_body),
+            State::Over => Ok(ReaderAction::Ended),
+        }
+    }
+
+    fn block_at(&self, at: usize) -> Option<&TapeBlock> {
+        self.memory.get(at..self.end)?.first_chunk()
+    }
+
+    fn need_record<'r>(&self) -> ReaderAction<'r> {
+        if self.ended { ReaderAction::Ended } else { ReaderAction::NeedRecord }
+    }
+
+    fn at_header(&mut self) -> Result<ReaderAction<'_>, ReaderError> {
+        let Some(block) = self.block_at(self.start) else {
+            if self.ended && self.end > self.start {
+                let skipped = (self.end - self.start) as u64;
+                self.start = self.end;
+                self.whole = false;
+                return Ok(ReaderAction::Gap(Gap { expected: self.addr, found: None, skipped }));
+            }
+            return Ok(self.need_record());
+        };
+        let Some(repr) = self.genuine(block)? else {
+            self.whole = false;
+            self.state = State::Search { skipped: 0 };
+            return self.search(0);
+        };
+        if self.identity.is_none() {
+            self.identify(self.start)?;
+            // A dump's first header has address 0; another one means that the beginning is lost.
+            if repr.extension.is_none() {
+                self.addr = repr.addr;
+            }
+        }
+        if repr.extension.is_some() && repr.addr != self.addr {
+            self.whole = false;
+            let gap = Gap { expected: self.addr, found: Some(repr.addr), skipped: 0 };
+            self.addr = repr.addr;
+            return Ok(ReaderAction::Gap(gap));
+        }
+        Ok(self.take_header(repr))
+    }
+
+    fn take_header(&mut self, repr: HeaderRepr) -> ReaderAction<'_> {
+        let preceding = match (self.whole, repr.extension) {
+            (false, _) => Preceding::Damaged,
+            (true, Some(extension)) if extension.preceding_crc == self.crc => Preceding::Good,
+            (true, Some(_)) => Preceding::Damaged,
+            (true, None) => Preceding::Unchecked,
+        };
+        let at = self.start;
+        self.start += TAPE_BLOCK_LEN;
+        self.header_addr = self.addr;
+        self.addr = self.addr.plus(1);
+        self.crc = 0;
+        self.whole = true;
+        self.entry = 0;
+        let block = self.memory.get(at..).and_then(<[u8]>::first_chunk).unwrap_or(&EMPTY_BLOCK);
+        let view = Header::new(block);
+        match repr.kind {
+            HeaderKind::Inode | HeaderKind::Continuation => {
+                self.count = repr.count as usize;
+                self.holes = view.holes(repr.count);
+                self.state = State::Body;
+            }
+            HeaderKind::InUseMap | HeaderKind::OnTapeMap => {
+                self.count = repr.count as usize;
+                self.state = State::Body;
+            }
+            HeaderKind::Tape | HeaderKind::End | HeaderKind::Unknown(_) => {
+                self.count = 0;
+                self.state = if repr.kind == HeaderKind::End { State::Over } else { State::AtHeader };
+            }
+        }
+        if self.count > SEGMENT_BLOCKS_MAX
+            || matches!(repr.kind, HeaderKind::InUseMap | HeaderKind::OnTapeMap)
+        {
+            self.holes = Holes::all_data(SEGMENT_BLOCKS_MAX);
+        }
+        ReaderAction::Header { repr, view, preceding }
+    }
+
+    /// Reads the block as a header of this dump; `None` when it is none.
+    fn genuine(&self, block: &TapeBlock) -> Result<Option<HeaderRepr>, ReaderError> {
+        let header = Header::new(block);
+        let dialect = match self.identity {
+            Some(identity) => identity.dialect,
+            None => match header.detect() {
+                Ok(dialect) => dialect,
+                Err(HeaderError::UnsupportedDialect { magic }) => {
+                    return Err(ReaderError::UnsupportedDialect { magic });
+                }
+                Err(_) => return Ok(None),
+            },
+        };
+        Ok(header.parse::<C>(dialect).ok().filter(|repr| self.belongs(repr)))
+    }
+
+    fn belongs(&self, repr: &HeaderRepr) -> bool {
+        self.identity.is_none_or(|identity| {
+            repr.date == identity.date && repr.extension.map(|extension| extension.dump_id) == identity.id
+        })
+    }
+
+    fn identify(&mut self, at: usize) -> Result<(), ReaderError> {
+        if let Some(block) = self.block_at(at) {
+            let header = Header::new(block);
+            if let (Ok(dialect), Ok(Some(repr))) = (header.detect(), self.genuine(block)) {
+                let id = repr.extension.map(|extension| extension.dump_id);
+                self.identity = Some(Identity { dialect, date: repr.date, id });
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes over bytes until a genuine header is at the front of the window.
+    fn search(&mut self, mut skipped: u64) -> Result<ReaderAction<'_>, ReaderError> {
+        let expected = self.addr;
+        while let Some(block) = self.block_at(self.start) {
+            if self.identity.is_none() && skipped > SEARCH_LEN_MAX {
+                return Err(ReaderError::NotADump { searched: skipped });
+            }
+            if let Some(repr) = self.genuine(block)? {
+                self.identify(self.start)?;
+                self.addr = repr.addr;
+                self.state = State::AtHeader;
+                let gap = Gap { expected, found: Some(repr.addr), skipped };
+                return Ok(ReaderAction::Gap(gap));
+            }
+            let step = self.distance_to_magic();
+            self.start += step;
+            skipped += step as u64;
+        }
+        self.state = State::Search { skipped };
+        if self.ended {
+            if self.identity.is_none() {
+                return Err(ReaderError::NotADump { searched: skipped + (self.end - self.start) as u64 });
+            }
+            skipped += (self.end - self.start) as u64;
+            self.start = self.end;
+            self.state = State::AtHeader;
+            if skipped > 0 {
+                return Ok(ReaderAction::Gap(Gap { expected, found: None, skipped }));
+            }
+        }
+        Ok(self.need_record())
+    }
+
+    /// Bytes to the next place, at least 1, where a header's magic might be; to the end of what can be judged otherwise.
+    fn distance_to_magic(&self) -> usize {
+        let window = self.memory.get(self.start + 1 + MAGIC_AT..self.end).unwrap_or_default();
+        let wanted = self.identity.map(|identity| identity.dialect.magic_bytes());
+        let hit = match wanted {
+            Some(magic) => window.windows(4).position(|bytes| bytes == magic),
+            // The magics all end, or in the other order begin, with one of these bytes.
+            None => window.windows(4).position(|bytes| {
+                matches!(
+                    bytes,
+                    [0, 0, 0xea, 0x6b..=0x6d] | [0x6b..=0x6d, 0xea, 0, 0] | [0x19, 0x54, 0x01, 0x19]
+                )
+            }),
+        };
+        let most = (self.end - self.start).saturating_sub(TAPE_BLOCK_LEN) + 1;
+        hit.map_or(most, |at| (at + 1).min(most))
+    }
+
+    fn body(&mut self) -> ReaderAction<'_> {
+        loop {
+            if self.entry >= self.count {
+                self.state = State::AtHeader;
+                return match self.at_header() {
+                    Ok(action) => action,
+                    // Only the first header can be of an unsupported dialect, and nothing was found before it.
+                    Err(_) => ReaderAction::Ended,
+                };
+            }
+            let run = self.run_len();
+            if !self.is_data(self.entry) {
+                self.entry += run;
+                continue;
+            }
+            let there = (self.end - self.start) / TAPE_BLOCK_LEN;
+            if there == 0 {
+                if self.ended {
+                    self.whole = false;
+                }
+                return self.need_record();
+            }
+            return self.blocks(run.min(there));
+        }
+    }
+
+    /// Takes up to `most` blocks of data, as far as no header of this dump is among them.
+    fn blocks(&mut self, most: usize) -> ReaderAction<'_> {
+        let mut len = 0;
+        while len < most {
+            let at = self.start + len * TAPE_BLOCK_LEN;
+            match self.block_at(at).and_then(|block| self.intruder(block, self.addr.plus(len as u64))) {
+                None => len += 1,
+                Some(_) if len > 0 => break,
+                Some(addr) if addr == self.header_addr => {
+                    // The header before stands here a second time.
+                    self.whole = false;
+                    self.start += TAPE_BLOCK_LEN;
+                    let gap =
+                        Gap { expected: self.addr, found: Some(self.addr), skipped: TAPE_BLOCK_LEN as u64 };
+                    return ReaderAction::Gap(gap);
+                }
+                Some(addr) => {
+                    self.whole = false;
+                    self.state = State::AtHeader;
+                    let gap = Gap { expected: self.addr, found: Some(addr), skipped: 0 };
+                    self.addr = addr;
+                    return ReaderAction::Gap(gap);
+                }
+            }
+        }
+        let (from, to) = (self.start, self.start + len * TAPE_BLOCK_LEN);
+        let entry = self.entry;
+        self.start = to;
+        self.entry += len;
+        self.addr = self.addr.plus(len as u64);
+        let bytes = self.memory.get(from..to).unwrap_or_default();
+        self.crc = C::update(self.crc, bytes);
+        ReaderAction::Data { entry, bytes }
+    }
+
+    /// The address of a genuine header of this dump that stands where a data block should, if it is one.
+    fn intruder(&self, block: &TapeBlock, here: BlockAddr) -> Option<BlockAddr> {
+        let identity = self.identity?;
+        let header = Header::new(block);
+        if !header.may_be(identity.dialect) {
+            return None;
+        }
+        let repr = self.genuine(block).ok()??;
+        // Without our identity only a header that is due within this segment's length is believed.
+        let limit = if identity.id.is_some() { u64::MAX } else { SEGMENT_BLOCKS_MAX as u64 };
+        let ahead = repr.addr > here && repr.addr.since(here).is_some_and(|ahead| ahead <= limit);
+        (ahead || repr.addr == self.header_addr).then_some(repr.addr)
+    }
+
+    fn is_data(&self, entry: usize) -> bool {
+        self.count > SEGMENT_BLOCKS_MAX || self.holes.is_data(entry)
+    }
+
+    fn run_len(&self) -> usize {
+        if self.count > SEGMENT_BLOCKS_MAX {
+            self.count - self.entry
+        } else {
+            self.holes.run_len(self.entry, self.count)
+        }
+    }
+
+    /// The header of a further tape: the stream goes on behind it, in the middle of a segment if need be.
+    fn at_tape(&mut self, in_body: bool) -> Result<ReaderAction<'_>, ReaderError> {
+        let wanted = self.tape;
+        let Some(block) = self.block_at(self.start) else {
+            if self.ended {
+                return Err(ReaderError::WrongTape { wanted, found: None });
+            }
+            return Ok(ReaderAction::NeedRecord);
+        };
+        let repr = match self.genuine(block)? {
+            Some(repr) if repr.kind == HeaderKind::Tape && repr.tape == wanted => repr,
+            Some(repr) if repr.kind == HeaderKind::Tape => {
+                return Err(ReaderError::WrongTape { wanted, found: Some(repr.tape) });
+            }
+            _ => return Err(ReaderError::WrongTape { wanted, found: None }),
+        };
+        let left = if in_body { self.data_left() } else { 0 };
+        let expected = self.addr;
+        let fits = repr.count as usize == left && (repr.extension.is_none() || repr.addr == expected);
+        self.start += TAPE_BLOCK_LEN;
+        self.addr = repr.addr.plus(1);
+        if fits {
+            self.state = if in_body { State::Body } else { State::AtHeader };
+            let at = self.start - TAPE_BLOCK_LEN;
+            let block = self.memory.get(at..).and_then(<[u8]>::first_chunk).unwrap_or(&EMPTY_BLOCK);
+            return Ok(ReaderAction::Header {
+                repr,
+                view: Header::new(block),
+                preceding: if repr.extension.is_some() { Preceding::Good } else { Preceding::Unchecked },
+            });
+        }
+        self.whole = false;
+        self.state = State::Search { skipped: 0 };
+        Ok(ReaderAction::Gap(Gap { expected, found: Some(repr.addr), skipped: 0 }))
+    }
+
+    fn data_left(&self) -> usize {
+        (self.entry..self.count).filter(|entry| self.is_data(*entry)).count()
+    }
+}
+
+static EMPTY_BLOCK: TapeBlock = [0; TAPE_BLOCK_LEN];
