@@ -2,6 +2,8 @@
 //!
 //! The bit of number `i` is bit `(i - 1) % 8` of byte `(i - 1) / 8`, lowest first; bytes, so that no byte order matters.
 
+use core::fmt;
+
 use crate::units::{Ino, TAPE_BLOCK_LEN};
 
 /// Numbers that one tape block of a map holds.
@@ -23,11 +25,84 @@ pub const fn max_ino(map_blocks: u32) -> u32 {
     map_blocks.saturating_mul(INOS_PER_BLOCK).saturating_add(1)
 }
 
-/// The number lies beyond the memory lent for the map.
+/// The number lies beyond the memory lent for the map, or is 0, which no map holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BeyondMap {
-    /// Bytes that the map would need.
+    /// Bytes that the map would need; 0 for the number 0.
     pub needed: usize,
+}
+
+impl fmt::Display for BeyondMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.needed {
+            0 => f.write_str("no map holds the number 0"),
+            needed => write!(f, "the map needs {needed} bytes"),
+        }
+    }
+}
+
+/// A map in memory that is only looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct MapView<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> MapView<'a> {
+    /// The map in `bytes`.
+    #[must_use]
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes }
+    }
+
+    /// The map's bytes, as they stand on tape.
+    #[must_use]
+    pub const fn bytes(self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Whether `ino` is in the map; what lies beyond it is not.
+    #[must_use]
+    pub fn contains(self, ino: Ino) -> bool {
+        place(ino).is_some_and(|(byte, bit)| self.bytes.get(byte).is_some_and(|byte| byte & bit != 0))
+    }
+
+    /// The first number in the map that is at least `from`.
+    #[must_use]
+    pub fn next_from(self, from: Ino) -> Option<Ino> {
+        let first = from.0.max(1) - 1;
+        let start = (first / 8) as usize;
+        let (words, rest) = self.bytes.get(start..)?.as_chunks::<8>();
+        // Of the first byte, what is before `from` does not count.
+        let mut mask = u64::MAX << (first % 8);
+        for (index, word) in words.iter().enumerate() {
+            let word = u64::from_le_bytes(*word) & mask;
+            if word != 0 {
+                return number(start + 8 * index, word);
+            }
+            mask = u64::MAX;
+        }
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        number(start + 8 * words.len(), u64::from_le_bytes(last) & mask)
+    }
+
+    /// The numbers in the map, ascending.
+    pub fn iter(self) -> impl Iterator<Item = Ino> + 'a {
+        let mut from = Some(Ino(1));
+        core::iter::from_fn(move || {
+            let ino = self.next_from(from?)?;
+            from = ino.0.checked_add(1).map(Ino);
+            Some(ino)
+        })
+    }
+
+    /// How many numbers are in the map.
+    #[must_use]
+    pub fn count(self) -> u64 {
+        let (words, rest) = self.bytes.as_chunks::<8>();
+        let in_words: u64 = words.iter().map(|word| u64::from(u64::from_le_bytes(*word).count_ones())).sum();
+        in_words + rest.iter().map(|byte| u64::from(byte.count_ones())).sum::<u64>()
+    }
 }
 
 /// A map in lent memory.
@@ -41,6 +116,12 @@ impl<'a> DumpMap<'a> {
     #[must_use]
     pub const fn new(bytes: &'a mut [u8]) -> Self {
         Self { bytes }
+    }
+
+    /// The map, only to be looked at.
+    #[must_use]
+    pub const fn view(&self) -> MapView<'_> {
+        MapView::new(self.bytes)
     }
 
     /// The map's bytes, as they stand on tape.
@@ -59,10 +140,10 @@ impl<'a> DumpMap<'a> {
         self.bytes.fill(0);
     }
 
-    /// Whether `ino` is in the map; what lies beyond it is not.
+    /// As [`MapView::contains`].
     #[must_use]
     pub fn contains(&self, ino: Ino) -> bool {
-        place(ino).is_some_and(|(byte, bit)| self.bytes.get(byte).is_some_and(|byte| byte & bit != 0))
+        self.view().contains(ino)
     }
 
     /// Adds `ino`.
@@ -85,37 +166,20 @@ impl<'a> DumpMap<'a> {
         was
     }
 
-    /// The first number in the map that is at least `from`.
+    /// As [`MapView::next_from`].
     #[must_use]
     pub fn next_from(&self, from: Ino) -> Option<Ino> {
-        let (first, bit) = place(Ino(from.0.max(1)))?;
-        let (_, rest) = self.bytes.split_at_checked(first)?;
-        let head = rest.first()? & !(bit - 1);
-        if head != 0 {
-            return Some(number(first, head));
-        }
-        let mut at = first + 1;
-        let (words, tail) = rest.get(1..)?.as_chunks::<8>();
-        for word in words {
-            if *word != [0; 8] {
-                break;
-            }
-            at += 8;
-        }
-        let left = self.bytes.get(at..).unwrap_or(tail);
-        left.iter().position(|byte| *byte != 0).and_then(|skip| {
-            let byte = left.get(skip)?;
-            Some(number(at + skip, *byte))
-        })
+        self.view().next_from(from)
     }
 
-    /// How many numbers are in the map.
+    /// As [`MapView::count`].
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.bytes.iter().map(|byte| u64::from(byte.count_ones())).sum()
+        self.view().count()
     }
 }
 
+/// Byte and bit of a number; 0 has none.
 const fn place(ino: Ino) -> Option<(usize, u8)> {
     match ino.0.checked_sub(1) {
         Some(index) => Some(((index / 8) as usize, 1 << (index % 8))),
@@ -123,13 +187,40 @@ const fn place(ino: Ino) -> Option<(usize, u8)> {
     }
 }
 
-const fn number(byte: usize, bits: u8) -> Ino {
-    Ino((byte as u32).saturating_mul(8).saturating_add(bits.trailing_zeros() + 1))
+/// The least number of the eight bytes from `byte` on; `None` when there is none, or it is beyond all numbers.
+fn number(byte: usize, bits: u64) -> Option<Ino> {
+    if bits == 0 {
+        return None;
+    }
+    let number = (byte as u64).saturating_mul(8).saturating_add(u64::from(bits.trailing_zeros()) + 1);
+    u32::try_from(number).ok().map(Ino)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    extern crate std;
+
+    use super::{BeyondMap, DumpMap, MapView, map_blocks, max_ino};
+    use crate::limits::MAP_LEN_MAX;
+    use crate::units::{Ino, TAPE_BLOCK_LEN};
+    use std::collections::BTreeSet;
+    use std::vec;
+    use std::vec::Vec;
+
+    /// Everything the map tells, against the numbers that are in it.
+    fn check(map: MapView<'_>, numbers: &BTreeSet<u32>) {
+        assert_eq!(map.count(), numbers.len() as u64);
+        for n in 0..8 * map.bytes().len() as u32 + 20 {
+            assert_eq!(map.contains(Ino(n)), numbers.contains(&n), "contains {n}");
+            assert_eq!(map.next_from(Ino(n)), numbers.range(n..).next().map(|&n| Ino(n)), "next {n}");
+        }
+        assert_eq!(
+            map.iter().map(|ino| ino.0).collect::<Vec<_>>(),
+            numbers.iter().copied().collect::<Vec<_>>()
+        );
+        assert!(!map.contains(Ino(u32::MAX)));
+        assert_eq!(map.next_from(Ino(u32::MAX)), None);
+    }
 
     #[test]
     fn bits_stand_where_the_format_says() {
@@ -139,30 +230,61 @@ mod tests {
             map.insert(Ino(ino)).unwrap();
         }
         assert_eq!(map.bytes(), [3, 1, 0, 0x80]);
-        assert_eq!(map.insert(Ino(33)), Err(BeyondMap { needed: 5 }));
-        assert!(map.insert(Ino(0)).is_err());
-        assert!(!map.contains(Ino(0)) && !map.contains(Ino(33)) && !map.contains(Ino(u32::MAX)));
+        check(map.view(), &BTreeSet::from([1, 2, 9, 32]));
     }
 
     #[test]
-    fn next_from_agrees_with_contains_everywhere() {
-        let mut bytes = [0; 40];
+    fn all_maps_of_two_bytes() {
+        for bits in 0..=u16::MAX {
+            let bytes = bits.to_le_bytes();
+            let numbers: BTreeSet<u32> =
+                (0..16).filter(|bit| bits >> bit & 1 == 1).map(|bit| bit + 1).collect();
+            check(MapView::new(&bytes), &numbers);
+        }
+    }
+
+    #[test]
+    fn one_and_two_numbers_in_maps_of_every_small_length() {
+        for len in 0..28usize {
+            for a in 1..=8 * len as u32 {
+                let mut bytes = vec![0xff; len];
+                let mut map = DumpMap::new(&mut bytes);
+                map.clear();
+                map.insert(Ino(a)).unwrap();
+                map.insert(Ino(a)).unwrap();
+                check(map.view(), &BTreeSet::from([a]));
+                let b = (a * 7) % (8 * len as u32) + 1;
+                map.insert(Ino(b)).unwrap();
+                check(map.view(), &BTreeSet::from([a, b]));
+                assert!(map.remove(Ino(a)));
+                assert!(!map.remove(Ino(a)));
+                assert_eq!(
+                    (map.count(), map.next_from(Ino(1))),
+                    if a == b { (0, None) } else { (1, Some(Ino(b))) }
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_without_a_bit_are_refused_and_absent() {
+        let mut bytes = [0; 3];
         let mut map = DumpMap::new(&mut bytes);
-        for ino in [1u32, 7, 8, 9, 64, 65, 200, 319, 320] {
-            map.insert(Ino(ino)).unwrap();
+        for (ino, needed) in [(0, 0), (25, 4), (33, 5), (u32::MAX, 1 << 29)] {
+            assert_eq!(map.insert(Ino(ino)), Err(BeyondMap { needed }));
+            assert!(!map.remove(Ino(ino)) && !map.contains(Ino(ino)));
         }
-        for from in 0..400 {
-            let expected = (from..400).map(Ino).find(|ino| map.contains(*ino));
-            assert_eq!(map.next_from(Ino(from)), expected, "from {from}");
-        }
-        assert_eq!(map.count(), 9);
-        assert!(map.remove(Ino(200)) && !map.remove(Ino(200)) && !map.remove(Ino(5000)));
-        assert_eq!(map.next_from(Ino(66)), Some(Ino(319)));
+        assert_eq!(map.insert(Ino(24)), Ok(()));
+        assert_eq!(bytes, [0, 0, 0x80]);
     }
 
     #[test]
     fn sizes_follow_the_format() {
         assert_eq!((map_blocks(Ino(3)), max_ino(8)), (8, 65537));
         assert_eq!((map_blocks(Ino(65537)), map_blocks(Ino(65538))), (8, 9));
+        assert_eq!((map_blocks(Ino(0)), max_ino(0), max_ino(u32::MAX)), (8, 1, u32::MAX));
+        let largest = map_blocks(Ino::LAST.next());
+        assert_eq!(largest as usize * TAPE_BLOCK_LEN, MAP_LEN_MAX.next_multiple_of(TAPE_BLOCK_LEN));
+        assert!(max_ino(largest) > Ino::LAST.0);
     }
 }

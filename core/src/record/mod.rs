@@ -5,5 +5,6 @@
 pub mod dirent;
 pub mod header;
 pub mod holes;
+pub mod linux_xattr;
 pub mod map;
 pub mod payload;
