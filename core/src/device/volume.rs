@@ -369,7 +369,7 @@ pub trait TargetVolume {
     /// The volume cannot tell.
     fn room(&mut self) -> Result<Room, Self::Error>;
 
-    /// Whether the directory may be named as a parent right now. The last two directories made, entered or
+    /// Whether the directory may be named as a parent right now. The last three directories made, entered or
     /// asked for are always known.
     fn knows(&mut self, directory: Ino) -> bool;
 
@@ -426,9 +426,9 @@ pub trait TargetVolume {
     /// Something of that failed; the object is closed all the same.
     fn finish(&mut self, attributes: &Attributes) -> Result<(), Self::Error>;
 
-    /// Closes the open object as it is: something of it could not be read from the tape, so that it is marked
-    /// by nothing as complete (its times stay those of the restore).
-    fn abandon(&mut self);
+    /// Closes the open object and leaves its attributes as they are: only properties were to be set, or so much of it
+    /// is lost that it must not look complete.
+    fn release(&mut self);
 
     /// Gives the object `ino`, which has the name `existing`, the further name `place`; replaces as
     /// [`create`](Self::create) does.

@@ -5,3 +5,6 @@
 
 mod content;
 pub mod dump;
+mod names;
+mod notes;
+pub mod restore;

@@ -23,7 +23,8 @@ pub enum Preceding {
     Good,
     /// They are not, or not all there.
     Damaged,
-    /// The dump has no checksums of data (it is not one of ours), and nothing else speaks against them.
+    /// Nothing speaks against them, and nothing for them: the dump has no checksums of data (it is not one of ours),
+    /// or the header that had this one is lost.
     Unchecked,
 }
 
@@ -117,6 +118,8 @@ pub struct Reader<'m, C> {
     /// The window: bytes of `memory` that were given and not yet taken.
     start: usize,
     end: usize,
+    /// The bytes given last lie between here and `start`.
+    data_from: usize,
     ended: bool,
     identity: Option<Identity>,
     state: State,
@@ -128,9 +131,12 @@ pub struct Reader<'m, C> {
     count: usize,
     entry: usize,
     holes: Holes,
-    /// CRC32C of all blocks since the header before, and whether they came without a gap.
+    /// CRC32C of all blocks since the header before.
     crc: u32,
-    whole: bool,
+    /// Something happened among them that a foreign dump cannot tell otherwise.
+    broken: bool,
+    /// Where the header is due that has their CRC.
+    due: BlockAddr,
     checksums: PhantomData<C>,
 }
 
@@ -142,6 +148,7 @@ impl<'m, C: Crc32c> Reader<'m, C> {
             memory,
             start: 0,
             end: 0,
+            data_from: 0,
             ended: false,
             identity: None,
             state: State::AtHeader,
@@ -152,7 +159,8 @@ impl<'m, C: Crc32c> Reader<'m, C> {
             entry: 0,
             holes: Holes::NONE,
             crc: 0,
-            whole: true,
+            broken: false,
+            due: BlockAddr(0),
             checksums: PhantomData,
         }
     }
@@ -170,9 +178,22 @@ impl<'m, C: Crc32c> Reader<'m, C> {
         self.end = (self.end + len).min(self.memory.len());
     }
 
-    /// A record could not be read; so many bytes may be missing.
-    pub const fn handle_unreadable(&mut self) {
-        self.whole = false;
+    /// A record could not be read, which has this length in all likelihood: the stream goes on behind it.
+    pub fn handle_unreadable(&mut self, record_len: usize) {
+        let mut blocks =
+            (record_len / TAPE_BLOCK_LEN).saturating_sub((self.end - self.start) / TAPE_BLOCK_LEN);
+        self.broken = true;
+        self.start = self.end;
+        self.addr = self.addr.plus(blocks as u64);
+        while self.state == State::Body && blocks > 0 && self.entry < self.count {
+            let run = self.run_len();
+            let passed = if self.is_data(self.entry) { run.min(blocks) } else { run };
+            blocks -= if self.is_data(self.entry) { passed } else { 0 };
+            self.entry += passed;
+        }
+        if blocks > 0 {
+            self.state = State::Search { skipped: 0 };
+        }
     }
 
     /// There are no more records on this tape.
@@ -204,6 +225,12 @@ impl<'m, C: Crc32c> Reader<'m, C> {
     #[must_use]
     pub fn dialect(&self) -> Option<Dialect> {
         self.identity.map(|identity| identity.dialect)
+    }
+
+    /// The bytes that [`ReaderAction::Data`] gave last, until the next record is taken.
+    #[must_use]
+    pub fn last_data(&self) -> &[u8] {
+        self.memory.get(self.data_from..self.start).unwrap_or_default()
     }
 
     /// Hole map of the last header.
@@ -239,25 +266,27 @@ impl<'m, C: Crc32c> Reader<'m, C> {
             if self.ended && self.end > self.start {
                 let skipped = (self.end - self.start) as u64;
                 self.start = self.end;
-                self.whole = false;
                 return Ok(ReaderAction::Gap(Gap { expected: self.addr, found: None, skipped }));
             }
             return Ok(self.need_record());
         };
         let Some(repr) = self.genuine(block)? else {
-            self.whole = false;
+            self.broken |= self.identity.is_some_and(|identity| identity.id.is_none());
             self.state = State::Search { skipped: 0 };
             return self.search(0);
         };
         if self.identity.is_none() {
             self.identify(self.start)?;
-            // A dump's first header has address 0; another one means that the beginning is lost.
-            if repr.extension.is_none() {
-                self.addr = repr.addr;
-            }
         }
-        if repr.extension.is_some() && repr.addr != self.addr {
-            self.whole = false;
+        if repr.extension.is_none() {
+            // Others count in their own way; what matters is the distance from header to header.
+            self.addr = repr.addr;
+        } else if repr.addr == self.header_addr && self.addr > repr.addr {
+            // The header before stands here a second time.
+            self.start += TAPE_BLOCK_LEN;
+            let gap = Gap { expected: self.addr, found: Some(self.addr), skipped: TAPE_BLOCK_LEN as u64 };
+            return Ok(ReaderAction::Gap(gap));
+        } else if repr.addr != self.addr {
             let gap = Gap { expected: self.addr, found: Some(repr.addr), skipped: 0 };
             self.addr = repr.addr;
             return Ok(ReaderAction::Gap(gap));
@@ -266,18 +295,24 @@ impl<'m, C: Crc32c> Reader<'m, C> {
     }
 
     fn take_header(&mut self, repr: HeaderRepr) -> ReaderAction<'_> {
-        let preceding = match (self.whole, repr.extension) {
-            (false, _) => Preceding::Damaged,
-            (true, Some(extension)) if extension.preceding_crc == self.crc => Preceding::Good,
-            (true, Some(_)) => Preceding::Damaged,
-            (true, None) => Preceding::Unchecked,
+        let complete = self.entry >= self.count;
+        let preceding = match repr.extension {
+            Some(extension)
+                if repr.addr == self.due && extension.preceding_crc == self.crc && !self.broken =>
+            {
+                Preceding::Good
+            }
+            Some(_) if repr.addr != self.due && complete && !self.broken => Preceding::Unchecked,
+            Some(_) => Preceding::Damaged,
+            None if self.broken => Preceding::Damaged,
+            None => Preceding::Unchecked,
         };
         let at = self.start;
         self.start += TAPE_BLOCK_LEN;
         self.header_addr = self.addr;
         self.addr = self.addr.plus(1);
         self.crc = 0;
-        self.whole = true;
+        self.broken = false;
         self.entry = 0;
         let block = self.memory.get(at..).and_then(<[u8]>::first_chunk).unwrap_or(&EMPTY_BLOCK);
         let view = Header::new(block);
@@ -301,6 +336,9 @@ impl<'m, C: Crc32c> Reader<'m, C> {
         {
             self.holes = Holes::all_data(SEGMENT_BLOCKS_MAX);
         }
+        let blocks =
+            if self.count > SEGMENT_BLOCKS_MAX { self.count } else { self.holes.data_count(self.count) };
+        self.due = self.addr.plus(blocks as u64);
         ReaderAction::Header { repr, view, preceding }
     }
 
@@ -405,9 +443,6 @@ impl<'m, C: Crc32c> Reader<'m, C> {
             }
             let there = (self.end - self.start) / TAPE_BLOCK_LEN;
             if there == 0 {
-                if self.ended {
-                    self.whole = false;
-                }
                 return self.need_record();
             }
             return self.blocks(run.min(there));
@@ -416,6 +451,7 @@ impl<'m, C: Crc32c> Reader<'m, C> {
 
     /// Takes up to `most` blocks of data, as far as no header of this dump is among them.
     fn blocks(&mut self, most: usize) -> ReaderAction<'_> {
+        let foreign = self.identity.is_some_and(|identity| identity.id.is_none());
         let mut len = 0;
         while len < most {
             let at = self.start + len * TAPE_BLOCK_LEN;
@@ -424,14 +460,14 @@ impl<'m, C: Crc32c> Reader<'m, C> {
                 Some(_) if len > 0 => break,
                 Some(addr) if addr == self.header_addr => {
                     // The header before stands here a second time.
-                    self.whole = false;
+                    self.broken |= foreign;
                     self.start += TAPE_BLOCK_LEN;
                     let gap =
                         Gap { expected: self.addr, found: Some(self.addr), skipped: TAPE_BLOCK_LEN as u64 };
                     return ReaderAction::Gap(gap);
                 }
                 Some(addr) => {
-                    self.whole = false;
+                    self.broken |= foreign;
                     self.state = State::AtHeader;
                     let gap = Gap { expected: self.addr, found: Some(addr), skipped: 0 };
                     self.addr = addr;
@@ -441,6 +477,7 @@ impl<'m, C: Crc32c> Reader<'m, C> {
         }
         let (from, to) = (self.start, self.start + len * TAPE_BLOCK_LEN);
         let entry = self.entry;
+        self.data_from = from;
         self.start = to;
         self.entry += len;
         self.addr = self.addr.plus(len as u64);
@@ -496,6 +533,11 @@ impl<'m, C: Crc32c> Reader<'m, C> {
         let fits = repr.count as usize == left && (repr.extension.is_none() || repr.addr == expected);
         self.start += TAPE_BLOCK_LEN;
         self.addr = repr.addr.plus(1);
+        self.due = self.due.plus(1);
+        if let Some(extension) = repr.extension {
+            self.broken |= extension.preceding_crc != self.crc;
+            self.crc = 0;
+        }
         if fits {
             self.state = if in_body { State::Body } else { State::AtHeader };
             let at = self.start - TAPE_BLOCK_LEN;
@@ -506,7 +548,7 @@ impl<'m, C: Crc32c> Reader<'m, C> {
                 preceding: if repr.extension.is_some() { Preceding::Good } else { Preceding::Unchecked },
             });
         }
-        self.whole = false;
+        self.broken = true;
         self.state = State::Search { skipped: 0 };
         Ok(ReaderAction::Gap(Gap { expected, found: Some(repr.addr), skipped: 0 }))
     }

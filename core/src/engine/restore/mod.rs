@@ -1,0 +1,639 @@
+//! Reading a dump back (R-RESTORE-1) as a step machine; also how it is listed and verified.
+//!
+//! ```text
+//! catalog -> directories -> files -> attributes
+//! read maps and      make them,  each file and    of directories,
+//! directories        or visit    its further names  when nothing in them changes any more
+//! ```
+//!
+//! A restore that only visits ([`crate::device::mem::NullTarget`] as target) lists and verifies; with a target that
+//! compares it checks a tree. Nothing a tape says is trusted: names that could leave the target, loops, and objects
+//! that contradict the maps become [`Damage`], and everything that the damage does not touch is restored.
+
+mod sink;
+mod stream;
+mod tree;
+
+use core::fmt;
+
+use heapless::Deque;
+
+use crate::catalog::{Cursor, TableError};
+use crate::checksum::Crc32c;
+use crate::device::block::BlockDevice;
+use crate::device::tape::TapeDevice;
+use crate::device::volume::{Attributes, FailedPart, Failure, NameBuf, TargetVolume, VolumeNames};
+use crate::device::{DeviceError, ErrorKind};
+use crate::engine::names::{Names, NamesBuilder, Walk};
+use crate::limits::NAME_LEN_MAX;
+use crate::record::header::{Dialect, HeaderRepr};
+use crate::record::map::DumpMap;
+use crate::record::payload::PayloadParser;
+use crate::stream::reader::{Gap, Reader, ReaderError};
+use crate::units::{BlockAddr, DumpId, Ino, TapeNo};
+
+/// Longest extended attribute block that Linux `dump` writes (`tape-format` 2.4).
+const LINUX_XATTRS_LEN_MAX: usize = 4096;
+
+/// The number under which the engine makes `lost+found` on the target: no object of a dump has it.
+pub const LOST_FOUND: Ino = Ino(1);
+
+/// Maps that [`RestoreMemory::maps`] is divided into.
+const MAPS: usize = 6;
+
+/// Memory lent to a restore.
+#[derive(Debug)]
+pub struct RestoreMemory<'m> {
+    /// One tape block and the longest tape record.
+    pub stream: &'m mut [u8],
+    /// Six maps of equal length, each with a bit for every object number; must be zero. Memory that is not touched
+    /// need not be there: 6 × [`crate::limits::MAP_LEN_MAX`] of untouched zero pages suffice for any tape.
+    pub maps: &'m mut [u8],
+    /// For sorting names: the more, the fewer passes over the scratch device. At least 2 × [`crate::catalog::MEMORY_LEN_MIN`].
+    pub names: &'m mut [u8],
+}
+
+/// Where a restore is (R-RESTORE-1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RestoreStage {
+    /// Reading maps and directories.
+    Catalog,
+    /// Making directories.
+    Directories,
+    /// Restoring files.
+    Files,
+    /// Setting the attributes of directories.
+    Attributes,
+}
+
+/// What is known of the dump from its first header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DumpInfo {
+    /// How its headers are written.
+    pub dialect: Dialect,
+    /// Its identity; `None`: it is not one of ours, and has no checksums of data.
+    pub id: Option<DumpId>,
+    /// Time of the dump, seconds since 1970.
+    pub date: u32,
+    /// Time of its base, 0 for a baseline.
+    pub base_date: u32,
+    /// Level.
+    pub level: u32,
+    /// Blocking factor it was written with, or 0 when it does not say.
+    pub blocking: u32,
+    /// Label, NUL-padded.
+    pub label: [u8; 16],
+    /// Names of the volume.
+    pub names: VolumeNames,
+}
+
+/// Something on the tape that is not as it was written, or cannot be used as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Damage {
+    /// A stretch of the tape is missing, foreign or doubled.
+    Gap(Gap),
+    /// A tape record could not be read.
+    Unreadable {
+        /// The block it began with.
+        at: BlockAddr,
+        /// What the drive said.
+        error: ErrorKind,
+    },
+    /// The tape ends before the dump does.
+    Truncated {
+        /// Where.
+        at: BlockAddr,
+    },
+    /// The maps cannot be relied on: whether objects are missing is not known.
+    Maps,
+    /// These bytes of the object are wrong or missing.
+    Data {
+        /// The object.
+        ino: Ino,
+        /// First byte.
+        from: u64,
+        /// One more than the last.
+        to: u64,
+    },
+    /// These bytes of the object could not be checked, because the header with their checksum is lost. They may be right.
+    Unchecked {
+        /// The object.
+        ino: Ino,
+        /// First byte.
+        from: u64,
+        /// One more than the last.
+        to: u64,
+    },
+    /// These bytes could not be read when the dump was made; zeros stand for them.
+    Unread {
+        /// The object.
+        ino: Ino,
+        /// First byte of the segment they are in.
+        from: u64,
+        /// One more than the segment's last.
+        to: u64,
+    },
+    /// The object changed while it was dumped; its parts may not belong together.
+    Changed {
+        /// The object.
+        ino: Ino,
+    },
+    /// Properties of the object (ACLs, extended attributes) are wrong or missing.
+    Properties {
+        /// The object.
+        ino: Ino,
+    },
+    /// The directory is damaged: names in it may be wrong or missing.
+    Directory {
+        /// The directory.
+        ino: Ino,
+    },
+    /// Entries of the directory were refused: illegal names, or numbers that no object can have.
+    BadEntries {
+        /// The directory.
+        ino: Ino,
+        /// How many.
+        count: u32,
+    },
+    /// The directory has the same name twice; the later one wins.
+    RepeatedName {
+        /// The directory.
+        ino: Ino,
+    },
+    /// A directory is named a second time, or names lead in a circle; the further name is refused.
+    DirectoryNamedTwice {
+        /// The directory with the further name.
+        ino: Ino,
+        /// The directory it is in.
+        parent: Ino,
+    },
+    /// No directory names the object; it is restored as `lost+found/NUMBER`.
+    Nameless {
+        /// The object.
+        ino: Ino,
+    },
+    /// A header with a number that no object has.
+    BadObject {
+        /// The number.
+        ino: Ino,
+    },
+    /// The object should be on the tape and was not found there.
+    Missing {
+        /// The object.
+        ino: Ino,
+    },
+}
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RestoreEvent<E> {
+    /// Some work, nothing to tell.
+    Working,
+    /// A stage begins.
+    Stage(RestoreStage),
+    /// The dump was found on the tape.
+    Dump(DumpInfo),
+    /// All directories are read: [`Restore::select`] may be called now, and only now.
+    Catalogued,
+    /// A name in the tree, directories before what they hold; [`Restore::entry_name`] gives the name.
+    Entry {
+        /// The object.
+        ino: Ino,
+        /// Directories between the root and the name.
+        depth: u32,
+        /// The object is a directory of this dump; its entries follow one deeper.
+        directory: bool,
+    },
+    /// An object that is not a directory begins.
+    Object {
+        /// The object.
+        ino: Ino,
+        /// Its attributes.
+        attributes: Attributes,
+        /// Where its header is.
+        at: BlockAddr,
+    },
+    /// The tape is not as it should be here.
+    Damage(Damage),
+    /// The target could not take something.
+    Failed(Failure<E>),
+    /// The dump goes on on another tape: call [`Restore::next_tape`], or step on if there is none.
+    NeedTape(TapeNo),
+    /// Everything was read.
+    Done(RestoreSummary),
+}
+
+/// How far a restore is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RestoreSummary {
+    /// Directories on the tape.
+    pub directories: u64,
+    /// Other objects restored (or visited).
+    pub objects: u64,
+    /// Objects the maps announce.
+    pub announced: u64,
+    /// Further names made.
+    pub links: u64,
+    /// Bytes of file data taken from tape.
+    pub data_len: u64,
+    /// Tape blocks read.
+    pub blocks: u64,
+    /// [`Damage`] told.
+    pub damaged: u64,
+    /// Failures told.
+    pub failed: u64,
+    /// The dump has checksums of all data.
+    pub checked: bool,
+}
+
+impl RestoreSummary {
+    /// Nothing was damaged, and nothing failed.
+    #[must_use]
+    pub const fn is_good(&self) -> bool {
+        self.damaged == 0 && self.failed == 0
+    }
+}
+
+/// Why a restore cannot go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RestoreError<T, V, B> {
+    /// The tape holds no dump, or the wrong one.
+    Stream(ReaderError),
+    /// A tape record is longer than the stream memory (R-BLOCK-2).
+    RecordTooLong {
+        /// Its length in bytes.
+        len: usize,
+        /// What would fit.
+        limit: usize,
+    },
+    /// The tape failed, again and again.
+    Tape {
+        /// First block not read.
+        at: BlockAddr,
+        /// Why.
+        source: T,
+    },
+    /// The target cannot take anything more.
+    Target {
+        /// The object at which it became known.
+        ino: Ino,
+        /// Why.
+        source: V,
+    },
+    /// The scratch device is too small or failed, or the memory for names is too small.
+    Scratch(TableError<B>),
+    /// The maps lent are too small.
+    MapTooSmall {
+        /// Bytes needed in all.
+        needed: usize,
+    },
+    /// `step` was called after the end.
+    Over,
+}
+
+/// What the stream's present object is taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    /// Passed over.
+    Discard,
+    /// The map of objects on tape, or the other one.
+    Map { on_tape: bool },
+    /// A directory being catalogued.
+    Directory,
+    /// An object open on the target.
+    Target,
+    /// A record of stage V; open on the target once its owner is known.
+    Attributes { owner: Option<Ino> },
+}
+
+/// What the blocks of the present header are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Collect {
+    /// Data and payload of the object.
+    Own,
+    /// Linux' extended attribute block, of this length.
+    LinuxXattrs { len: usize },
+    /// Something else of Linux'.
+    Ignore,
+}
+
+/// The object whose segments are coming.
+#[derive(Clone, Debug)]
+struct Object {
+    ino: Ino,
+    /// The number in its header: another than `ino` in stage V.
+    tape_ino: u32,
+    attributes: Attributes,
+    taken: Use,
+    collect: Collect,
+    /// Offset of the present segment's first entry, and of what follows it.
+    segment_at: u64,
+    segment_end: u64,
+    /// Entries of the present segment that are data, and bytes of payload behind them still to come.
+    data_entries: usize,
+    payload_left: usize,
+    parser: PayloadParser,
+    payload_seen: bool,
+    payload_bad: bool,
+    bad_entries: u32,
+    /// The name under which it was made.
+    place: (Ino, usize),
+    name: NameBuf,
+    /// Where its further names are.
+    names: Cursor,
+}
+
+enum Phase {
+    /// Taking the stream apart. Before and after the catalog is whole.
+    Stream,
+    /// The directories end with the header that is held.
+    EndCatalog,
+    /// The caller may select.
+    Selecting,
+    Directories,
+    /// Placing directories that no walk from the root reaches: first those whose parent is not there.
+    Orphans {
+        from: Ino,
+        circles: bool,
+    },
+    Missing {
+        from: Ino,
+    },
+    SetAttributes {
+        cursor: Cursor,
+    },
+    Over,
+}
+
+enum Catalog<'m, C> {
+    Building(NamesBuilder<'m, C>),
+    Ready(Names<'m, C>),
+    /// Only while one becomes the other, or after the scratch device failed.
+    Gone,
+}
+
+struct Maps<'m> {
+    on_tape: DumpMap<'m>,
+    /// Directories on tape that are not yet made.
+    directories: DumpMap<'m>,
+    /// Directories placed in `lost+found`.
+    lost: DumpMap<'m>,
+    /// Selected objects; directories of these with all they hold.
+    wanted: DumpMap<'m>,
+    /// Directories on the way to selected ones.
+    passage: DumpMap<'m>,
+    /// Directories with a selected object that is no directory.
+    picked: DumpMap<'m>,
+}
+
+/// A dump being restored. See the module.
+pub struct Restore<'m, T, V: TargetVolume, B, C> {
+    tape: T,
+    target: V,
+    scratch: B,
+    reader: Reader<'m, C>,
+    catalog: Catalog<'m, C>,
+    maps: Maps<'m>,
+    phase: Phase,
+    stage: Option<RestoreStage>,
+    /// A header that waits until what it ends is finished.
+    held: Option<HeaderRepr>,
+    object: Option<Object>,
+    /// The object whose further names are being made.
+    linking: Option<Object>,
+    walk: Walk,
+    /// Names in `names` below here are of objects already passed.
+    name_cursor: Cursor,
+    /// Linux' extended attribute block.
+    linux_xattrs: [u8; LINUX_XATTRS_LEN_MAX],
+    events: Deque<RestoreEvent<V::Error>, 16>,
+    selected: bool,
+    /// The map of objects on tape was read to its end without damage.
+    maps_good: bool,
+    map_seen: bool,
+    map_damaged: bool,
+    dump_known: bool,
+    dialect: Dialect,
+    /// Length of the tape's records, as its headers tell; 0 when they do not.
+    record_len: usize,
+    end_of_dump: bool,
+    lost_found_made: bool,
+    want_tape: bool,
+    read_errors: u32,
+    summary: RestoreSummary,
+}
+
+type RestoreResult<R, T, V, B> =
+    Result<R, RestoreError<<T as TapeDevice>::Error, <V as TargetVolume>::Error, <B as BlockDevice>::Error>>;
+
+impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, T, V, B, C> {
+    /// A restore of the dump that begins where `tape` stands. Nothing is done before the first [`step`](Self::step).
+    ///
+    /// # Errors
+    /// The memory lent does not suffice.
+    pub fn new(tape: T, target: V, scratch: B, memory: RestoreMemory<'m>) -> RestoreResult<Self, T, V, B> {
+        let catalog = NamesBuilder::new(&scratch, memory.names).map_err(RestoreError::Scratch)?;
+        let each = memory.maps.len() / MAPS;
+        let (on_tape, rest) = memory.maps.split_at_mut(each);
+        let (directories, rest) = rest.split_at_mut(each);
+        let (lost, rest) = rest.split_at_mut(each);
+        let (wanted, rest) = rest.split_at_mut(each);
+        let (passage, rest) = rest.split_at_mut(each);
+        let (picked, _) = rest.split_at_mut(each);
+        Ok(Self {
+            tape,
+            target,
+            scratch,
+            reader: Reader::new(memory.stream),
+            catalog: Catalog::Building(catalog),
+            maps: Maps {
+                on_tape: DumpMap::new(on_tape),
+                directories: DumpMap::new(directories),
+                lost: DumpMap::new(lost),
+                wanted: DumpMap::new(wanted),
+                passage: DumpMap::new(passage),
+                picked: DumpMap::new(picked),
+            },
+            phase: Phase::Stream,
+            stage: None,
+            held: None,
+            object: None,
+            linking: None,
+            walk: Walk::new(Ino::ROOT),
+            name_cursor: Cursor::START,
+            linux_xattrs: [0; LINUX_XATTRS_LEN_MAX],
+            events: Deque::new(),
+            selected: false,
+            maps_good: false,
+            map_seen: false,
+            map_damaged: false,
+            dump_known: false,
+            dialect: Dialect::OURS,
+            record_len: 0,
+            end_of_dump: false,
+            lost_found_made: false,
+            want_tape: false,
+            read_errors: 0,
+            summary: RestoreSummary::default(),
+        })
+    }
+
+    /// How far the restore is.
+    #[must_use]
+    pub const fn progress(&self) -> RestoreSummary {
+        let mut summary = self.summary;
+        summary.blocks = self.reader.addr().0;
+        summary
+    }
+
+    /// The tape.
+    #[must_use]
+    pub const fn tape(&self) -> &T {
+        &self.tape
+    }
+
+    /// The target.
+    #[must_use]
+    pub const fn target(&self) -> &V {
+        &self.target
+    }
+
+    /// Gives the devices back.
+    #[must_use]
+    pub fn into_devices(self) -> (T, V, B) {
+        (self.tape, self.target, self.scratch)
+    }
+
+    /// The next tape of the dump, at the beginning of the dump's tape file there. For [`RestoreEvent::NeedTape`]; gives back the tape before.
+    pub fn next_tape(&mut self, tape: T) -> T {
+        self.want_tape = false;
+        self.reader.handle_next_tape();
+        core::mem::replace(&mut self.tape, tape)
+    }
+
+    /// Name of the last [`RestoreEvent::Entry`].
+    #[must_use]
+    pub fn entry_name(&self) -> &[u8] {
+        self.walk.name()
+    }
+
+    /// Does some work: at most one tape record, one object's begin or end, or one name.
+    ///
+    /// # Errors
+    /// The restore cannot go on. What was restored so far stays.
+    pub fn step(&mut self) -> RestoreResult<RestoreEvent<V::Error>, T, V, B> {
+        if let Some(event) = self.events.pop_front() {
+            return Ok(event);
+        }
+        if let Some(failure) = self.target.poll_failure() {
+            self.summary.failed += 1;
+            return self.failure(failure);
+        }
+        if self.stage.is_none() {
+            return Ok(self.begin(RestoreStage::Catalog));
+        }
+        match self.phase {
+            Phase::Stream if self.linking.is_some() => self.link()?,
+            Phase::Stream if self.want_tape => {
+                // Asked for and not given.
+                self.want_tape = false;
+                self.truncated()?;
+            }
+            Phase::Stream => match self.held.take() {
+                Some(header) => self.begin_object(header)?,
+                None if self.end_of_dump => self.close_stream(),
+                None => self.read()?,
+            },
+            Phase::EndCatalog => self.end_catalog()?,
+            Phase::Selecting => {
+                self.phase = Phase::Directories;
+                return Ok(self.begin(RestoreStage::Directories));
+            }
+            Phase::Directories => self.make_directories()?,
+            Phase::Orphans { from, circles } => self.place_orphan(from, circles)?,
+            Phase::Missing { from } => self.tell_missing(from)?,
+            Phase::SetAttributes { cursor } => {
+                if let Some(done) = self.set_attributes(cursor)? {
+                    return Ok(done);
+                }
+            }
+            Phase::Over => return Err(RestoreError::Over),
+        }
+        Ok(self.events.pop_front().unwrap_or(RestoreEvent::Working))
+    }
+
+    fn begin(&mut self, stage: RestoreStage) -> RestoreEvent<V::Error> {
+        self.stage = Some(stage);
+        RestoreEvent::Stage(stage)
+    }
+
+    fn tell(&mut self, event: RestoreEvent<V::Error>) {
+        let told = self.events.push_back(event);
+        debug_assert!(told.is_ok(), "events are told before the next step makes new ones");
+    }
+
+    fn damage(&mut self, damage: Damage) {
+        self.summary.damaged += 1;
+        self.tell(RestoreEvent::Damage(damage));
+    }
+
+    /// A failure of the target: told, or the end when the target can take nothing more.
+    fn failure(&mut self, failure: Failure<V::Error>) -> RestoreResult<RestoreEvent<V::Error>, T, V, B> {
+        if matches!(failure.error.kind(), ErrorKind::Full | ErrorKind::ReadOnly | ErrorKind::Interrupted) {
+            return Err(RestoreError::Target { ino: failure.ino, source: failure.error });
+        }
+        Ok(RestoreEvent::Failed(failure))
+    }
+
+    /// Tells what came of a call on the target; `true`: it went well.
+    fn outcome<R>(
+        &mut self,
+        ino: Ino,
+        what: FailedPart,
+        result: Result<R, V::Error>,
+    ) -> RestoreResult<bool, T, V, B> {
+        match result {
+            Ok(_) => Ok(true),
+            Err(error) => {
+                self.summary.failed += 1;
+                let event = self.failure(Failure { ino, what, error })?;
+                self.tell(event);
+                Ok(false)
+            }
+        }
+    }
+}
+
+impl<T: DeviceError, V: DeviceError, B: DeviceError> fmt::Display for RestoreError<T, V, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stream(ReaderError::NotADump { searched }) => {
+                write!(f, "no dump found in the first {searched} bytes")
+            }
+            Self::Stream(ReaderError::UnsupportedDialect { magic }) => {
+                write!(f, "a dump of a kind that is not read (magic {magic})")
+            }
+            Self::Stream(ReaderError::WrongTape { wanted, found: Some(found) }) => {
+                write!(f, "tape {} of the dump was wanted, and this is tape {}", wanted.0, found.0)
+            }
+            Self::Stream(ReaderError::WrongTape { wanted, found: None }) => {
+                write!(f, "tape {} of the dump was wanted, and this is no tape of it", wanted.0)
+            }
+            Self::RecordTooLong { len, limit } => write!(
+                f,
+                "the tape holds records of {len} bytes (blocking factor {}), and only {limit} bytes are supported",
+                len.div_ceil(crate::units::TAPE_BLOCK_LEN)
+            ),
+            Self::Tape { at, source } => write!(f, "{at}: {}", source.kind()),
+            Self::Target { ino, source } => write!(f, "{ino}: {}", source.kind()),
+            Self::Scratch(error) => error.fmt(f),
+            Self::MapTooSmall { needed } => write!(f, "the dump needs {needed} bytes of memory for maps"),
+            Self::Over => f.write_str("the restore is over"),
+        }
+    }
+}
+
+const EMPTY_NAME: NameBuf = [0; NAME_LEN_MAX];

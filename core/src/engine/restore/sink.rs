@@ -1,0 +1,171 @@
+//! Where the blocks of an object go: to the maps, the catalog, or the target.
+//!
+//! It borrows what it needs of the restore, because the blocks themselves are borrowed from the reader.
+
+use super::{Catalog, Collect, LINUX_XATTRS_LEN_MAX, Maps, Object, Use};
+use crate::catalog::TableError;
+use crate::checksum::Crc32c;
+use crate::device::block::BlockDevice;
+use crate::device::volume::{FailedPart, TargetVolume};
+use crate::engine::notes::{NoteBuf, PIECE_LEN_MAX};
+use crate::record::dirent::Dirents;
+use crate::record::header::Dialect;
+use crate::record::payload::PayloadPart;
+use crate::units::{Ino, TAPE_BLOCK_LEN};
+
+/// Why blocks were not taken.
+pub enum SinkError<V, B> {
+    Target(FailedPart, V),
+    Scratch(TableError<B>),
+    MapTooSmall { needed: usize },
+}
+
+pub struct Sink<'s, 'm, V, B, C> {
+    pub object: &'s mut Object,
+    pub maps: &'s mut Maps<'m>,
+    pub target: &'s mut V,
+    pub catalog: &'s mut Catalog<'m, C>,
+    pub scratch: &'s mut B,
+    pub linux_xattrs: &'s mut [u8; LINUX_XATTRS_LEN_MAX],
+    pub data_len: &'s mut u64,
+    pub dialect: Dialect,
+}
+
+impl<V: TargetVolume, B: BlockDevice, C: Crc32c> Sink<'_, '_, V, B, C> {
+    /// Takes blocks of the present segment from `entry` on; gives the bytes at their end that are not taken yet, because
+    /// a record of stage V has named its owner, which must be opened first.
+    pub fn data(&mut self, entry: usize, bytes: &[u8]) -> Result<usize, SinkError<V::Error, B::Error>> {
+        match self.object.collect {
+            Collect::Ignore => return Ok(0),
+            Collect::LinuxXattrs { .. } => {
+                let at = entry * TAPE_BLOCK_LEN;
+                let space = self.linux_xattrs.get_mut(at..).unwrap_or_default();
+                space.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+                return Ok(0);
+            }
+            Collect::Own => {}
+        }
+        let own = self.object.data_entries.saturating_sub(entry).saturating_mul(TAPE_BLOCK_LEN);
+        let (data, payload) = bytes.split_at(own.min(bytes.len()));
+        let offset = self.object.segment_at.saturating_add(entry as u64 * TAPE_BLOCK_LEN as u64);
+        let left = usize::try_from(self.object.attributes.size.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let used = data.get(..left.min(data.len())).unwrap_or_default();
+        match self.object.taken {
+            Use::Discard | Use::Map { on_tape: false } => return Ok(0),
+            Use::Map { on_tape: true } => return self.map(entry, bytes).map(|()| 0),
+            Use::Directory => self.entries(used)?,
+            Use::Target if self.object.attributes.kind.has_data() && !used.is_empty() => {
+                *self.data_len += used.len() as u64;
+                self.target
+                    .write(offset, used)
+                    .map_err(|error| SinkError::Target(FailedPart::Data, error))?;
+            }
+            Use::Target => {}
+            Use::Attributes { .. } => return self.payload(data),
+        }
+        self.payload(payload)
+    }
+
+    fn map(&mut self, entry: usize, bytes: &[u8]) -> Result<(), SinkError<V::Error, B::Error>> {
+        let at = entry.saturating_mul(TAPE_BLOCK_LEN);
+        let map = self.maps.on_tape.bytes_mut();
+        let fits = map.len().saturating_sub(at).min(bytes.len());
+        let (inside, beyond) = bytes.split_at(fits);
+        if let Some(last) = beyond.iter().rposition(|byte| *byte != 0) {
+            return Err(SinkError::MapTooSmall { needed: at + fits + last + 1 });
+        }
+        if let Some(map) = map.get_mut(at..at + fits) {
+            map.copy_from_slice(inside);
+        }
+        Ok(())
+    }
+
+    fn entries(&mut self, bytes: &[u8]) -> Result<(), SinkError<V::Error, B::Error>> {
+        let Catalog::Building(builder) = &mut *self.catalog else { return Ok(()) };
+        let directory = self.object.ino;
+        for entry in Dirents::new(bytes, self.dialect) {
+            let Ok(entry) = entry else {
+                self.object.bad_entries += 1;
+                continue;
+            };
+            let ino = Ino(entry.ino);
+            match entry.name {
+                b"." | b".." => {
+                    // They are in their places, and name what they must; nothing is done with them.
+                    self.object.bad_entries += u32::from(entry.name == b"." && ino != directory);
+                }
+                name if (Ino::FIRST..=Ino::LAST).contains(&ino) && ino != Ino::ROOT => {
+                    builder.entry(self.scratch, directory, name, ino).map_err(SinkError::Scratch)?;
+                }
+                _ => self.object.bad_entries += 1,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes bytes of the payload, as [`data`](Self::data) does.
+    pub fn payload(&mut self, bytes: &[u8]) -> Result<usize, SinkError<V::Error, B::Error>> {
+        let len = self.object.payload_left.min(bytes.len());
+        let mut input = bytes.get(..len).unwrap_or_default();
+        self.object.payload_left -= len;
+        let mut first_error = None;
+        while let Some(part) = self.object.parser.next::<C>(&mut input) {
+            let result = match part {
+                PayloadPart::Owner(owner) => {
+                    if self.object.taken == (Use::Attributes { owner: None }) {
+                        self.object.taken = Use::Attributes { owner: Some(Ino(owner)) };
+                        let rest = input.len() + (bytes.len() - len);
+                        self.object.payload_left += input.len();
+                        return Ok(rest);
+                    }
+                    Ok(())
+                }
+                PayloadPart::Property { kind, name_len: _, value_len } => {
+                    let name = self.object.parser.name();
+                    match self.object.taken {
+                        Use::Directory => self.note(|name| NoteBuf::property(kind, name, value_len)),
+                        Use::Target | Use::Attributes { owner: Some(_) } => self
+                            .target
+                            .begin_property(kind, name, value_len)
+                            .map_err(|error| SinkError::Target(FailedPart::Property(kind), error)),
+                        _ => Ok(()),
+                    }
+                }
+                PayloadPart::Value(piece) => self.value(piece),
+                PayloadPart::End(true) => Ok(()),
+                PayloadPart::End(false) | PayloadPart::Damaged => {
+                    self.object.payload_bad = true;
+                    Ok(())
+                }
+            };
+            match result {
+                Err(error @ (SinkError::Scratch(_) | SinkError::MapTooSmall { .. })) => return Err(error),
+                Err(error) => first_error = first_error.or(Some(error)),
+                Ok(()) => {}
+            }
+        }
+        first_error.map_or(Ok(0), Err)
+    }
+
+    fn value(&mut self, piece: &[u8]) -> Result<(), SinkError<V::Error, B::Error>> {
+        match self.object.taken {
+            Use::Directory => {
+                for piece in piece.chunks(PIECE_LEN_MAX) {
+                    self.note(|_| NoteBuf::piece(piece))?;
+                }
+                Ok(())
+            }
+            Use::Target | Use::Attributes { owner: Some(_) } => self
+                .target
+                .write_property(piece)
+                .map_err(|error| SinkError::Target(FailedPart::Attributes, error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn note(&mut self, note: impl FnOnce(&[u8]) -> NoteBuf) -> Result<(), SinkError<V::Error, B::Error>> {
+        let Catalog::Building(builder) = &mut *self.catalog else { return Ok(()) };
+        let note = note(self.object.parser.name());
+        builder.note(self.scratch, self.object.ino, note.bytes()).map_err(SinkError::Scratch)
+    }
+}

@@ -1,0 +1,535 @@
+//! The tape side of a restore: records into headers and blocks, and what each object does with its own.
+
+use super::{
+    Catalog, Collect, Damage, DumpInfo, EMPTY_NAME, Object, Phase, Restore, RestoreError, RestoreEvent,
+};
+use super::{RestoreResult, Use};
+use crate::catalog::Cursor;
+use crate::checksum::Crc32c;
+use crate::device::DeviceError;
+use crate::device::block::BlockDevice;
+use crate::device::tape::{TapeDevice, TapeRead};
+use crate::device::volume::{Attributes, FailedPart, Kind, Place, TargetVolume};
+use crate::engine::notes::NoteBuf;
+use crate::engine::restore::sink::{Sink, SinkError};
+use crate::limits::SYMLINK_LEN_MAX;
+use crate::record::header::{
+    Dialect, Header, HeaderKind, HeaderRepr, LINUX_EXTENDED_XATTR, Role, extension_flags, flags,
+};
+use crate::record::linux_xattr::LinuxXattrs;
+use crate::record::payload::PayloadParser;
+use crate::stream::reader::{Preceding, ReaderAction};
+use crate::units::{BlockingFactor, Ino, TAPE_BLOCK_LEN, TapeNo};
+
+/// Reads that fail one after the other before the tape is given up.
+const READ_ERRORS_MAX: u32 = 64;
+
+/// A POSIX ACL converted from Linux' on-disk form: larger ones are refused.
+const ACL_LEN_MAX: usize = 2048;
+
+impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, T, V, B, C> {
+    /// One action of the reader.
+    pub(super) fn read(&mut self) -> RestoreResult<(), T, V, B> {
+        match self.reader.poll().map_err(RestoreError::Stream)? {
+            ReaderAction::NeedRecord => self.read_record(),
+            ReaderAction::Gap(gap) => {
+                self.damage(Damage::Gap(gap));
+                Ok(())
+            }
+            ReaderAction::Header { repr, view, preceding } => {
+                let info = (!self.dump_known).then(|| dump_info(&repr, view));
+                if let (Some(mut info), Some(dialect)) = (info, self.reader.dialect()) {
+                    info.dialect = dialect;
+                    self.dump_known = true;
+                    self.dialect = dialect;
+                    self.summary.checked = info.id.is_some();
+                    self.record_len = info.blocking as usize * TAPE_BLOCK_LEN;
+                    self.tell(RestoreEvent::Dump(info));
+                }
+                self.header(repr, preceding)
+            }
+            ReaderAction::Data { entry, .. } => self.take_data(entry),
+            ReaderAction::Ended => {
+                self.want_tape = true;
+                self.tell(RestoreEvent::NeedTape(TapeNo(self.reader.tape().0.saturating_add(1))));
+                Ok(())
+            }
+        }
+    }
+
+    /// The present object takes the blocks that the reader gave last.
+    fn take_data(&mut self, entry: usize) -> RestoreResult<(), T, V, B> {
+        let Some((mut sink, bytes)) = self.sink() else { return Ok(()) };
+        let result = sink.data(entry, bytes);
+        let Some(rest) = self.taken_up(result)? else { return Ok(()) };
+        // A record of stage V has named its owner, which is open by now.
+        let Some((mut sink, bytes)) = self.sink() else { return Ok(()) };
+        let rest = bytes.get(bytes.len().saturating_sub(rest)..).unwrap_or_default();
+        let result = sink.payload(rest);
+        self.taken_up(result).map(|_| ())
+    }
+
+    fn sink(&mut self) -> Option<(Sink<'_, 'm, V, B, C>, &[u8])> {
+        let sink = Sink {
+            object: self.object.as_mut()?,
+            maps: &mut self.maps,
+            target: &mut self.target,
+            catalog: &mut self.catalog,
+            scratch: &mut self.scratch,
+            linux_xattrs: &mut self.linux_xattrs,
+            data_len: &mut self.summary.data_len,
+            dialect: self.dialect,
+        };
+        Some((sink, self.reader.last_data()))
+    }
+
+    fn read_record(&mut self) -> RestoreResult<(), T, V, B> {
+        let at = self.reader.addr();
+        let space = self.reader.space();
+        let limit = space.len();
+        match self.tape.read(space) {
+            Ok(TapeRead::Record(len)) => {
+                self.read_errors = 0;
+                self.reader.handle_record(len);
+            }
+            Ok(TapeRead::Filemark | TapeRead::EndOfData) => self.reader.handle_end(),
+            Ok(TapeRead::BufferTooSmall { needed }) => {
+                let limit = limit - limit % TAPE_BLOCK_LEN;
+                return Err(RestoreError::RecordTooLong { len: needed, limit });
+            }
+            Err(source)
+                if self.read_errors >= READ_ERRORS_MAX
+                    || source.kind() == crate::device::ErrorKind::Interrupted =>
+            {
+                return Err(RestoreError::Tape { at, source });
+            }
+            Err(source) => {
+                self.read_errors += 1;
+                let likely =
+                    if self.record_len > 0 { self.record_len } else { BlockingFactor::DEFAULT.record_len() };
+                self.reader.handle_unreadable(likely);
+                self.damage(Damage::Unreadable { at, error: source.kind() });
+            }
+        }
+        Ok(())
+    }
+
+    /// The input ended before the dump did, and there is no further tape.
+    pub(super) fn truncated(&mut self) -> RestoreResult<(), T, V, B> {
+        self.damage(Damage::Truncated { at: self.reader.addr() });
+        if let Some(object) = &self.object {
+            let (ino, from, size) = (object.ino, object.segment_at, object.attributes.size);
+            match object.taken {
+                Use::Directory => self.damage(Damage::Directory { ino }),
+                Use::Map { on_tape } => self.damage_map(on_tape),
+                Use::Target => self.damage(Damage::Data { ino, from, to: size.max(from) }),
+                Use::Attributes { owner: Some(ino) } => self.damage(Damage::Properties { ino }),
+                _ => {}
+            }
+            if let Some(object) = &mut self.object {
+                object.segment_end = u64::MAX;
+            }
+        }
+        self.end_object()?;
+        self.end_of_dump = true;
+        Ok(())
+    }
+
+    /// The stream is read to its end.
+    pub(super) fn close_stream(&mut self) {
+        self.phase = match self.catalog {
+            Catalog::Building(_) => Phase::EndCatalog,
+            _ => Phase::Missing { from: Ino(1) },
+        };
+    }
+
+    fn damage_map(&mut self, on_tape: bool) {
+        self.map_damaged |= on_tape;
+        self.damage(Damage::Maps);
+    }
+
+    fn header(&mut self, repr: HeaderRepr, preceding: Preceding) -> RestoreResult<(), T, V, B> {
+        self.settle(&repr, preceding);
+        self.linux_xattrs_ended()?;
+        let Some(object) = &mut self.object else {
+            self.held = Some(repr);
+            return Ok(());
+        };
+        let same = object.tape_ino == repr.ino;
+        let extended = repr.flags & flags::LINUX_EXTENDED != 0 && repr.extension.is_none();
+        match repr.kind {
+            HeaderKind::Continuation if same && object.collect == Collect::Own => {
+                let missing = object.next_segment(&repr);
+                let ino = object.ino;
+                if let (Some((from, to)), true) = (missing, object.taken == Use::Target) {
+                    self.damage(Damage::Data { ino, from, to });
+                }
+                Ok(())
+            }
+            HeaderKind::Continuation if same => Ok(()),
+            HeaderKind::Inode if same && extended => {
+                let ours = repr.linux_extended == LINUX_EXTENDED_XATTR
+                    && matches!(object.taken, Use::Target | Use::Directory);
+                let len = repr.attributes.map_or(0, |attributes| attributes.size) as usize;
+                object.collect = if ours { Collect::LinuxXattrs { len } } else { Collect::Ignore };
+                Ok(())
+            }
+            // The next tape begins in the middle of an object.
+            HeaderKind::Tape => Ok(()),
+            _ => {
+                self.end_object()?;
+                self.held = Some(repr);
+                Ok(())
+            }
+        }
+    }
+
+    /// What the header says of the blocks before it.
+    fn settle(&mut self, repr: &HeaderRepr, preceding: Preceding) {
+        let Some(object) = &self.object else { return };
+        let (ino, taken) = (object.ino, object.taken);
+        let size = if object.attributes.kind.has_data() { object.attributes.size } else { 0 };
+        let (from, to) = (object.segment_at, object.segment_end.min(size).max(object.segment_at));
+        let extension_flags = repr.extension.map_or(0, |extension| extension.flags);
+        let checked = self.summary.checked;
+        if preceding == Preceding::Damaged || preceding == Preceding::Unchecked && checked {
+            match taken {
+                Use::Map { on_tape } => self.damage_map(on_tape),
+                Use::Directory => self.damage(Damage::Directory { ino }),
+                Use::Target if preceding == Preceding::Unchecked => {
+                    self.damage(Damage::Unchecked { ino, from, to });
+                }
+                Use::Target if from < to => self.damage(Damage::Data { ino, from, to }),
+                Use::Target => self.damage(Damage::Properties { ino }),
+                Use::Attributes { owner: Some(ino) } => self.damage(Damage::Properties { ino }),
+                Use::Discard | Use::Attributes { owner: None } => {}
+            }
+        }
+        if extension_flags & extension_flags::PRECEDING_UNREAD != 0 {
+            match taken {
+                Use::Target => self.damage(Damage::Unread { ino, from, to }),
+                Use::Directory => self.damage(Damage::Directory { ino }),
+                _ => {}
+            }
+        }
+        if extension_flags & extension_flags::PRECEDING_CHANGED != 0
+            && matches!(taken, Use::Target | Use::Directory)
+        {
+            self.damage(Damage::Changed { ino });
+        }
+    }
+
+    /// Ends the present object: what it lacks is told, and it is closed on the target.
+    fn end_object(&mut self) -> RestoreResult<(), T, V, B> {
+        let Some(object) = self.object.take() else { return Ok(()) };
+        let ino = object.ino;
+        if object.bad_entries > 0 {
+            self.damage(Damage::BadEntries { ino, count: object.bad_entries });
+        }
+        let unfinished_payload = object.payload_seen && !object.parser.is_done();
+        match object.taken {
+            Use::Map { on_tape } => self.maps_good |= on_tape && !self.map_damaged,
+            Use::Directory if unfinished_payload || object.payload_bad => {
+                self.damage(Damage::Properties { ino });
+            }
+            Use::Directory | Use::Discard => {}
+            Use::Attributes { owner: Some(ino) } => {
+                if unfinished_payload || object.payload_bad {
+                    self.damage(Damage::Properties { ino });
+                }
+                self.target.release();
+            }
+            Use::Attributes { owner: None } => {}
+            Use::Target => {
+                let size = object.attributes.size;
+                if object.attributes.kind.has_data() && object.segment_end < size {
+                    self.damage(Damage::Data { ino, from: object.segment_end, to: size });
+                }
+                if unfinished_payload || object.payload_bad {
+                    self.damage(Damage::Properties { ino });
+                }
+                let finished = self.target.finish(&object.attributes);
+                self.outcome(ino, FailedPart::Attributes, finished)?;
+                self.summary.objects += 1;
+                self.begin_links(object);
+            }
+        }
+        Ok(())
+    }
+
+    /// Linux' extended attributes are complete when the next header comes.
+    fn linux_xattrs_ended(&mut self) -> RestoreResult<(), T, V, B> {
+        let Some(object) = &mut self.object else { return Ok(()) };
+        let Collect::LinuxXattrs { len } = object.collect else { return Ok(()) };
+        object.collect = Collect::Ignore;
+        let (ino, directory) = (object.ino, object.taken == Use::Directory);
+        let content = self.linux_xattrs;
+        let mut name = EMPTY_NAME;
+        let mut value_buf = [0; ACL_LEN_MAX];
+        let mut bad = false;
+        for xattr in LinuxXattrs::new(content.get(..len.min(content.len())).unwrap_or_default()) {
+            let Ok(xattr) = xattr else {
+                bad = true;
+                continue;
+            };
+            let Ok(value) = xattr.property_value(&mut value_buf) else {
+                bad = true;
+                continue;
+            };
+            let name = xattr.name(&mut name);
+            if directory {
+                let Catalog::Building(builder) = &mut self.catalog else { continue };
+                let mut note = |note: NoteBuf| builder.note(&mut self.scratch, ino, note.bytes());
+                note(NoteBuf::property(xattr.kind, name, value.len() as u32))
+                    .map_err(RestoreError::Scratch)?;
+                for piece in value.chunks(crate::engine::notes::PIECE_LEN_MAX) {
+                    note(NoteBuf::piece(piece)).map_err(RestoreError::Scratch)?;
+                }
+            } else {
+                let mut result = self.target.begin_property(xattr.kind, name, value.len() as u32);
+                if result.is_ok() && !value.is_empty() {
+                    result = self.target.write_property(value);
+                }
+                self.outcome(ino, FailedPart::Property(xattr.kind), result)?;
+            }
+        }
+        if bad {
+            self.damage(Damage::Properties { ino });
+        }
+        Ok(())
+    }
+
+    /// Takes up the object whose header is held.
+    pub(super) fn begin_object(&mut self, repr: HeaderRepr) -> RestoreResult<(), T, V, B> {
+        let building = matches!(self.catalog, Catalog::Building(_));
+        match repr.kind {
+            HeaderKind::Tape | HeaderKind::Unknown(_) => {}
+            HeaderKind::InUseMap | HeaderKind::OnTapeMap => self.begin_map(&repr, building),
+            HeaderKind::End => self.end_of_dump = true,
+            HeaderKind::Inode | HeaderKind::Continuation => {
+                let role = repr.extension.map_or(Role::Normal, |extension| extension.role);
+                let of_directory =
+                    repr.attributes.is_some_and(|attributes| attributes.kind == Kind::Directory);
+                if building && !(role == Role::Normal && of_directory) && !self.is_noise(&repr) {
+                    self.held = Some(repr);
+                    self.phase = Phase::EndCatalog;
+                    return Ok(());
+                }
+                match (role, repr.attributes) {
+                    (Role::Normal, Some(attributes)) if of_directory => {
+                        self.begin_directory(&repr, attributes, building)?;
+                    }
+                    (Role::Normal, Some(attributes)) => self.begin_file(&repr, attributes)?,
+                    (Role::Attributes, Some(attributes)) => {
+                        let mut object =
+                            Object::new(&repr, Ino(0), attributes, Use::Attributes { owner: None });
+                        object.payload_left = attributes.size as usize;
+                        self.object = Some(object);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A record that cannot be an object of this dump: foreign dumps have such before their files, too.
+    fn is_noise(&self, repr: &HeaderRepr) -> bool {
+        repr.attributes.is_none()
+            || repr.extension.is_none() && repr.flags & flags::LINUX_EXTENDED != 0
+            || repr.extension.is_none() && repr.kind == HeaderKind::Continuation
+    }
+
+    fn begin_map(&mut self, repr: &HeaderRepr, building: bool) {
+        let on_tape = repr.kind == HeaderKind::OnTapeMap;
+        // BSD repeats the map at the beginning of each tape.
+        let again = on_tape && self.map_seen || !building;
+        self.map_seen |= on_tape;
+        let taken = if again { Use::Discard } else { Use::Map { on_tape } };
+        let mut object = Object::new(repr, Ino(0), Attributes::new(Kind::File), taken);
+        object.tape_ino = repr.ino;
+        object.data_entries = repr.count as usize;
+        self.object = Some(object);
+    }
+
+    fn begin_directory(
+        &mut self,
+        repr: &HeaderRepr,
+        attributes: Attributes,
+        building: bool,
+    ) -> RestoreResult<(), T, V, B> {
+        let ino = Ino(repr.ino);
+        let expected = self.maps.on_tape.contains(ino);
+        if !building || repr.kind == HeaderKind::Continuation && !expected {
+            // The names in it come too late: what they name is placed already.
+            if expected && self.maps_good {
+                self.maps.on_tape.remove(ino);
+                self.damage(Damage::Directory { ino });
+            }
+            return Ok(());
+        }
+        if self.maps.directories.contains(ino) {
+            return Ok(());
+        }
+        if !(Ino::FIRST..=Ino::LAST).contains(&ino) || self.maps.directories.insert(ino).is_err() {
+            self.damage(Damage::BadObject { ino });
+            return Ok(());
+        }
+        self.maps.on_tape.remove(ino);
+        self.summary.directories += 1;
+        let object = Object::new(repr, ino, attributes, Use::Directory);
+        if object.segment_at > 0 {
+            self.damage(Damage::Directory { ino });
+        }
+        if let Catalog::Building(builder) = &mut self.catalog {
+            let note = NoteBuf::attributes(&attributes);
+            builder.note(&mut self.scratch, ino, note.bytes()).map_err(RestoreError::Scratch)?;
+        }
+        self.object = Some(object);
+        Ok(())
+    }
+
+    fn begin_file(&mut self, repr: &HeaderRepr, attributes: Attributes) -> RestoreResult<(), T, V, B> {
+        let ino = Ino(repr.ino);
+        let mut object = Object::new(repr, ino, attributes, Use::Discard);
+        let noise = repr.extension.is_none()
+            && (repr.kind == HeaderKind::Continuation || repr.flags & flags::LINUX_EXTENDED != 0);
+        let announced = self.maps.on_tape.remove(ino) || !self.maps_good;
+        let known = (Ino::FIRST..=Ino::LAST).contains(&ino);
+        if noise || !announced || !known || !self.is_wanted(ino) {
+            self.object = Some(object);
+            return Ok(());
+        }
+        let too_long = attributes.kind == Kind::Symlink && attributes.size > SYMLINK_LEN_MAX as u64;
+        if object.segment_at > 0 || too_long {
+            let to = if too_long { attributes.size } else { object.segment_at };
+            self.damage(Damage::Data { ino, from: 0, to });
+        }
+        let (place, names) = self.first_place(ino, &mut object.name)?;
+        if let (Some((parent, len)), false) = (place, too_long) {
+            self.tell(RestoreEvent::Object { ino, attributes, at: repr.addr });
+            self.ensure(parent, None)?;
+            let place = Place { parent, name: object.name.get(..len).unwrap_or_default() };
+            let created = self.target.create(place, ino, &attributes);
+            if self.outcome(ino, FailedPart::Create, created)? {
+                object.taken = Use::Target;
+                object.place = (parent, len);
+                object.names = names;
+            }
+        }
+        self.object = Some(object);
+        Ok(())
+    }
+
+    /// What came of the blocks that an object took. When it has named its owner: the bytes that are for the owner.
+    fn taken_up(
+        &mut self,
+        result: Result<usize, SinkError<V::Error, B::Error>>,
+    ) -> RestoreResult<Option<usize>, T, V, B> {
+        let (ino, taken) = self.object.as_ref().map_or((Ino::ROOT, Use::Discard), |o| (o.ino, o.taken));
+        match result {
+            Ok(0) => Ok(None),
+            Ok(rest) => match taken {
+                Use::Attributes { owner: Some(owner) } => {
+                    self.open_owner(owner)?;
+                    Ok(Some(rest))
+                }
+                _ => Ok(None),
+            },
+            Err(SinkError::Scratch(error)) => Err(RestoreError::Scratch(error)),
+            Err(SinkError::MapTooSmall { needed }) => {
+                Err(RestoreError::MapTooSmall { needed: needed * super::MAPS })
+            }
+            Err(SinkError::Target(what, error)) => {
+                self.outcome::<()>(ino, what, Err(error))?;
+                if what == FailedPart::Data {
+                    self.target.release();
+                    if let Some(object) = &mut self.object {
+                        object.taken = Use::Discard;
+                    }
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// Opens the object that a record of stage V belongs to.
+    fn open_owner(&mut self, owner: Ino) -> RestoreResult<(), T, V, B> {
+        let mut name = EMPTY_NAME;
+        let place = if self.is_wanted(owner) { self.first_place(owner, &mut name)?.0 } else { None };
+        let mut open = false;
+        if let Some((parent, len)) = place {
+            self.ensure(parent, None)?;
+            self.target.barrier();
+            let place = Place { parent, name: name.get(..len).unwrap_or_default() };
+            let opened = self.target.reopen(place, owner);
+            open = self.outcome(owner, FailedPart::Attributes, opened)?;
+        }
+        if let Some(object) = &mut self.object {
+            object.ino = owner;
+            if !open {
+                object.taken = Use::Discard;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Object {
+    fn new(repr: &HeaderRepr, ino: Ino, attributes: Attributes, taken: Use) -> Self {
+        let mut object = Self {
+            ino,
+            tape_ino: repr.ino,
+            attributes,
+            taken,
+            collect: Collect::Own,
+            segment_at: 0,
+            segment_end: 0,
+            data_entries: 0,
+            payload_left: 0,
+            parser: PayloadParser::new(),
+            payload_seen: false,
+            payload_bad: false,
+            bad_entries: 0,
+            place: (Ino::ROOT, 0),
+            name: EMPTY_NAME,
+            names: Cursor::START,
+        };
+        object.next_segment(repr);
+        object
+    }
+
+    /// Takes up a segment; gives the range of data missing before it.
+    fn next_segment(&mut self, repr: &HeaderRepr) -> Option<(u64, u64)> {
+        let expected = self.segment_end;
+        let count = repr.count as usize;
+        let (at, trailing, payload_len) = match &repr.extension {
+            Some(extension) => {
+                (extension.offset, usize::from(extension.trailing_blocks), extension.payload_len as usize)
+            }
+            None => (expected, 0, 0),
+        };
+        self.data_entries = count.saturating_sub(trailing);
+        self.segment_at = at;
+        self.segment_end = at.saturating_add(self.data_entries as u64 * TAPE_BLOCK_LEN as u64);
+        if payload_len > 0 && !matches!(self.taken, Use::Attributes { .. }) {
+            self.payload_left = payload_len;
+            self.payload_seen = true;
+        }
+        (at > expected && repr.kind == HeaderKind::Continuation)
+            .then_some((expected, at.min(self.attributes.size)))
+    }
+}
+
+fn dump_info(repr: &HeaderRepr, view: Header<'_>) -> DumpInfo {
+    DumpInfo {
+        dialect: Dialect::OURS,
+        id: repr.extension.map(|extension| extension.dump_id),
+        date: repr.date,
+        base_date: repr.base_date,
+        level: repr.level,
+        blocking: repr.blocking.min(BlockingFactor::MAX.blocks()),
+        label: view.label(),
+        names: view.names(),
+    }
+}

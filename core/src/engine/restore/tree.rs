@@ -1,0 +1,466 @@
+//! The tree side of a restore: selecting, making directories, finding lost ones a place, further names, and the
+//! attributes of directories at the end.
+
+use super::{Catalog, Damage, EMPTY_NAME, LOST_FOUND, Object, Phase, Restore, RestoreError, RestoreEvent};
+use super::{RestoreResult, RestoreStage};
+use crate::catalog::Cursor;
+use crate::checksum::Crc32c;
+use crate::device::DeviceError;
+use crate::device::block::BlockDevice;
+use crate::device::tape::TapeDevice;
+use crate::device::volume::{FailedPart, NameBuf, Place, TargetVolume};
+use crate::engine::names::{NOTE_LEN_MAX, Names, Walk};
+use crate::engine::notes::Note;
+use crate::units::Ino;
+
+/// Directories entered between two looks at what the target knows.
+const CHAIN_LEN: usize = 16;
+
+/// Directories on one path that are believed: more than any system's path length allows to make.
+const DEPTH_MAX: usize = 1 << 20;
+
+const LOST_FOUND_NAME: &[u8] = b"lost+found";
+
+/// Decimal digits of a number, as the name of a lost object.
+fn digits(ino: Ino, name: &mut NameBuf) -> usize {
+    let mut rest = ino.0;
+    let mut len = 0;
+    for byte in name.iter_mut() {
+        *byte = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        len += 1;
+        if rest == 0 {
+            break;
+        }
+    }
+    name.get_mut(..len).unwrap_or_default().reverse();
+    len
+}
+
+impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V, B, C> {
+    /// Restores only what is selected: the object at `path` (components separated by `/`, from the root of the dump), a
+    /// directory with all it holds. Between [`RestoreEvent::Catalogued`] and the next step. `false`: there is no such path.
+    ///
+    /// # Errors
+    /// The scratch device failed.
+    pub fn select(&mut self, path: &[u8]) -> RestoreResult<bool, T, V, B> {
+        let Catalog::Ready(names) = &mut self.catalog else { return Ok(false) };
+        let mut parent = Ino::ROOT;
+        let mut ino = Ino::ROOT;
+        for component in path.split(|byte| *byte == b'/').filter(|name| !matches!(name, [] | [b'.'])) {
+            parent = ino;
+            match names.lookup(&mut self.scratch, parent, component).map_err(RestoreError::Scratch)? {
+                Some(found) => ino = found,
+                None => return Ok(false),
+            }
+        }
+        self.selected = true;
+        let mut above = parent;
+        let mut name = EMPTY_NAME;
+        while above != Ino::ROOT && self.maps.passage.insert(above).is_ok() {
+            let parent =
+                names.canonical(&mut self.scratch, above, &mut name).map_err(RestoreError::Scratch)?;
+            match parent {
+                Some((parent, _)) if !self.maps.passage.contains(parent) => above = parent,
+                _ => break,
+            }
+        }
+        let _ = self.maps.passage.insert(Ino::ROOT);
+        if self.maps.directories.contains(ino) {
+            self.want_tree(ino)?;
+        } else {
+            let _ = self.maps.wanted.insert(ino);
+            let _ = self.maps.picked.insert(parent);
+        }
+        Ok(true)
+    }
+
+    fn want_tree(&mut self, top: Ino) -> RestoreResult<(), T, V, B> {
+        let Catalog::Ready(names) = &mut self.catalog else { return Ok(()) };
+        let _ = self.maps.wanted.insert(top);
+        let mut walk = Walk::new(top);
+        while let Some(visit) = walk.next(names, &mut self.scratch).map_err(RestoreError::Scratch)? {
+            let first = !self.maps.wanted.contains(visit.ino);
+            let _ = self.maps.wanted.insert(visit.ino);
+            // Only once, and only by its canonical name: a hostile tape can name directories in circles.
+            if first
+                && self.maps.directories.contains(visit.ino)
+                && is_canonical(names, &mut self.scratch, &visit, &walk)?
+            {
+                walk.enter(visit.ino);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an object is to be restored.
+    pub(super) fn is_wanted(&self, ino: Ino) -> bool {
+        !self.selected || self.maps.wanted.contains(ino)
+    }
+
+    /// Whether a selected object is to have this name.
+    fn is_wanted_name(&self, directory: Ino) -> bool {
+        !self.selected || self.maps.wanted.contains(directory) || self.maps.picked.contains(directory)
+    }
+
+    pub(super) fn end_catalog(&mut self) -> RestoreResult<(), T, V, B> {
+        if let Catalog::Building(builder) = core::mem::replace(&mut self.catalog, Catalog::Gone) {
+            self.catalog = Catalog::Ready(builder.finish(&mut self.scratch).map_err(RestoreError::Scratch)?);
+        }
+        self.phase = Phase::Selecting;
+        self.tell(RestoreEvent::Catalogued);
+        Ok(())
+    }
+
+    /// One name of the walk that makes directories and shows the tree.
+    pub(super) fn make_directories(&mut self) -> RestoreResult<(), T, V, B> {
+        let Catalog::Ready(names) = &mut self.catalog else { return Ok(()) };
+        let Some(visit) = self.walk.next(names, &mut self.scratch).map_err(RestoreError::Scratch)? else {
+            self.maps.directories.remove(Ino::ROOT);
+            self.phase = Phase::Orphans { from: Ino::FIRST, circles: false };
+            return Ok(());
+        };
+        if visit.repeated {
+            self.damage(Damage::RepeatedName { ino: visit.directory });
+        }
+        let depth = self.walk.depth();
+        let unmade = self.maps.directories.contains(visit.ino) && visit.ino != Ino::ROOT;
+        let wanted = self.is_wanted(visit.ino);
+        if !unmade {
+            if wanted && self.is_wanted_name(visit.directory) {
+                self.tell(RestoreEvent::Entry { ino: visit.ino, depth, directory: false });
+            }
+            return Ok(());
+        }
+        if !(wanted || self.maps.passage.contains(visit.ino)) {
+            return Ok(());
+        }
+        let Catalog::Ready(names) = &mut self.catalog else { return Ok(()) };
+        if !is_canonical(names, &mut self.scratch, &visit, &self.walk)? {
+            self.damage(Damage::DirectoryNamedTwice { ino: visit.ino, parent: visit.directory });
+            return Ok(());
+        }
+        if wanted {
+            self.tell(RestoreEvent::Entry { ino: visit.ino, depth, directory: true });
+        }
+        self.maps.directories.remove(visit.ino);
+        self.ensure(visit.directory, None)?;
+        let place = Place { parent: visit.directory, name: self.walk.name() };
+        let made = self.target.make_directory(place, visit.ino);
+        self.outcome(visit.ino, FailedPart::Create, made)?;
+        self.walk.enter(visit.ino);
+        Ok(())
+    }
+
+    /// Gives one directory that no walk reached a place in `lost+found`, and walks below it.
+    pub(super) fn place_orphan(&mut self, from: Ino, circles: bool) -> RestoreResult<(), T, V, B> {
+        let next = self.maps.directories.next_from(from).filter(|_| !self.selected);
+        let Some(ino) = next else {
+            if circles || self.selected {
+                self.end_directories()?;
+            } else {
+                self.phase = Phase::Orphans { from: Ino::FIRST, circles: true };
+            }
+            return Ok(());
+        };
+        let Catalog::Ready(names) = &mut self.catalog else { return Ok(()) };
+        let mut name = EMPTY_NAME;
+        let parent = names.canonical(&mut self.scratch, ino, &mut name).map_err(RestoreError::Scratch)?;
+        let below_orphan = parent.is_some_and(|(parent, _)| self.maps.directories.contains(parent));
+        if below_orphan && !circles {
+            self.phase = Phase::Orphans { from: ino.next(), circles };
+            return Ok(());
+        }
+        self.damage(match parent {
+            Some((parent, _)) => Damage::DirectoryNamedTwice { ino, parent },
+            None => Damage::Nameless { ino },
+        });
+        self.make_lost_found()?;
+        let _ = self.maps.lost.insert(ino);
+        self.maps.directories.remove(ino);
+        let len = digits(ino, &mut name);
+        let name = name.get(..len).unwrap_or_default();
+        let made = self.target.make_directory(Place { parent: LOST_FOUND, name }, ino);
+        self.outcome(ino, FailedPart::Create, made)?;
+        self.walk = Walk::new(ino);
+        self.phase = Phase::Directories;
+        Ok(())
+    }
+
+    fn make_lost_found(&mut self) -> RestoreResult<(), T, V, B> {
+        if !self.lost_found_made {
+            let place = Place { parent: Ino::ROOT, name: LOST_FOUND_NAME };
+            let made = self.target.make_directory(place, LOST_FOUND);
+            self.lost_found_made = self.outcome(LOST_FOUND, FailedPart::Create, made)?;
+            return Ok(());
+        }
+        self.ensure(LOST_FOUND, None)
+    }
+
+    fn end_directories(&mut self) -> RestoreResult<(), T, V, B> {
+        self.phase = Phase::Stream;
+        let event = self.begin(RestoreStage::Files);
+        self.tell(event);
+        Ok(())
+    }
+
+    /// Makes `directory` known to the target, and keeps `keep` known.
+    pub(super) fn ensure(&mut self, directory: Ino, keep: Option<Ino>) -> RestoreResult<(), T, V, B> {
+        let mut name = EMPTY_NAME;
+        for _ in 0..DEPTH_MAX / CHAIN_LEN {
+            // The last CHAIN_LEN directories below the first one that is known.
+            let mut chain = [Ino::ROOT; CHAIN_LEN];
+            let mut len = 0;
+            let mut at = directory;
+            while !self.target.knows(at) {
+                if let Some(slot) = chain.get_mut(len % CHAIN_LEN) {
+                    *slot = at;
+                }
+                len += 1;
+                match self.place_of(at, &mut name)? {
+                    Some((parent, _)) if len < DEPTH_MAX => at = parent,
+                    _ => return Ok(()),
+                }
+            }
+            for below in (0..len).rev().take(CHAIN_LEN) {
+                let Some(ino) = chain.get(below % CHAIN_LEN).copied() else { break };
+                let Some((parent, name_len)) = self.place_of(ino, &mut name)? else { return Ok(()) };
+                if let Some(keep) = keep {
+                    self.target.knows(keep);
+                }
+                self.target.knows(parent);
+                let place = Place { parent, name: name.get(..name_len).unwrap_or_default() };
+                let entered = self.target.enter(place, ino);
+                if !self.outcome(ino, FailedPart::Create, entered)? {
+                    return Ok(());
+                }
+            }
+            if len <= CHAIN_LEN {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a directory was made.
+    fn place_of(&mut self, ino: Ino, name: &mut NameBuf) -> RestoreResult<Option<(Ino, usize)>, T, V, B> {
+        if ino == Ino::ROOT {
+            return Ok(None);
+        }
+        if ino == LOST_FOUND {
+            if let Some(name) = name.get_mut(..LOST_FOUND_NAME.len()) {
+                name.copy_from_slice(LOST_FOUND_NAME);
+            }
+            return Ok(Some((Ino::ROOT, LOST_FOUND_NAME.len())));
+        }
+        if self.maps.lost.contains(ino) {
+            return Ok(Some((LOST_FOUND, digits(ino, name))));
+        }
+        match &mut self.catalog {
+            Catalog::Ready(names) => {
+                names.canonical(&mut self.scratch, ino, name).map_err(RestoreError::Scratch)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The path of an object from the dump's root: its components from the last to the first, one call each, beginning
+    /// with the object itself. `None`: that was all, or the object has no name.
+    ///
+    /// # Errors
+    /// The scratch device failed.
+    pub fn component(
+        &mut self,
+        ino: Ino,
+        name: &mut NameBuf,
+    ) -> RestoreResult<Option<(Ino, usize)>, T, V, B> {
+        self.place_of(ino, name)
+    }
+
+    /// The first wanted name of an object that is no directory; in `lost+found` when there is none at all.
+    pub(super) fn first_place(
+        &mut self,
+        ino: Ino,
+        name: &mut NameBuf,
+    ) -> RestoreResult<(Option<(Ino, usize)>, Cursor), T, V, B> {
+        let mut cursor = self.cursor_of(ino)?;
+        let mut any = false;
+        while let Some((parent, len)) = self.next_name(&mut cursor, ino, name)? {
+            any = true;
+            if self.is_wanted_name(parent) {
+                return Ok((Some((parent, len)), cursor));
+            }
+        }
+        if any || self.selected {
+            return Ok((None, cursor));
+        }
+        self.damage(Damage::Nameless { ino });
+        self.make_lost_found()?;
+        let _ = self.maps.lost.insert(ino);
+        Ok((Some((LOST_FOUND, digits(ino, name))), cursor))
+    }
+
+    /// Where the names of `ino` begin. Objects mostly come in ascending order, and so do their names.
+    fn cursor_of(&mut self, ino: Ino) -> RestoreResult<Cursor, T, V, B> {
+        let Catalog::Ready(names) = &mut self.catalog else { return Ok(Cursor::START) };
+        if names.peek_named(&mut self.scratch, self.name_cursor).map_err(RestoreError::Scratch)? != Some(ino)
+        {
+            self.name_cursor = names.names_of(&mut self.scratch, ino).map_err(RestoreError::Scratch)?;
+        }
+        Ok(self.name_cursor)
+    }
+
+    fn next_name(
+        &mut self,
+        cursor: &mut Cursor,
+        ino: Ino,
+        name: &mut NameBuf,
+    ) -> RestoreResult<Option<(Ino, usize)>, T, V, B> {
+        let Catalog::Ready(names) = &mut self.catalog else { return Ok(None) };
+        let next = names.next_name(&mut self.scratch, cursor, ino, name).map_err(RestoreError::Scratch)?;
+        self.name_cursor = *cursor;
+        Ok(next)
+    }
+
+    /// One further name of the object that was just finished.
+    pub(super) fn link(&mut self) -> RestoreResult<(), T, V, B> {
+        let Some(mut object) = self.linking.take() else { return Ok(()) };
+        let mut name = EMPTY_NAME;
+        let mut cursor = object.names;
+        let Some((parent, len)) = self.next_name(&mut cursor, object.ino, &mut name)? else { return Ok(()) };
+        object.names = cursor;
+        if self.is_wanted_name(parent) {
+            let (first, first_len) = object.place;
+            self.ensure(first, None)?;
+            self.ensure(parent, Some(first))?;
+            let existing = Place { parent: first, name: object.name.get(..first_len).unwrap_or_default() };
+            let place = Place { parent, name: name.get(..len).unwrap_or_default() };
+            let linked = self.target.link(existing, place, object.ino);
+            if self.outcome(object.ino, FailedPart::Link, linked)? {
+                self.summary.links += 1;
+            }
+        }
+        self.linking = Some(object);
+        Ok(())
+    }
+
+    /// Tells what the map announced and the tape did not hold, one object a step.
+    pub(super) fn tell_missing(&mut self, from: Ino) -> RestoreResult<(), T, V, B> {
+        if let Some(ino) = self.maps.on_tape.next_from(from).filter(|_| self.maps_good) {
+            self.phase = Phase::Missing { from: ino.next() };
+            // Linux marks number 1 in its maps, which no object has.
+            if ino >= Ino::FIRST && self.is_wanted(ino) {
+                self.damage(Damage::Missing { ino });
+            }
+            return Ok(());
+        }
+        self.target.barrier();
+        self.phase = Phase::SetAttributes { cursor: Cursor::START };
+        let event = self.begin(RestoreStage::Attributes);
+        self.tell(event);
+        Ok(())
+    }
+
+    /// Attributes and properties of the next directory; the end when there is none.
+    pub(super) fn set_attributes(
+        &mut self,
+        cursor: Cursor,
+    ) -> RestoreResult<Option<RestoreEvent<V::Error>>, T, V, B> {
+        let Catalog::Ready(names) = &mut self.catalog else { return self.finish() };
+        let Some(ino) = names.peek_directory(&mut self.scratch, cursor).map_err(RestoreError::Scratch)?
+        else {
+            return self.finish();
+        };
+        let next = names.notes_of(&mut self.scratch, ino.next()).map_err(RestoreError::Scratch)?;
+        self.phase = Phase::SetAttributes { cursor: next };
+        let made = !self.maps.directories.contains(ino);
+        if made
+            && (self.is_wanted(ino) || self.selected && self.maps.passage.contains(ino) && ino != Ino::ROOT)
+        {
+            self.directory_notes(ino, cursor)?;
+        }
+        Ok(None)
+    }
+
+    fn directory_notes(&mut self, ino: Ino, mut cursor: Cursor) -> RestoreResult<(), T, V, B> {
+        let mut name = EMPTY_NAME;
+        let (parent, len) = self.place_of(ino, &mut name)?.unwrap_or((Ino::ROOT, 0));
+        self.ensure(parent, None)?;
+        self.ensure(ino, Some(parent))?;
+        let place = Place { parent, name: name.get(..len).unwrap_or_default() };
+        let opened = self.target.reopen(place, ino);
+        if !self.outcome(ino, FailedPart::Attributes, opened)? {
+            return Ok(());
+        }
+        let mut note = [0; NOTE_LEN_MAX];
+        let mut attributes = None;
+        // One failure of a directory's properties stands for all of them.
+        let mut failed = false;
+        loop {
+            let Catalog::Ready(names) = &mut self.catalog else { break };
+            let found = names.next_note(&mut self.scratch, &mut cursor, ino, &mut note);
+            let Some(len) = found.map_err(RestoreError::Scratch)? else { break };
+            let result = match Note::parse(note.get(..len).unwrap_or_default()) {
+                Some(Note::Attributes(found)) => {
+                    attributes = Some(found);
+                    continue;
+                }
+                Some(Note::Property { kind, name, value_len }) => {
+                    (FailedPart::Property(kind), self.target.begin_property(kind, name, value_len))
+                }
+                Some(Note::Piece(piece)) => (FailedPart::Attributes, self.target.write_property(piece)),
+                None => continue,
+            };
+            if !failed {
+                failed = !self.outcome(ino, result.0, result.1)?;
+            }
+        }
+        match attributes {
+            Some(attributes) => {
+                let finished = self.target.finish(&attributes);
+                self.outcome(ino, FailedPart::Attributes, finished)?;
+            }
+            None => self.target.release(),
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> RestoreResult<Option<RestoreEvent<V::Error>>, T, V, B> {
+        self.target.barrier();
+        if let Some(failure) = self.target.poll_failure() {
+            self.summary.failed += 1;
+            return self.failure(failure).map(Some);
+        }
+        self.target.flush().map_err(|source| RestoreError::Target { ino: Ino::ROOT, source }).or_else(
+            |error| match &error {
+                RestoreError::Target { source, .. }
+                    if source.kind() == crate::device::ErrorKind::Unsupported =>
+                {
+                    Ok(())
+                }
+                _ => Err(error),
+            },
+        )?;
+        self.phase = Phase::Over;
+        self.summary.blocks = self.reader.addr().0;
+        Ok(Some(RestoreEvent::Done(self.summary)))
+    }
+
+    /// Releases an object whose further names are to be made next.
+    pub(super) fn begin_links(&mut self, object: Object) {
+        self.linking = Some(object);
+    }
+}
+
+/// Whether the walk came to a directory by the one name that counts.
+fn is_canonical<T, V, B: BlockDevice, C: Crc32c>(
+    names: &mut Names<'_, C>,
+    scratch: &mut B,
+    visit: &crate::engine::names::Visit,
+    walk: &Walk,
+) -> Result<bool, RestoreError<T, V, B::Error>> {
+    let mut name = EMPTY_NAME;
+    let canonical = names.canonical(scratch, visit.ino, &mut name).map_err(RestoreError::Scratch)?;
+    Ok(canonical
+        .is_some_and(|(parent, len)| parent == visit.directory && name.get(..len) == Some(walk.name())))
+}
