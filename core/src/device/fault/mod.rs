@@ -1,0 +1,1 @@
+//! Faults, injected between the engine and a device.
