@@ -5,8 +5,7 @@
 //! Space in the byte arena is given out once: what a replaced or removed object took is free again only in a new
 //! volume; its node is free at once, and the next object in it has the next generation number.
 //!
-//! The volume has no clock: times are what the builder functions and [`TargetVolume`] are given.
-//! [`TargetVolume`]: crate::device::volume::TargetVolume
+//! The volume has no clock: times are what the builder functions and the target contract are given.
 
 mod arena;
 mod compare;
