@@ -5,6 +5,8 @@
 //! meet the same faults.
 
 pub mod block;
+pub mod fault;
+pub mod mem;
 pub mod tape;
 pub mod volume;
 

@@ -276,6 +276,47 @@ pub trait SourceVolume {
     fn close(&mut self) -> Result<bool, Self::Error>;
 }
 
+impl<V: SourceVolume + ?Sized> SourceVolume for &mut V {
+    type Error = V::Error;
+
+    fn names(&mut self) -> Result<VolumeNames, Self::Error> {
+        (**self).names()
+    }
+    fn ino_limit(&mut self) -> Result<Ino, Self::Error> {
+        (**self).ino_limit()
+    }
+    fn next_inode(&mut self, from: Ino, class: Class) -> Result<Option<Ino>, Self::Error> {
+        (**self).next_inode(from, class)
+    }
+    fn open(&mut self, ino: Ino) -> Result<Attributes, Self::Error> {
+        (**self).open(ino)
+    }
+    fn parent(&mut self) -> Result<Ino, Self::Error> {
+        (**self).parent()
+    }
+    fn next_entry(&mut self, name: &mut NameBuf) -> Result<Option<Entry>, Self::Error> {
+        (**self).next_entry(name)
+    }
+    fn rewind_entries(&mut self) -> Result<(), Self::Error> {
+        (**self).rewind_entries()
+    }
+    fn next_data(&mut self, from: u64) -> Result<Option<(u64, u64)>, Self::Error> {
+        (**self).next_data(from)
+    }
+    fn read(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, Self::Error> {
+        (**self).read(offset, buf)
+    }
+    fn property(&mut self, index: u32, name: &mut NameBuf) -> Result<Option<Property>, Self::Error> {
+        (**self).property(index, name)
+    }
+    fn read_property(&mut self, index: u32, offset: u32, buf: &mut [u8]) -> Result<usize, Self::Error> {
+        (**self).read_property(index, offset, buf)
+    }
+    fn close(&mut self) -> Result<bool, Self::Error> {
+        (**self).close()
+    }
+}
+
 /// A name in a directory of the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place<'a> {
@@ -448,4 +489,54 @@ pub trait TargetVolume {
     /// # Errors
     /// Something could not be made durable.
     fn flush(&mut self) -> Result<(), Self::Error>;
+}
+
+impl<V: TargetVolume + ?Sized> TargetVolume for &mut V {
+    type Error = V::Error;
+
+    fn room(&mut self) -> Result<Room, Self::Error> {
+        (**self).room()
+    }
+    fn knows(&mut self, directory: Ino) -> bool {
+        (**self).knows(directory)
+    }
+    fn enter(&mut self, place: Place<'_>, directory: Ino) -> Result<(), Self::Error> {
+        (**self).enter(place, directory)
+    }
+    fn make_directory(&mut self, place: Place<'_>, directory: Ino) -> Result<(), Self::Error> {
+        (**self).make_directory(place, directory)
+    }
+    fn create(&mut self, place: Place<'_>, ino: Ino, attributes: &Attributes) -> Result<(), Self::Error> {
+        (**self).create(place, ino, attributes)
+    }
+    fn reopen(&mut self, place: Place<'_>, ino: Ino) -> Result<(), Self::Error> {
+        (**self).reopen(place, ino)
+    }
+    fn write(&mut self, offset: u64, data: &[u8]) -> Result<(), Self::Error> {
+        (**self).write(offset, data)
+    }
+    fn begin_property(&mut self, kind: PropertyKind, name: &[u8], value_len: u32) -> Result<(), Self::Error> {
+        (**self).begin_property(kind, name, value_len)
+    }
+    fn write_property(&mut self, piece: &[u8]) -> Result<(), Self::Error> {
+        (**self).write_property(piece)
+    }
+    fn finish(&mut self, attributes: &Attributes) -> Result<(), Self::Error> {
+        (**self).finish(attributes)
+    }
+    fn abandon(&mut self) {
+        (**self).abandon();
+    }
+    fn link(&mut self, existing: Place<'_>, place: Place<'_>, ino: Ino) -> Result<(), Self::Error> {
+        (**self).link(existing, place, ino)
+    }
+    fn poll_failure(&mut self) -> Option<Failure<Self::Error>> {
+        (**self).poll_failure()
+    }
+    fn barrier(&mut self) {
+        (**self).barrier();
+    }
+    fn flush(&mut self) -> Result<(), Self::Error> {
+        (**self).flush()
+    }
 }

@@ -1,0 +1,98 @@
+//! The tree that the demonstration dumps: every kind of object, in little space.
+
+use tapedump_core::device::ErrorKind;
+use tapedump_core::device::mem::MemVolume;
+use tapedump_core::device::volume::{Attributes, DeviceNumber, Kind, PropertyKind, VolumeNames};
+use tapedump_core::units::{Ino, Timestamp};
+
+/// Byte that the file `pattern` is made of and nothing else is: so its data is found on the tape.
+pub const PATTERN: u8 = 0xd5;
+
+/// Name and length of that file.
+pub const PATTERN_NAME: &[u8] = b"pattern";
+const PATTERN_LEN: usize = 5000;
+
+/// Objects in the tree that are not directories, and directories including the root.
+pub const OTHERS: u64 = 14;
+pub const DIRECTORIES: u64 = 5;
+
+/// Numbers the objects, so that each has attributes of its own.
+struct Seed(u32);
+
+impl Seed {
+    fn attributes(&mut self, kind: Kind) -> Attributes {
+        self.0 += 1;
+        let seed = self.0;
+        let mut attributes = Attributes::new(kind);
+        attributes.permissions = 0o7000 >> (seed % 4 * 3) & 0o7000 | 0o600 | (seed as u16 & 0o177);
+        attributes.uid = 1000 + seed;
+        attributes.gid = 70_000 + seed;
+        attributes.accessed = Timestamp { secs: 1_700_000_000 + i64::from(seed), nanos: 123_456_789 };
+        attributes.modified = Timestamp { secs: 1_600_000_000, nanos: 999_999_999 - seed };
+        attributes.changed = Timestamp { secs: 1_700_000_001, nanos: seed };
+        attributes.born = Some(Timestamp { secs: 1_500_000_000, nanos: seed * 1000 });
+        if matches!(kind, Kind::CharDevice | Kind::BlockDevice) {
+            attributes.device = DeviceNumber { major: 8, minor: seed };
+        }
+        attributes
+    }
+}
+
+/// Fills an empty volume.
+pub fn fill(volume: &mut MemVolume<'_>) -> Result<(), ErrorKind> {
+    let mut names = VolumeNames::default();
+    names.path[..1].copy_from_slice(b"/");
+    names.device[..3].copy_from_slice(b"ram");
+    names.host[..5].copy_from_slice(b"board");
+    volume.set_names(names);
+    let mut seed = Seed(0);
+    volume.set_attributes(Ino::ROOT, &seed.attributes(Kind::Directory))?;
+    let boot = volume.add_directory(Ino::ROOT, b"boot", &seed.attributes(Kind::Directory))?;
+    let etc = volume.add_directory(Ino::ROOT, b"etc", &seed.attributes(Kind::Directory))?;
+    let deep = volume.add_directory(etc, b"deep", &seed.attributes(Kind::Directory))?;
+    volume.add_directory(deep, b"empty", &seed.attributes(Kind::Directory))?;
+
+    add_files(volume, &mut seed, boot, etc)?;
+    add_others(volume, &mut seed, deep)?;
+    let acl =
+        b"\x02\0\0\0\x01\0\x07\0\xff\xff\xff\xff\x04\0\x05\0\xff\xff\xff\xff\x20\0\x05\0\xff\xff\xff\xff";
+    volume.set_property(deep, PropertyKind::PosixAccessAcl, b"", acl)?;
+    volume.set_property(deep, PropertyKind::PosixDefaultAcl, b"", acl)
+}
+
+fn add_files(volume: &mut MemVolume<'_>, seed: &mut Seed, boot: Ino, etc: Ino) -> Result<(), ErrorKind> {
+    let pattern =
+        volume.add_file(Ino::ROOT, PATTERN_NAME, &seed.attributes(Kind::File), &[PATTERN; PATTERN_LEN])?;
+    volume.set_property(pattern, PropertyKind::Xattr, b"user.note", b"one repeated byte")?;
+    // One byte less, as many, and one more than a tape block.
+    for (name, len) in [(b"1023", 1023), (b"1024", 1024), (b"1025", 1025)] {
+        volume.add_file(boot, name, &seed.attributes(Kind::File), &[name[3]; 1025][..len])?;
+    }
+    let empty = volume.add_file(etc, b"empty", &seed.attributes(Kind::File), b"")?;
+    volume.set_property(empty, PropertyKind::Xattr, b"user.note", b"no data, but this")?;
+    // More than one segment, nearly all of it holes, one of them at the end.
+    let sparse = volume.add_file(etc, b"sparse", &seed.attributes(Kind::File), b"begin")?;
+    volume.write_data(sparse, 700_000, b"middle")?;
+    volume.set_size(sparse, 3_000_000)?;
+    let linked = volume.add_file(etc, b"linked", &seed.attributes(Kind::File), b"three names")?;
+    volume.set_property(linked, PropertyKind::Xattr, b"user.empty", b"")?;
+    volume.add_link(linked, Ino::ROOT, b"linked too")?;
+    volume.add_link(linked, boot, b"and here")?;
+    // A value longer than a tape block.
+    let long = volume.add_file(etc, b"long value", &seed.attributes(Kind::File), b"short data")?;
+    volume.set_property(long, PropertyKind::Xattr, b"security.long", &[0x5a; 1500])
+}
+
+fn add_others(volume: &mut MemVolume<'_>, seed: &mut Seed, deep: Ino) -> Result<(), ErrorKind> {
+    volume.add_symlink(deep, b"link", &seed.attributes(Kind::Symlink), b"../../pattern")?;
+    volume.add_symlink(Ino::ROOT, &[b'n'; 254], &seed.attributes(Kind::Symlink), &[b't'; 2000])?;
+    for (name, kind) in [
+        (&b"fifo"[..], Kind::Fifo),
+        (b"char device", Kind::CharDevice),
+        (b"block device", Kind::BlockDevice),
+        (b"socket", Kind::Socket),
+    ] {
+        volume.add_node(deep, name, &seed.attributes(kind))?;
+    }
+    Ok(())
+}
