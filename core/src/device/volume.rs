@@ -524,8 +524,8 @@ impl<V: TargetVolume + ?Sized> TargetVolume for &mut V {
     fn finish(&mut self, attributes: &Attributes) -> Result<(), Self::Error> {
         (**self).finish(attributes)
     }
-    fn abandon(&mut self) {
-        (**self).abandon();
+    fn release(&mut self) {
+        (**self).release();
     }
     fn link(&mut self, existing: Place<'_>, place: Place<'_>, ino: Ino) -> Result<(), Self::Error> {
         (**self).link(existing, place, ino)

@@ -74,17 +74,17 @@ impl<D: TargetVolume> TargetVolume for FaultInjector<'_, D> {
         if let Err(error) = self.check(&occurrence) {
             // Closed all the same, unless there is nobody left to do it.
             if !matches!(error, FaultError::PowerLost) {
-                self.device.abandon();
+                self.device.release();
             }
             return Err(error);
         }
         self.device.finish(attributes).map_err(FaultError::Device)
     }
 
-    fn abandon(&mut self) {
+    fn release(&mut self) {
         self.object = None;
         if self.has_power {
-            self.device.abandon();
+            self.device.release();
         }
     }
 
@@ -156,7 +156,7 @@ mod tests {
         let faults = [Fault { when: When::Nth(Write, 1), what: What::PowerCut }];
         let mut target = FaultInjector::scheduled(NullTarget::new(), &faults);
         assert_eq!(run(&mut target), Err(ErrorKind::Interrupted));
-        target.abandon();
+        target.release();
         assert_eq!(
             (target.knows(Ino::ROOT), target.write_property(b"x")),
             (false, Err(FaultError::PowerLost))

@@ -87,7 +87,7 @@ impl TargetVolume for NullTarget {
         Ok(())
     }
 
-    fn abandon(&mut self) {
+    fn release(&mut self) {
         self.abandoned += 1;
     }
 
@@ -125,7 +125,7 @@ mod tests {
         target.finish(&attributes).unwrap();
         target.link(place, place, Ino(4)).unwrap();
         target.create(place, Ino(5), &attributes).unwrap();
-        target.abandon();
+        target.release();
         let expected = NullTarget {
             directories: 1,
             objects: 2,

@@ -226,7 +226,7 @@ impl TargetVolume for MemVolume<'_> {
         if property.is_some() { Err(ErrorKind::Invalid) } else { Ok(()) }
     }
 
-    fn abandon(&mut self) {
+    fn release(&mut self) {
         if matches!(self.open, Open::Target { .. }) {
             self.open = Open::Nothing;
         }

@@ -391,7 +391,7 @@ fn an_abandoned_object_keeps_what_was_written_and_nothing_else() {
     volume.write_property(b"va").unwrap();
     assert_eq!(volume.write_property(b"lue"), Err(ErrorKind::Invalid), "more than announced");
     assert_eq!(volume.write(0, b"x"), Err(ErrorKind::Invalid), "the value comes first");
-    volume.abandon();
+    volume.release();
     let ino = volume.made_for(Ino(9)).unwrap();
     let found = volume.attributes(ino).unwrap();
     assert_eq!((found.size, found.permissions, found.uid, found.modified), (4, 0o600, 0, at(0, 0)));
