@@ -8,3 +8,6 @@ pub mod dump;
 mod names;
 mod notes;
 pub mod restore;
+
+#[cfg(test)]
+mod tests;
