@@ -7,6 +7,7 @@ use std::vec;
 use std::vec::Vec;
 
 use super::{Cursor, EntryBuf, MEMORY_LEN_MIN, Table, TableBuilder, TableError, region_len};
+use crate::checksum::{Crc32c, PortableCrc32c};
 use crate::device::ErrorKind;
 use crate::device::block::BlockDevice;
 use crate::limits::{ENTRY_LEN_MAX, PAGE_LEN};
@@ -489,6 +490,37 @@ fn lies_of_the_device_are_told_in_merges_and_reads() {
             );
         }
     }
+}
+
+/// A provider that can be told from the portable one.
+struct Inverted;
+
+impl Crc32c for Inverted {
+    fn update(crc: u32, data: &[u8]) -> u32 {
+        !PortableCrc32c::update(!crc, data)
+    }
+}
+
+#[test]
+fn pages_are_checked_by_the_given_provider() {
+    let mut pairs = SHAPES[0].pairs(&mut Random(31), 900);
+    let mut disks = [Disk::new(1 << 18), Disk::new(1 << 18)];
+    let mut memory = vec![0; 4096];
+    build(&mut disks[0], 0..1 << 18, &mut memory, &pairs).unwrap();
+    let mut builder = TableBuilder::<Inverted>::with_crc(&disks[1], 0..1 << 18, &mut memory).unwrap();
+    for (key, value) in &pairs {
+        builder.push(&mut disks[1], key, value).unwrap();
+    }
+    let mut table = builder.finish(&mut disks[1]).unwrap();
+    pairs.sort();
+    let mut cursor = Cursor::START;
+    for (key, value) in &pairs {
+        let entry = table.next(&mut disks[1], &mut cursor).unwrap().unwrap();
+        assert_eq!((entry.key, entry.value), (&key[..], &value[..]));
+    }
+    let [portable, inverted] = disks.map(|disk| disk.bytes);
+    assert_ne!(portable[..4], inverted[..4]);
+    assert_eq!(portable[4..PAGE_LEN], inverted[4..PAGE_LEN]);
 }
 
 #[test]
