@@ -9,7 +9,6 @@ use std::vec;
 use std::vec::Vec;
 
 use crate::checksum::PortableCrc32c;
-use crate::device::ErrorKind;
 use crate::device::mem::{MemBlock, MemTape, MemVolume, Node, NullTarget, differs};
 use crate::device::tape::TapeDevice;
 use crate::device::volume::{Attributes, DeviceNumber, Kind, NameBuf, PropertyKind, TargetVolume};
@@ -24,7 +23,7 @@ fn leak(len: usize) -> &'static mut [u8] {
 }
 
 fn volume() -> MemVolume<'static> {
-    let nodes = Box::leak(vec![Node::default(); 200].into_boxed_slice());
+    let nodes = Box::leak(vec![Node::EMPTY; 200].into_boxed_slice());
     MemVolume::new(nodes, leak(3 << 20)).unwrap()
 }
 
@@ -240,7 +239,7 @@ fn small() -> MemVolume<'static> {
 
 /// Restores a tape of these bytes and checks that nothing wrong went unsaid. Gives the number of objects lost or wrong.
 fn check_damaged(bytes: &[u8], original: &BTreeMap<Vec<u8>, (Ino, String)>, what: &str) -> usize {
-    let mut tape = MemTape::blank(leak_once(bytes.len() + 4096));
+    let mut tape = MemTape::blank(leak(bytes.len() + 4096));
     tape.write_file(bytes, 4096).unwrap();
     let mut target = volume();
     let outcome = restore(&mut tape, &mut target, &[]);
@@ -251,11 +250,6 @@ fn check_damaged(bytes: &[u8], original: &BTreeMap<Vec<u8>, (Ino, String)>, what
     let good = outcome.summary.is_some_and(|summary| summary.is_good());
     assert!(!good || (lost == 0 && extra == 0), "{what}: {lost} lost, {extra} extra, and nothing said");
     lost
-}
-
-/// The tests leak memory for their volumes; tapes of one size can share.
-fn leak_once(len: usize) -> &'static mut [u8] {
-    leak(len)
 }
 
 fn tape_bytes(tape: &MemTape<'_>) -> Vec<u8> {
@@ -344,5 +338,4 @@ fn a_full_tape_is_an_error_and_names_the_place() {
         }
     };
     assert!(matches!(error, crate::engine::dump::DumpError::EndOfMedium { at } if at.0 > 30), "{error:?}");
-    let _ = ErrorKind::Full;
 }

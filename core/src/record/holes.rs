@@ -112,8 +112,8 @@ mod tests {
         let holes = Holes::parse(&bytes);
         let mut out = [0xa5; SEGMENT_BLOCKS_MAX];
         holes.emit(SEGMENT_BLOCKS_MAX, &mut out);
-        for index in 0..SEGMENT_BLOCKS_MAX {
-            assert_eq!(out[index], u8::from(index % 3 == 0));
+        for (index, byte) in out.iter().enumerate() {
+            assert_eq!(*byte, u8::from(index % 3 == 0));
         }
         holes.emit(4, &mut out);
         assert_eq!(&out[..6], &[1, 0, 0, 1, 0, 0]);

@@ -64,6 +64,7 @@ pub enum ReaderError {
 
 /// What the reader wants, or has for the caller.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, and there is no allocator")]
 pub enum ReaderAction<'r> {
     /// More of the stream: put a record into [`Reader::space`] and call [`Reader::handle_record`], or
     /// [`Reader::handle_end`] when there is none.
@@ -266,7 +267,13 @@ impl<'m, C: Crc32c> Reader<'m, C> {
             if self.ended && self.end > self.start {
                 let skipped = (self.end - self.start) as u64;
                 self.start = self.end;
+                if self.identity.is_none() {
+                    return Err(ReaderError::NotADump { searched: skipped });
+                }
                 return Ok(ReaderAction::Gap(Gap { expected: self.addr, found: None, skipped }));
+            }
+            if self.ended && self.identity.is_none() {
+                return Err(ReaderError::NotADump { searched: 0 });
             }
             return Ok(self.need_record());
         };

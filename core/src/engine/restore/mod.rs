@@ -338,6 +338,8 @@ struct Object {
     parser: PayloadParser,
     payload_seen: bool,
     payload_bad: bool,
+    /// Bytes that the map would need, when it has numbers beyond the memory lent.
+    map_needed: usize,
     bad_entries: u32,
     /// The name under which it was made.
     place: (Ino, usize),

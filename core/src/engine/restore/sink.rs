@@ -17,7 +17,6 @@ use crate::units::{Ino, TAPE_BLOCK_LEN};
 pub enum SinkError<V, B> {
     Target(FailedPart, V),
     Scratch(TableError<B>),
-    MapTooSmall { needed: usize },
 }
 
 pub struct Sink<'s, 'm, V, B, C> {
@@ -52,7 +51,10 @@ impl<V: TargetVolume, B: BlockDevice, C: Crc32c> Sink<'_, '_, V, B, C> {
         let used = data.get(..left.min(data.len())).unwrap_or_default();
         match self.object.taken {
             Use::Discard | Use::Map { on_tape: false } => return Ok(0),
-            Use::Map { on_tape: true } => return self.map(entry, bytes).map(|()| 0),
+            Use::Map { on_tape: true } => {
+                self.map(entry, bytes);
+                return Ok(0);
+            }
             Use::Directory => self.entries(used)?,
             Use::Target if self.object.attributes.kind.has_data() && !used.is_empty() => {
                 *self.data_len += used.len() as u64;
@@ -66,18 +68,17 @@ impl<V: TargetVolume, B: BlockDevice, C: Crc32c> Sink<'_, '_, V, B, C> {
         self.payload(payload)
     }
 
-    fn map(&mut self, entry: usize, bytes: &[u8]) -> Result<(), SinkError<V::Error, B::Error>> {
+    fn map(&mut self, entry: usize, bytes: &[u8]) {
         let at = entry.saturating_mul(TAPE_BLOCK_LEN);
         let map = self.maps.on_tape.bytes_mut();
         let fits = map.len().saturating_sub(at).min(bytes.len());
         let (inside, beyond) = bytes.split_at(fits);
         if let Some(last) = beyond.iter().rposition(|byte| *byte != 0) {
-            return Err(SinkError::MapTooSmall { needed: at + fits + last + 1 });
+            self.object.map_needed = at + fits + last + 1;
         }
         if let Some(map) = map.get_mut(at..at + fits) {
             map.copy_from_slice(inside);
         }
-        Ok(())
     }
 
     fn entries(&mut self, bytes: &[u8]) -> Result<(), SinkError<V::Error, B::Error>> {
@@ -139,7 +140,7 @@ impl<V: TargetVolume, B: BlockDevice, C: Crc32c> Sink<'_, '_, V, B, C> {
                 }
             };
             match result {
-                Err(error @ (SinkError::Scratch(_) | SinkError::MapTooSmall { .. })) => return Err(error),
+                Err(error @ SinkError::Scratch(_)) => return Err(error),
                 Err(error) => first_error = first_error.or(Some(error)),
                 Ok(()) => {}
             }

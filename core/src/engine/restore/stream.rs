@@ -27,6 +27,9 @@ const READ_ERRORS_MAX: u32 = 64;
 /// A POSIX ACL converted from Linux' on-disk form: larger ones are refused.
 const ACL_LEN_MAX: usize = 2048;
 
+/// What takes blocks, and the blocks.
+type SinkAndData<'s, 'm, V, B, C> = (Sink<'s, 'm, V, B, C>, &'s [u8]);
+
 impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, T, V, B, C> {
     /// One action of the reader.
     pub(super) fn read(&mut self) -> RestoreResult<(), T, V, B> {
@@ -69,7 +72,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
         self.taken_up(result).map(|_| ())
     }
 
-    fn sink(&mut self) -> Option<(Sink<'_, 'm, V, B, C>, &[u8])> {
+    fn sink(&mut self) -> Option<SinkAndData<'_, 'm, V, B, C>> {
         let sink = Sink {
             object: self.object.as_mut()?,
             maps: &mut self.maps,
@@ -228,7 +231,12 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
         }
         let unfinished_payload = object.payload_seen && !object.parser.is_done();
         match object.taken {
-            Use::Map { on_tape } => self.maps_good |= on_tape && !self.map_damaged,
+            Use::Map { on_tape } => {
+                self.maps_good |= on_tape && !self.map_damaged;
+                if self.maps_good && object.map_needed > 0 {
+                    return Err(RestoreError::MapTooSmall { needed: object.map_needed * super::MAPS });
+                }
+            }
             Use::Directory if unfinished_payload || object.payload_bad => {
                 self.damage(Damage::Properties { ino });
             }
@@ -437,9 +445,6 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
                 _ => Ok(None),
             },
             Err(SinkError::Scratch(error)) => Err(RestoreError::Scratch(error)),
-            Err(SinkError::MapTooSmall { needed }) => {
-                Err(RestoreError::MapTooSmall { needed: needed * super::MAPS })
-            }
             Err(SinkError::Target(what, error)) => {
                 self.outcome::<()>(ino, what, Err(error))?;
                 if what == FailedPart::Data {
@@ -490,6 +495,7 @@ impl Object {
             parser: PayloadParser::new(),
             payload_seen: false,
             payload_bad: false,
+            map_needed: 0,
             bad_entries: 0,
             place: (Ino::ROOT, 0),
             name: EMPTY_NAME,

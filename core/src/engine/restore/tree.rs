@@ -21,6 +21,9 @@ const DEPTH_MAX: usize = 1 << 20;
 
 const LOST_FOUND_NAME: &[u8] = b"lost+found";
 
+/// A directory and the length of a name in it, and where the object's further names begin.
+type FirstPlace = (Option<(Ino, usize)>, Cursor);
+
 /// Decimal digits of a number, as the name of a lost object.
 fn digits(ino: Ino, name: &mut NameBuf) -> usize {
     let mut rest = ino.0;
@@ -278,11 +281,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
     }
 
     /// The first wanted name of an object that is no directory; in `lost+found` when there is none at all.
-    pub(super) fn first_place(
-        &mut self,
-        ino: Ino,
-        name: &mut NameBuf,
-    ) -> RestoreResult<(Option<(Ino, usize)>, Cursor), T, V, B> {
+    pub(super) fn first_place(&mut self, ino: Ino, name: &mut NameBuf) -> RestoreResult<FirstPlace, T, V, B> {
         let mut cursor = self.cursor_of(ino)?;
         let mut any = false;
         while let Some((parent, len)) = self.next_name(&mut cursor, ino, name)? {
@@ -396,8 +395,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         let mut attributes = None;
         // One failure of a directory's properties stands for all of them.
         let mut failed = false;
-        loop {
-            let Catalog::Ready(names) = &mut self.catalog else { break };
+        while let Catalog::Ready(names) = &mut self.catalog {
             let found = names.next_note(&mut self.scratch, &mut cursor, ino, &mut note);
             let Some(len) = found.map_err(RestoreError::Scratch)? else { break };
             let result = match Note::parse(note.get(..len).unwrap_or_default()) {
