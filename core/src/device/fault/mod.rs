@@ -17,7 +17,9 @@ mod target;
 pub use random::SplitMix64;
 
 use self::block::Journal;
+use self::target::Swallowing;
 use crate::device::tape::TapePosition;
+use crate::device::volume::Failure;
 use crate::device::{DeviceError, ErrorKind};
 use crate::units::Ino;
 
@@ -99,6 +101,9 @@ pub enum What {
     EndOfMedium,
     /// The object of a source changed while it was open: closing it says so.
     Change,
+    /// The target works behind: making, writing or finishing an object, linking it or setting a property seems to
+    /// succeed, is not done, and fails with this error when asked for failures. One at a time.
+    Late(ErrorKind),
 }
 
 /// One entry of a schedule.
@@ -151,6 +156,9 @@ pub struct FaultInjector<'f, D> {
     journal: Journal<'f>,
     /// Volume: the open object.
     object: Option<Ino>,
+    /// Target: what of the open object is not passed on, and the failure not told yet.
+    swallowing: Swallowing,
+    late: Option<Failure<ErrorKind>>,
 }
 
 /// What an operation is about, for the faults that are bound to it.
@@ -202,6 +210,8 @@ impl<'f, D> FaultInjector<'f, D> {
             medium_ended: false,
             journal: Journal::new(&mut []),
             object: None,
+            swallowing: Swallowing::Nothing,
+            late: None,
         }
     }
 
