@@ -1,0 +1,1 @@
+//! Speed: reading ahead and writing behind, on several threads, behind the device contracts.
