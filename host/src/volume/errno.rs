@@ -41,7 +41,10 @@ mod tests {
         assert_eq!(kind_of(Errno::INTR), ErrorKind::Interrupted);
         for errno in [Errno::FBIG, Errno::PERM, Errno::NAMETOOLONG, Errno::IO, Errno::MFILE] {
             let kind = kind_of(errno);
-            assert!(!matches!(kind, ErrorKind::Full | ErrorKind::ReadOnly | ErrorKind::Interrupted), "{kind:?}");
+            assert!(
+                !matches!(kind, ErrorKind::Full | ErrorKind::ReadOnly | ErrorKind::Interrupted),
+                "{kind:?}"
+            );
         }
     }
 

@@ -36,7 +36,12 @@ impl VolumeError {
     }
 
     /// We refuse `operation` on `path` for a reason of our own.
-    pub fn own(operation: &'static str, path: impl Into<PathBuf>, kind: ErrorKind, reason: &'static str) -> Self {
+    pub fn own(
+        operation: &'static str,
+        path: impl Into<PathBuf>,
+        kind: ErrorKind,
+        reason: &'static str,
+    ) -> Self {
         Self { operation, path: Some(path.into()), cause: Cause::Own(kind, reason) }
     }
 

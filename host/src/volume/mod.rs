@@ -5,5 +5,6 @@
 
 pub mod errno;
 mod error;
+pub mod target;
 
 pub use error::VolumeError;
