@@ -1,0 +1,10 @@
+//! Any mounted Linux file system as source and target of a dump.
+//!
+//! Layer: above the device contracts, below `pipeline`. Everything is reached relative to open directories and
+//! never through a symbolic link.
+
+pub mod errno;
+mod error;
+pub mod target;
+
+pub use error::VolumeError;

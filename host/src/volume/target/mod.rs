@@ -1,0 +1,234 @@
+//! Any mounted Linux file system as the target of a restore.
+//!
+//! Layer: volume. Everything is reached by single names relative to open directories, never through a symbolic
+//! link: what somebody plants in the destination is replaced (R-RESTORE-4) or refused, but not followed.
+//!
+//! Owners: the superuser gives each object its own. Anybody else keeps what he restores, as with other programs; an
+//! object that did not get its owner or group loses its set-id bits.
+
+mod caller;
+mod directory;
+mod handle;
+mod object;
+mod property;
+
+pub(crate) use caller::Caller;
+pub(crate) use directory::{
+    ACL_ACCESS, ACL_DEFAULT, Directories, Directory, check_name, open_directory, open_root,
+};
+pub(crate) use object::ObjectWriter;
+
+use super::VolumeError;
+use directory::remove;
+use handle::{Handle, mode_of};
+use rustix::fd::OwnedFd;
+use rustix::fs::{self, Mode, OFlags};
+use rustix::io::{self, Errno};
+use rustix::process::geteuid;
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+use tapedump_core::device::ErrorKind;
+use tapedump_core::device::volume::{Attributes, Failure, Place, PropertyKind, Room, TargetVolume};
+use tapedump_core::units::Ino;
+
+/// Permissions of a directory while it is filled: nobody else gets in before it has its own.
+const FILLING: Mode = Mode::RWXU;
+
+/// A directory of a mounted file system as target. Works in the calling thread; see
+/// [`WriteBehind`](crate::pipeline::write_behind::WriteBehind) for several.
+///
+/// What fails of an object after it was created is told by [`poll_failure`](TargetVolume::poll_failure).
+#[derive(Debug)]
+pub struct LinuxTarget {
+    pub(crate) directories: Directories<Arc<Directory>>,
+    pub(crate) caller: Arc<Caller>,
+    writer: ObjectWriter,
+    failures: VecDeque<Failure<VolumeError>>,
+}
+
+impl LinuxTarget {
+    /// Opens the destination, a directory that exists. Raises the process' soft limit of open files.
+    ///
+    /// # Errors
+    /// It is not there, not a directory, or may not be entered.
+    pub fn open(root: &Path) -> Result<Self, VolumeError> {
+        let caller = Arc::new(Caller::of_this_process());
+        Ok(Self {
+            directories: Directories::new(open_root(root)?, |root| root),
+            writer: ObjectWriter::new(Arc::clone(&caller)),
+            caller,
+            failures: VecDeque::new(),
+        })
+    }
+
+    /// The directory with that number, which the engine made sure is known.
+    pub(crate) fn directory(&mut self, ino: Ino) -> Result<Arc<Directory>, VolumeError> {
+        self.directories.look_up(ino).cloned().ok_or_else(|| {
+            VolumeError::own("use", ino.to_string(), ErrorKind::Invalid, "the directory is not open")
+        })
+    }
+
+    fn open_again(&mut self, place: Place<'_>, directory: Ino) -> Result<(), VolumeError> {
+        let parent = self.directory(place.parent)?;
+        let fd = check_name(place.name)
+            .and_then(|()| open_directory(&parent, place.name))
+            .map_err(|errno| VolumeError::system("enter", parent.path_of(place.name), errno))?;
+        let opened = self.directories.adopt(fd);
+        self.directories.insert(directory, opened);
+        Ok(())
+    }
+
+    fn make(&mut self, place: Place<'_>, directory: Ino) -> Result<(), VolumeError> {
+        let parent = self.directory(place.parent)?;
+        let fd = check_name(place.name)
+            .and_then(|()| make_directory(&self.caller, &parent, place.name))
+            .map_err(|errno| VolumeError::system("make the directory", parent.path_of(place.name), errno))?;
+        let made = self.directories.adopt(fd);
+        self.directories.insert(directory, made);
+        Ok(())
+    }
+
+    fn collect(&mut self) {
+        self.failures.extend(self.writer.failures().drain(..));
+    }
+}
+
+/// Makes a directory or keeps the one that is there; what else has the name is removed.
+fn make_directory(caller: &Caller, parent: &Directory, name: &[u8]) -> io::Result<OwnedFd> {
+    for _ in 0..8 {
+        match fs::mkdirat(parent, name, FILLING) {
+            Ok(()) => {
+                let fd = open_directory(parent, name)?;
+                let handle = Handle::Path(fd);
+                let inherits = parent.has_default_acl();
+                if inherits {
+                    handle.remove_xattr(ACL_ACCESS)?;
+                    handle.remove_xattr(ACL_DEFAULT)?;
+                }
+                if inherits || caller.masks_owner() {
+                    handle.set_permissions(0o700)?;
+                }
+                return Ok(handle.into_fd());
+            }
+            Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+        match open_directory(parent, name) {
+            Ok(fd) => {
+                let handle = Handle::Path(fd);
+                if !caller.is_superuser() {
+                    unlock(&handle)?;
+                }
+                return Ok(handle.into_fd());
+            }
+            Err(Errno::NOTDIR | Errno::LOOP) => remove(parent, name)?,
+            Err(Errno::NOENT) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Err(Errno::EXIST)
+}
+
+/// Lets the owner of a directory that is kept make objects in it; it gets its own permissions later.
+fn unlock(directory: &Handle) -> io::Result<()> {
+    let stat = directory.stat()?;
+    let permissions = mode_of(&stat) & 0o7777;
+    if permissions & 0o700 == 0o700 || stat.st_uid != geteuid().as_raw() {
+        return Ok(());
+    }
+    directory.set_permissions(permissions | 0o700)
+}
+
+/// Room on the volume that holds `root`.
+pub(crate) fn room_of(root: &Directory) -> Result<Room, VolumeError> {
+    let volume = fs::fstatvfs(root)
+        .map_err(|errno| VolumeError::system("see the free space of", root.path_of(b""), errno))?;
+    // File systems that make inodes as they go have no number of them.
+    let inodes = if volume.f_files == 0 { u64::MAX } else { volume.f_favail };
+    Ok(Room { bytes: volume.f_bavail.saturating_mul(volume.f_frsize), inodes })
+}
+
+impl TargetVolume for LinuxTarget {
+    type Error = VolumeError;
+
+    fn room(&mut self) -> Result<Room, VolumeError> {
+        room_of(self.directories.root())
+    }
+
+    fn knows(&mut self, directory: Ino) -> bool {
+        self.directories.look_up(directory).is_some()
+    }
+
+    fn enter(&mut self, place: Place<'_>, directory: Ino) -> Result<(), VolumeError> {
+        self.open_again(place, directory)
+    }
+
+    fn make_directory(&mut self, place: Place<'_>, directory: Ino) -> Result<(), VolumeError> {
+        self.make(place, directory)
+    }
+
+    fn create(&mut self, place: Place<'_>, ino: Ino, attributes: &Attributes) -> Result<(), VolumeError> {
+        let parent = self.directory(place.parent)?;
+        self.writer.create(&parent, place.name, ino, attributes)
+    }
+
+    fn reopen(&mut self, place: Place<'_>, ino: Ino) -> Result<(), VolumeError> {
+        let parent = self.directory(place.parent)?;
+        let known = self.directories.look_up(ino).cloned();
+        self.writer.reopen(&parent, place.name, ino, known)
+    }
+
+    fn write(&mut self, offset: u64, data: &[u8]) -> Result<(), VolumeError> {
+        self.writer.write(offset, data)
+    }
+
+    fn begin_property(&mut self, kind: PropertyKind, name: &[u8], value_len: u32) -> Result<(), VolumeError> {
+        self.writer.begin_property(kind, name, value_len)
+    }
+
+    fn write_property(&mut self, piece: &[u8]) -> Result<(), VolumeError> {
+        self.writer.write_property(piece)
+    }
+
+    fn finish(&mut self, attributes: &Attributes) -> Result<(), VolumeError> {
+        self.writer.finish(attributes);
+        Ok(())
+    }
+
+    fn abandon(&mut self) {
+        self.writer.abandon();
+    }
+
+    fn link(&mut self, existing: Place<'_>, place: Place<'_>, _ino: Ino) -> Result<(), VolumeError> {
+        let from = self.directory(existing.parent)?;
+        let to = self.directory(place.parent)?;
+        self.writer.link((&from, existing.name), (&to, place.name))
+    }
+
+    fn poll_failure(&mut self) -> Option<Failure<VolumeError>> {
+        self.collect();
+        self.failures.pop_front()
+    }
+
+    fn barrier(&mut self) {}
+
+    fn flush(&mut self) -> Result<(), VolumeError> {
+        self.writer.abandon();
+        self.writer.lock_directories();
+        sync(self.directories.root())
+    }
+}
+
+/// Makes the whole volume durable.
+fn sync(root: &Directory) -> Result<(), VolumeError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match fs::openat(root, ".", flags, Mode::empty()) {
+        Ok(fd) => fs::syncfs(fd).map_err(|errno| VolumeError::system("flush", root.path_of(b""), errno)),
+        // A directory that may be entered and written but not read.
+        Err(_) => {
+            fs::sync();
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,514 @@
+//! Makes one object after the other: from its creation to the moment it has all its attributes.
+//!
+//! One system call less for each file is worth more here than anything else, so that nothing is set that the
+//! object has already: a plain file of the caller's costs opening, writing, setting its times and closing.
+//!
+//! Order of the last steps: length, owner (drops set-id bits and capabilities), permissions, then the ACL (which
+//! holds part of the permissions) and capabilities, and the times last.
+
+use super::caller::{Caller, Locked};
+use super::directory::{ACL_ACCESS, Birth, Directory, check_name, path_of, remove};
+use super::handle::{Handle, mode_of};
+use super::property::{Complete, Properties, acl_permissions};
+use crate::volume::VolumeError;
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags};
+use rustix::io::{self, Errno};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tapedump_core::device::ErrorKind;
+use tapedump_core::device::volume::{Attributes, FailedPart, Failure, Kind, PropertyKind};
+use tapedump_core::limits::SYMLINK_LEN_MAX;
+use tapedump_core::units::Ino;
+
+/// Tries to take a name that somebody else keeps taking.
+const REPLACE_TRIES: u32 = 8;
+
+/// Makes objects; one at a time is open.
+#[derive(Debug)]
+pub(crate) struct ObjectWriter {
+    caller: Arc<Caller>,
+    open: Option<Open>,
+    /// Name of the open object where it is still needed: of a link, which is made last.
+    name: Vec<u8>,
+    link_target: Vec<u8>,
+    properties: Properties,
+    failures: Vec<Failure<VolumeError>>,
+}
+
+#[derive(Debug)]
+struct Open {
+    ino: Ino,
+    kind: Kind,
+    /// Where it is being made. `None`: it was there before.
+    made_in: Option<Arc<Directory>>,
+    /// `None`: a link that is not made yet.
+    handle: Option<Handle>,
+    now: State,
+    /// End of what was written.
+    end: u64,
+    /// The directory as others know it, when that is what is open.
+    known: Option<Arc<Directory>>,
+}
+
+/// What the object has already.
+#[derive(Clone, Copy, Debug)]
+struct State {
+    uid: u32,
+    gid: u32,
+    /// `None`: unknown.
+    permissions: Option<u16>,
+    /// It inherited an ACL.
+    acl: bool,
+}
+
+impl ObjectWriter {
+    pub(crate) fn new(caller: Arc<Caller>) -> Self {
+        Self {
+            caller,
+            open: None,
+            name: Vec::new(),
+            link_target: Vec::new(),
+            properties: Properties::default(),
+            failures: Vec::new(),
+        }
+    }
+
+    /// Failures of objects closed so far.
+    pub(crate) fn failures(&mut self) -> &mut Vec<Failure<VolumeError>> {
+        &mut self.failures
+    }
+
+    /// See [`create`](tapedump_core::device::volume::TargetVolume::create).
+    pub(crate) fn create(
+        &mut self,
+        directory: &Arc<Directory>,
+        name: &[u8],
+        ino: Ino,
+        attributes: &Attributes,
+    ) -> Result<(), VolumeError> {
+        self.abandon();
+        let make = || {
+            check_name(name)?;
+            match attributes.kind {
+                Kind::Directory => Err(Errno::INVAL),
+                Kind::File => self.caller.make_file(directory, name, attributes).map(Some),
+                Kind::Symlink => Ok(None),
+                _ => self.caller.make_node(directory, name, attributes).map(Some),
+            }
+        };
+        let made = make().map_err(|errno| VolumeError::system("create", directory.path_of(name), errno))?;
+        let nobody = State { uid: 0, gid: 0, permissions: None, acl: false };
+        let (handle, now) = match made {
+            Some((handle, now)) => (Some(handle), now),
+            None => {
+                self.name.clear();
+                self.name.extend_from_slice(name);
+                self.link_target.clear();
+                (None, nobody)
+            }
+        };
+        let made_in = Some(Arc::clone(directory));
+        self.open = Some(Open { ino, kind: attributes.kind, made_in, handle, now, end: 0, known: None });
+        Ok(())
+    }
+
+    /// See [`reopen`](tapedump_core::device::volume::TargetVolume::reopen). An empty name stands for the directory
+    /// itself; `known` is what is held of the object when it is a directory.
+    pub(crate) fn reopen(
+        &mut self,
+        directory: &Directory,
+        name: &[u8],
+        ino: Ino,
+        known: Option<Arc<Directory>>,
+    ) -> Result<(), VolumeError> {
+        self.abandon();
+        let open = || {
+            let name = if name.is_empty() { &b"."[..] } else { check_name(name).map(|()| name)? };
+            open_path(directory, name)
+        };
+        let (handle, kind, now) =
+            open().map_err(|errno| VolumeError::system("open", directory.path_of(name), errno))?;
+        self.open = Some(Open { ino, kind, made_in: None, handle: Some(handle), now, end: 0, known });
+        Ok(())
+    }
+
+    /// See [`write`](tapedump_core::device::volume::TargetVolume::write).
+    pub(crate) fn write(&mut self, offset: u64, data: &[u8]) -> Result<(), VolumeError> {
+        let Some(open) = &mut self.open else { return Err(no_object("write")) };
+        let written = match (&open.handle, open.kind) {
+            (Some(Handle::File(fd)), Kind::File) => write_all(fd, offset, data),
+            (None, Kind::Symlink) => {
+                let fits = self.link_target.len() + data.len() <= SYMLINK_LEN_MAX;
+                match usize::try_from(offset) {
+                    Ok(offset) if offset == self.link_target.len() && fits => {
+                        self.link_target.extend_from_slice(data);
+                        Ok(())
+                    }
+                    _ => Err(Errno::NAMETOOLONG),
+                }
+            }
+            _ => Err(Errno::INVAL),
+        };
+        open.end = open.end.max(offset.saturating_add(data.len() as u64));
+        written.map_err(|errno| VolumeError::system("write", open.path(&self.name), errno))
+    }
+
+    /// See [`begin_property`](tapedump_core::device::volume::TargetVolume::begin_property). What cannot be set
+    /// is told as a failure.
+    pub(crate) fn begin_property(
+        &mut self,
+        kind: PropertyKind,
+        name: &[u8],
+        value_len: u32,
+    ) -> Result<(), VolumeError> {
+        if self.open.is_none() {
+            return Err(no_object("set an attribute of"));
+        }
+        if !self.properties.announce(kind, name, value_len) {
+            self.fail_property(kind, Errno::TOOBIG);
+        } else if value_len == 0 {
+            self.take_property(&[]);
+        }
+        Ok(())
+    }
+
+    /// See [`write_property`](tapedump_core::device::volume::TargetVolume::write_property).
+    pub(crate) fn write_property(&mut self, piece: &[u8]) -> Result<(), VolumeError> {
+        if self.open.is_none() {
+            return Err(no_object("set an attribute of"));
+        }
+        self.take_property(piece);
+        Ok(())
+    }
+
+    fn take_property(&mut self, piece: &[u8]) {
+        let Some(open) = &self.open else { return };
+        let Some(property) = self.properties.take(piece) else { return };
+        let kind = property.kind;
+        let set = match &open.handle {
+            Some(handle) if !property.comes_late() => set_property(&self.caller, handle, &property),
+            _ if self.properties.hold() => Ok(()),
+            _ => Err(Errno::TOOBIG),
+        };
+        if let Err(errno) = set {
+            self.fail_property(kind, errno);
+        }
+    }
+
+    fn fail_property(&mut self, kind: PropertyKind, errno: Errno) {
+        let Some(open) = &self.open else { return };
+        let error = property_error(open.path(&self.name), errno);
+        self.failures.push(Failure { ino: open.ino, what: FailedPart::Property(kind), error });
+    }
+
+    /// See [`finish`](tapedump_core::device::volume::TargetVolume::finish). Failures are told one by one.
+    pub(crate) fn finish(&mut self, attributes: &Attributes) {
+        let Some(mut open) = self.open.take() else { return };
+        let ino = open.ino;
+        if open.kind != attributes.kind {
+            let path = open.path(&self.name);
+            let error =
+                VolumeError::own("restore", path, ErrorKind::Changed, "it is another kind of object now");
+            self.failures.push(Failure { ino, what: FailedPart::Attributes, error });
+        } else if let Err(error) = self.make_link(&mut open) {
+            self.failures.push(Failure { ino, what: FailedPart::Create, error });
+        } else if let Some(handle) = open.handle.take() {
+            self.complete(open, handle, attributes);
+        }
+        self.properties.clear();
+    }
+
+    /// Makes the symbolic link, if that is what is open.
+    fn make_link(&self, open: &mut Open) -> Result<(), VolumeError> {
+        let (None, Some(directory)) = (&open.handle, &open.made_in) else { return Ok(()) };
+        let make = || {
+            replacing(directory, &self.name, || {
+                fs::symlinkat(self.link_target.as_slice(), directory, self.name.as_slice())
+            })?;
+            match open_path(directory, &self.name)? {
+                (handle, Kind::Symlink, now) => Ok((handle, now)),
+                _ => Err(Errno::LOOP),
+            }
+        };
+        let (handle, now) =
+            make().map_err(|errno| VolumeError::system("create", directory.path_of(&self.name), errno))?;
+        (open.handle, open.now) = (Some(handle), now);
+        Ok(())
+    }
+
+    /// Gives the object everything it does not have yet.
+    fn complete(&mut self, open: Open, handle: Handle, attributes: &Attributes) {
+        if let Handle::File(fd) = &handle
+            && open.end != attributes.size
+            && let Err(errno) = fs::ftruncate(fd, attributes.size)
+        {
+            let error = VolumeError::system("set the length of", path_of(handle.fd(), b""), errno);
+            self.failures.push(Failure { ino: open.ino, what: FailedPart::Data, error });
+        }
+        let (wanted, owned) = self.set_owner(&open, &handle, attributes);
+        let locks_out = open.kind == Kind::Directory && !self.caller.is_superuser() && wanted & 0o100 == 0;
+        let permitted = match open.kind {
+            // A link has none of its own.
+            Kind::Symlink => {
+                self.set_held(open.ino, &handle);
+                Ok(())
+            }
+            _ => self.set_permissions(&open, &handle, if locks_out { wanted | 0o700 } else { wanted }),
+        };
+        let timed = handle.set_times(attributes);
+        let steps =
+            [("set the owner of", owned), ("set the permissions of", permitted), ("set the times of", timed)];
+        if let Some((operation, errno)) = steps.into_iter().find_map(|(step, done)| Some((step, done.err()?)))
+        {
+            let error = VolumeError::system(operation, path_of(handle.fd(), b""), errno);
+            self.failures.push(Failure { ino: open.ino, what: FailedPart::Attributes, error });
+        }
+        if let Some(known) = &open.known {
+            // Its set-group-id bit or default ACL may be another now.
+            known.set_birth(None);
+        }
+        if locks_out {
+            let locked = Locked { ino: open.ino, handle, permissions: wanted };
+            if let Err(locked) = self.caller.lock_later(locked) {
+                self.lock(locked);
+            }
+        }
+    }
+
+    /// Gives the object its owner and tells the permissions it may have then: set-id bits speak of an owner, and
+    /// are not for another one.
+    fn set_owner(&self, open: &Open, handle: &Handle, attributes: &Attributes) -> (u16, io::Result<()>) {
+        let (given, owned) = self.caller.give(handle, (open.now.uid, open.now.gid), attributes);
+        let mut wanted = attributes.permissions & 0o7777;
+        if !given.uid {
+            wanted &= !0o4000;
+        }
+        if !given.gid {
+            wanted &= !0o2000;
+        }
+        (wanted, owned)
+    }
+
+    /// Sets permission bits and the ACL that takes part in them, and the other properties that waited.
+    fn set_permissions(&mut self, open: &Open, handle: &Handle, wanted: u16) -> io::Result<()> {
+        // Set-id bits there were may be gone with the former owner.
+        let now = open.now.permissions.filter(|bits| bits & 0o6000 == 0);
+        let acl =
+            self.properties.held().find(Complete::is_access_acl).and_then(|acl| acl_permissions(acl.value));
+        if open.now.acl && acl.is_none() {
+            handle.remove_xattr(ACL_ACCESS)?;
+        }
+        let by_acl = acl.is_some_and(|acl| {
+            acl.with_acl == wanted & 0o777 && now.is_some_and(|now| now & 0o7000 == wanted & 0o7000)
+        });
+        let permitted = if by_acl || now == Some(wanted) { Ok(()) } else { handle.set_permissions(wanted) };
+        let acl_is_set = self.set_held(open.ino, handle);
+        match acl {
+            Some(acl) if !acl_is_set => {
+                handle.remove_xattr(ACL_ACCESS)?;
+                handle.set_permissions(wanted & !0o777 | acl.without_acl & wanted)
+            }
+            _ => permitted,
+        }
+    }
+
+    /// Sets the properties that waited; tells whether no access ACL among them failed.
+    fn set_held(&mut self, ino: Ino, handle: &Handle) -> bool {
+        let mut acl_is_set = true;
+        for property in self.properties.held() {
+            if let Err(errno) = set_property(&self.caller, handle, &property) {
+                acl_is_set &= !property.is_access_acl();
+                let error = property_error(path_of(handle.fd(), b""), errno);
+                self.failures.push(Failure { ino, what: FailedPart::Property(property.kind), error });
+            }
+        }
+        acl_is_set
+    }
+
+    /// Gives the directories that waited their permissions; nothing is to be reached through them any more.
+    pub(crate) fn lock_directories(&mut self) {
+        for locked in self.caller.take_locked() {
+            self.lock(locked);
+        }
+    }
+
+    fn lock(&mut self, locked: Locked) {
+        if let Err(errno) = locked.handle.set_permissions(locked.permissions) {
+            let path = path_of(locked.handle.fd(), b"");
+            let error = VolumeError::system("set the permissions of", path, errno);
+            self.failures.push(Failure { ino: locked.ino, what: FailedPart::Attributes, error });
+        }
+    }
+
+    /// See [`abandon`](tapedump_core::device::volume::TargetVolume::abandon). Of a link, nothing is there.
+    pub(crate) fn abandon(&mut self) {
+        self.open = None;
+        self.properties.clear();
+    }
+
+    /// See [`link`](tapedump_core::device::volume::TargetVolume::link).
+    pub(crate) fn link(
+        &mut self,
+        (from, existing): (&Directory, &[u8]),
+        (to, name): (&Directory, &[u8]),
+    ) -> Result<(), VolumeError> {
+        let link = || {
+            check_name(existing)?;
+            check_name(name)?;
+            match fs::linkat(from, existing, to, name, AtFlags::empty()) {
+                Err(Errno::EXIST) if is_same(from, existing, to, name)? => Ok(()),
+                Err(Errno::EXIST) => {
+                    replacing(to, name, || fs::linkat(from, existing, to, name, AtFlags::empty()))
+                }
+                other => other,
+            }
+        };
+        link().map_err(|errno| VolumeError::system("link", to.path_of(name), errno))
+    }
+}
+
+impl Open {
+    fn path(&self, name: &[u8]) -> PathBuf {
+        match (&self.handle, &self.made_in) {
+            (Some(handle), _) => path_of(handle.fd(), b""),
+            (None, Some(directory)) => directory.path_of(name),
+            (None, None) => PathBuf::new(),
+        }
+    }
+}
+
+impl Caller {
+    fn make_file(
+        &self,
+        directory: &Directory,
+        name: &[u8],
+        attributes: &Attributes,
+    ) -> io::Result<(Handle, State)> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let (mode, permissions) = self.birth_mode(attributes.permissions);
+        let fd = replacing(directory, name, || fs::openat(directory, name, flags, mode))?;
+        let birth = match directory.birth() {
+            Some(birth) => birth,
+            None => {
+                let stat = fs::fstat(&fd)?;
+                let birth = Birth { uid: stat.st_uid, gid: stat.st_gid, acl: directory.has_default_acl() };
+                directory.set_birth(Some(birth));
+                birth
+            }
+        };
+        let permissions = (!birth.acl).then_some(permissions);
+        Ok((Handle::File(fd), State { uid: birth.uid, gid: birth.gid, permissions, acl: birth.acl }))
+    }
+
+    fn make_node(
+        &self,
+        directory: &Directory,
+        name: &[u8],
+        attributes: &Attributes,
+    ) -> io::Result<(Handle, State)> {
+        let file_type = FileType::from_raw_mode(attributes.kind.mode_bits().into());
+        let (mode, _) = self.birth_mode(attributes.permissions);
+        let is_device = matches!(attributes.kind, Kind::CharDevice | Kind::BlockDevice);
+        let device =
+            if is_device { fs::makedev(attributes.device.major, attributes.device.minor) } else { 0 };
+        replacing(directory, name, || fs::mknodat(directory, name, file_type, mode, device))?;
+        let (handle, kind, mut now) = open_path(directory, name)?;
+        let stat = handle.stat()?;
+        if kind != attributes.kind || stat.st_nlink != 1 {
+            return Err(Errno::LOOP);
+        }
+        if is_device && stat.st_rdev != device {
+            // A number beyond what this system's nodes hold; another device must not stay behind.
+            remove(directory, name)?;
+            return Err(Errno::OVERFLOW);
+        }
+        now.acl = directory.has_default_acl();
+        Ok((handle, now))
+    }
+}
+
+/// Opens what has the name, whatever it is, without touching it.
+fn open_path(directory: &Directory, name: &[u8]) -> io::Result<(Handle, Kind, State)> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let handle = Handle::Path(fs::openat(directory, name, flags, Mode::empty())?);
+    let stat = handle.stat()?;
+    let mode = mode_of(&stat);
+    let kind = Kind::from_mode(mode).ok_or(Errno::INVAL)?;
+    let permissions = Some(mode & 0o7777);
+    Ok((handle, kind, State { uid: stat.st_uid, gid: stat.st_gid, permissions, acl: false }))
+}
+
+/// Makes something at a name; removes what has the name already.
+fn replacing<T>(
+    directory: &Directory,
+    name: &[u8],
+    mut make: impl FnMut() -> io::Result<T>,
+) -> io::Result<T> {
+    for _ in 1..REPLACE_TRIES {
+        match make() {
+            Err(Errno::EXIST) => remove(directory, name)?,
+            other => return other,
+        }
+    }
+    make()
+}
+
+fn is_same(from: &Directory, existing: &[u8], to: &Directory, name: &[u8]) -> io::Result<bool> {
+    let one = fs::statat(from, existing, AtFlags::SYMLINK_NOFOLLOW)?;
+    let other = fs::statat(to, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
+}
+
+fn write_all(fd: &rustix::fd::OwnedFd, mut offset: u64, mut data: &[u8]) -> io::Result<()> {
+    while !data.is_empty() {
+        let written = io::retry_on_intr(|| io::pwrite(fd, data, offset))?;
+        if written == 0 {
+            return Err(Errno::NOSPC);
+        }
+        offset = offset.checked_add(written as u64).ok_or(Errno::FBIG)?;
+        data = data.get(written..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// Sets one property. Only who may write a file may give it `user.` properties: to one that its owner may not write,
+/// they are given while he may.
+fn set_property(caller: &Caller, handle: &Handle, property: &Complete<'_>) -> io::Result<()> {
+    match handle.set_xattr(property.name, property.value) {
+        Err(Errno::ACCESS) if !caller.is_superuser() => {
+            let permissions = mode_of(&handle.stat()?) & 0o7777;
+            handle.set_permissions(permissions | 0o200)?;
+            let set = handle.set_xattr(property.name, property.value);
+            handle.set_permissions(permissions)?;
+            set
+        }
+        // It says "full" when one object's properties have no room, whatever the volume has.
+        Err(Errno::NOSPC) if has_room(handle) => Err(Errno::TOOBIG),
+        other => other,
+    }
+}
+
+/// Whether the volume is not full.
+fn has_room(handle: &Handle) -> bool {
+    fs::fstatvfs(handle.fd()).is_ok_and(|volume| {
+        let blocks_left = volume.f_bavail * volume.f_frsize > 64 * 1024;
+        blocks_left && (volume.f_files == 0 || volume.f_favail > 0)
+    })
+}
+
+fn property_error(path: PathBuf, errno: Errno) -> VolumeError {
+    const OPERATION: &str = "set an attribute of";
+    match errno {
+        Errno::TOOBIG | Errno::RANGE => VolumeError::own(
+            OPERATION,
+            path,
+            ErrorKind::Unsupported,
+            "the file system holds no attribute of this size",
+        ),
+        errno => VolumeError::system(OPERATION, path, errno),
+    }
+}
+
+fn no_object(operation: &'static str) -> VolumeError {
+    VolumeError::own(operation, PathBuf::new(), ErrorKind::Invalid, "no object is open")
+}
