@@ -1,1 +1,4 @@
 //! Host side of tapedump.
+
+pub mod pipeline;
+pub mod volume;
