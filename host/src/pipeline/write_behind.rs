@@ -136,11 +136,11 @@ impl TargetVolume for WriteBehind {
         pool.end(Call::Finish { attributes: *attributes })
     }
 
-    fn abandon(&mut self) {
+    fn release(&mut self) {
         match &mut self.pool {
             // That the workers are gone was told by the calls before.
-            Some(pool) => drop(pool.end(Call::Abandon)),
-            None => self.target.abandon(),
+            Some(pool) => drop(pool.end(Call::Release)),
+            None => self.target.release(),
         }
     }
 
@@ -361,7 +361,7 @@ enum Call {
     Property { kind: PropertyKind, name: Span, value_len: u32 },
     Value { value: Span },
     Finish { attributes: Attributes },
-    Abandon,
+    Release,
     Link { from: Arc<Directory>, existing: Span, to: Arc<Directory>, name: Span, ino: Ino },
 }
 
@@ -540,7 +540,7 @@ impl Worker {
             }
             if stream.is_none() {
                 // Nothing stays open that no call can reach any more.
-                self.writer.abandon();
+                self.writer.release();
             }
             self.shared.tell(self.writer.failures());
             self.shared.give_back(batch);
@@ -584,14 +584,14 @@ impl Worker {
                 self.writer.finish(attributes);
                 return;
             }
-            Call::Abandon => {
-                self.writer.abandon();
+            Call::Release => {
+                self.writer.release();
                 return;
             }
         };
         if let Err(error) = done {
             if self.skip {
-                self.writer.abandon();
+                self.writer.release();
             }
             self.writer.failures().push(Failure { ino: self.ino, what, error });
         }

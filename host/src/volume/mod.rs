@@ -5,6 +5,8 @@
 
 pub mod errno;
 mod error;
+pub mod source;
+pub mod spool;
 pub mod target;
 
 pub use error::VolumeError;

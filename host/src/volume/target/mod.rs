@@ -196,8 +196,8 @@ impl TargetVolume for LinuxTarget {
         Ok(())
     }
 
-    fn abandon(&mut self) {
-        self.writer.abandon();
+    fn release(&mut self) {
+        self.writer.release();
     }
 
     fn link(&mut self, existing: Place<'_>, place: Place<'_>, _ino: Ino) -> Result<(), VolumeError> {
@@ -214,7 +214,7 @@ impl TargetVolume for LinuxTarget {
     fn barrier(&mut self) {}
 
     fn flush(&mut self) -> Result<(), VolumeError> {
-        self.writer.abandon();
+        self.writer.release();
         self.writer.lock_directories();
         sync(self.directories.root())
     }

@@ -86,7 +86,7 @@ impl ObjectWriter {
         ino: Ino,
         attributes: &Attributes,
     ) -> Result<(), VolumeError> {
-        self.abandon();
+        self.release();
         let make = || {
             check_name(name)?;
             match attributes.kind {
@@ -121,7 +121,7 @@ impl ObjectWriter {
         ino: Ino,
         known: Option<Arc<Directory>>,
     ) -> Result<(), VolumeError> {
-        self.abandon();
+        self.release();
         let open = || {
             let name = if name.is_empty() { &b"."[..] } else { check_name(name).map(|()| name)? };
             open_path(directory, name)
@@ -340,8 +340,8 @@ impl ObjectWriter {
         }
     }
 
-    /// See [`abandon`](tapedump_core::device::volume::TargetVolume::abandon). Of a link, nothing is there.
-    pub(crate) fn abandon(&mut self) {
+    /// See [`release`](tapedump_core::device::volume::TargetVolume::abandon). Of a link, nothing is there.
+    pub(crate) fn release(&mut self) {
         self.open = None;
         self.properties.clear();
     }

@@ -1,0 +1,161 @@
+//! Makes the index of a tree of what the walk found: every object once, with its number in the dump.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use tapedump_core::device::volume::Kind;
+use tapedump_core::units::Ino;
+
+use super::SourceOptions;
+use super::numbers::{DIRECT_LIMIT, Numbering, Numbers};
+use super::reach::{Places, Root, errno_of};
+use super::sort::{Found, Merge};
+use super::table::{Record, Table, Tag};
+use super::walk::{Covered, Walked};
+use crate::volume::source::error::SourceError;
+
+/// All objects of a tree.
+pub struct Index {
+    pub places: Places,
+    pub numbers: Numbers,
+    pub directories: Arc<Table>,
+    pub others: Arc<Table>,
+    /// The places of directories that belong to other volumes.
+    pub covered_places: Vec<u64>,
+    /// Of those whose directory entry does not tell their number: parent, name, number; sorted.
+    strangers: Vec<(u64, Vec<u8>, Ino)>,
+}
+
+impl Index {
+    /// Numbers what the walk found.
+    ///
+    /// # Errors
+    /// The lists cannot be read or written, or there are more objects than numbers.
+    pub fn build(
+        walked: Walked,
+        root: &Root,
+        options: &SourceOptions,
+        scratch_dir: &Arc<Path>,
+    ) -> Result<Self, SourceError> {
+        Self::try_build(walked, root, options, scratch_dir).map_err(|error| {
+            if error.kind() == io::ErrorKind::QuotaExceeded && error.raw_os_error().is_none() {
+                return SourceError::TooManyObjects { path: root.path().to_path_buf() };
+            }
+            SourceError::System {
+                path: scratch_dir.to_path_buf(),
+                what: "cannot store the list of files",
+                errno: errno_of(&error),
+            }
+        })
+    }
+
+    fn try_build(
+        walked: Walked,
+        root: &Root,
+        options: &SourceOptions,
+        scratch_dir: &Arc<Path>,
+    ) -> io::Result<Self> {
+        let root_real = root.real_number(root.stat());
+        let fits = walked.highest.max(root_real) < DIRECT_LIMIT;
+        let fitting = if fits { Numbering::Direct } else { Numbering::Dense };
+        let memory_max = options.tuning.spool_memory;
+        let new_table = || Table::new(Arc::clone(scratch_dir), memory_max);
+        let mut building = Building {
+            numbers: Numbers::new(
+                options.numbering.unwrap_or(fitting),
+                root_real,
+                walked.highest,
+                Arc::clone(scratch_dir),
+                memory_max,
+            ),
+            directories: new_table(),
+            others: new_table(),
+        };
+        building.directories.push_extra(Record::directory(
+            Ino::ROOT,
+            root_real,
+            Places::ROOT,
+            Tag::new(Kind::Directory),
+        ));
+        building.add_all(walked.sorters, root_real)?;
+        let strangers = building.add_strangers(&walked.covered)?;
+        Ok(Self {
+            places: walked.places,
+            numbers: building.numbers,
+            directories: Arc::new(building.directories),
+            others: Arc::new(building.others),
+            covered_places: walked.covered.iter().map(|covered| covered.place).collect(),
+            strangers,
+        })
+    }
+
+    /// Whether names in the directory at `parent` stand for roots of other volumes, which
+    /// [`stranger`](Self::stranger) then numbers.
+    pub fn has_strangers(&self, parent: u64) -> bool {
+        self.strangers.binary_search_by_key(&parent, |stranger| stranger.0).is_ok()
+    }
+
+    /// The number of the root of another volume that has this name here.
+    pub fn stranger(&self, parent: u64, name: &[u8]) -> Option<Ino> {
+        let wanted = (parent, name);
+        let found =
+            self.strangers.binary_search_by(|(place, name, _)| (*place, name.as_slice()).cmp(&wanted));
+        found.ok().map(|index| self.strangers[index].2)
+    }
+}
+
+struct Building {
+    numbers: Numbers,
+    directories: Table,
+    others: Table,
+}
+
+impl Building {
+    fn add_all(&mut self, sorters: Vec<super::sort::Sorter>, root_real: u64) -> io::Result<()> {
+        let mut merge = Merge::new(sorters)?;
+        let mut last = None;
+        // Real numbers 0, 1 and 2 at most.
+        let mut without_number: Vec<Found> = Vec::new();
+        while let Some(found) = merge.next_found()? {
+            // Any of several names of an object will do to open it.
+            if last == Some(found.real) || found.real == root_real {
+                continue;
+            }
+            last = Some(found.real);
+            let Some(ino) = self.numbers.add(found.real)? else {
+                without_number.push(found);
+                continue;
+            };
+            let record = Record::from_found(ino, &found);
+            let is_swapped = found.real <= 2 && self.numbers.numbering() == Numbering::Direct;
+            let table = self.table(&record);
+            if is_swapped { table.push_extra(record) } else { table.push(&record)? }
+        }
+        for found in without_number {
+            let ino = self.numbers.free(Some(found.real))?;
+            let record = Record::from_found(ino, &found);
+            self.table(&record).push_extra(record);
+        }
+        Ok(())
+    }
+
+    fn table(&mut self, record: &Record) -> &mut Table {
+        match record.tag.kind() {
+            Kind::Directory => &mut self.directories,
+            _ => &mut self.others,
+        }
+    }
+
+    fn add_strangers(&mut self, covered: &[Covered]) -> io::Result<Vec<(u64, Vec<u8>, Ino)>> {
+        let mut strangers = Vec::new();
+        for covered in covered.iter().filter(|covered| !covered.has_number) {
+            let ino = self.numbers.free(None)?;
+            let record = Record::directory(ino, covered.real, covered.place, Tag::covered());
+            self.directories.push_extra(record);
+            strangers.push((covered.parent, covered.name.clone(), ino));
+        }
+        strangers.sort();
+        Ok(strangers)
+    }
+}

@@ -1,0 +1,106 @@
+//! Any mounted Linux file system as the source of a dump.
+//!
+//! ```text
+//! source      LinuxSource: the contract, one object at a time
+//! ahead       batches of objects read on several threads
+//! load        one object: attributes, properties, small data
+//! walk        every directory read once
+//! index       numbers the objects: numbers, table, sort
+//! reach       opening beneath the root
+//! ```
+//!
+//! The root and everything beneath it on the same mount is dumped. A directory on which another file system is mounted, or which is the
+//! root of another subvolume, is dumped as an empty directory; `.snapshot` in the root is left out (R-SNAP-6).
+//! Memory does not grow with the number of objects, except for one bit per inode number, and for what is mounted in
+//! the tree: lists that outgrow memory go to unlinked files in a scratch directory.
+
+mod ahead;
+mod build;
+mod entries;
+pub mod error;
+mod load;
+mod numbers;
+mod properties;
+mod reach;
+mod sort;
+mod table;
+#[cfg(test)]
+mod tests;
+mod volume;
+mod walk;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use build::Index;
+pub use numbers::Numbering;
+use reach::Root;
+pub use volume::{LinuxSource, Tally};
+
+/// The most threads that are used unless more are asked for.
+const DEFAULT_THREADS_MAX: usize = 8;
+
+/// How a tree is read.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SourceOptions {
+    /// Nothing in the tree can change (a read-only snapshot): it is not checked whether something did.
+    pub frozen: bool,
+    /// Threads that read ahead; 0: as many as suit the machine; 1: none beside the caller's.
+    pub threads: usize,
+    /// Where lists go that outgrow memory.
+    pub scratch_dir: PathBuf,
+    /// Set by somebody else to stop reading.
+    pub interrupt: Option<Arc<AtomicBool>>,
+    /// The rule for numbers, where an earlier dump has settled it.
+    pub numbering: Option<Numbering>,
+    tuning: Tuning,
+}
+
+/// Sizes that only tests change.
+#[derive(Clone, Debug)]
+struct Tuning {
+    /// Bytes collected before a sorted run goes to disk.
+    sort_memory: usize,
+    /// Bytes of each list kept in memory.
+    spool_memory: usize,
+    /// Use `openat2` where it works.
+    openat2: bool,
+    /// Believe directory entries where the file system is known for telling the truth.
+    entry_numbers: bool,
+}
+
+impl SourceOptions {
+    /// A live tree, as many threads as suit the machine, no interruption.
+    #[must_use]
+    pub fn new(scratch_dir: impl Into<PathBuf>) -> Self {
+        let tuning =
+            Tuning { sort_memory: 8 << 20, spool_memory: 4 << 20, openat2: true, entry_numbers: true };
+        let scratch_dir = scratch_dir.into();
+        Self { frozen: false, threads: 0, scratch_dir, interrupt: None, numbering: None, tuning }
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.interrupt.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed))
+    }
+
+    fn thread_count(&self) -> usize {
+        if self.threads > 0 {
+            return self.threads;
+        }
+        // Reading waits for the medium now and then, so more than one per core.
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        (cores * 2).min(DEFAULT_THREADS_MAX)
+    }
+}
+
+/// What all threads share.
+struct Volume {
+    root: Root,
+    index: Index,
+    options: SourceOptions,
+    /// Objects that are open for the consumer.
+    held: Arc<AtomicUsize>,
+}

@@ -1,0 +1,118 @@
+//! Extended attributes and ACLs of an open object.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use rustix::fs::{fgetxattr, flistxattr, getxattr, listxattr};
+use rustix::io::Errno;
+use tapedump_core::device::volume::PropertyKind;
+use tapedump_core::limits::NAME_LEN_MAX;
+
+/// Longest list of names and longest value of Linux (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX`), in bytes.
+const VALUE_LEN_MAX: usize = 64 * 1024;
+/// Bytes tried first for the list of names.
+const LIST_LEN: usize = 2 * 1024;
+
+/// How the attributes of an object are asked for.
+pub enum Access<'a> {
+    /// It is open for reading.
+    Fd(BorrowedFd<'a>),
+    /// It is open by `O_PATH` only: by its name in `/proc/self/fd`, which leads to a link itself, too.
+    Path(CString),
+}
+
+impl<'a> Access<'a> {
+    /// Access through `fd`; `by_path` if that is an `O_PATH` one.
+    pub fn new(fd: BorrowedFd<'a>, by_path: bool) -> Self {
+        if by_path {
+            let path = format!("/proc/self/fd/{}\0", fd.as_raw_fd());
+            return Self::Path(CStr::from_bytes_until_nul(path.as_bytes()).unwrap_or_default().to_owned());
+        }
+        Self::Fd(fd)
+    }
+
+    /// Puts the names of all attributes in `names`, each followed by NUL.
+    ///
+    /// # Errors
+    /// They cannot be listed. A file system that knows no attributes has none.
+    pub fn list(&self, names: &mut Vec<u8>) -> Result<(), Errno> {
+        names.resize(LIST_LEN, 0);
+        loop {
+            let result = match self {
+                Self::Fd(fd) => flistxattr(fd, names.as_mut_slice()),
+                Self::Path(path) => listxattr(path.as_c_str(), names.as_mut_slice()),
+            };
+            match result {
+                Ok(len) => {
+                    names.truncate(len);
+                    return Ok(());
+                }
+                Err(Errno::RANGE) if names.len() < VALUE_LEN_MAX => names.resize(VALUE_LEN_MAX, 0),
+                Err(errno) => {
+                    names.clear();
+                    return if errno == Errno::OPNOTSUPP { Ok(()) } else { Err(errno) };
+                }
+            }
+        }
+    }
+
+    /// Puts the value of an attribute in `value`.
+    ///
+    /// # Errors
+    /// It is gone or may not be read.
+    pub fn value(&self, name: &CStr, value: &mut Vec<u8>) -> Result<(), Errno> {
+        value.resize(VALUE_LEN_MAX, 0);
+        let result = match self {
+            Self::Fd(fd) => fgetxattr(fd, name, value.as_mut_slice()),
+            Self::Path(path) => getxattr(path.as_c_str(), name, value.as_mut_slice()),
+        };
+        value.truncate(*result.as_ref().unwrap_or(&0));
+        result.map(drop)
+    }
+}
+
+/// The names in a list.
+pub fn names(list: &[u8]) -> impl Iterator<Item = &CStr> {
+    list.split_inclusive(|byte| *byte == 0).filter_map(|name| CStr::from_bytes_with_nul(name).ok())
+}
+
+/// What the attribute of this name is in a dump, and its name there.
+pub fn classify(name: &[u8]) -> (PropertyKind, &[u8]) {
+    match name {
+        b"system.posix_acl_access" => (PropertyKind::PosixAccessAcl, b""),
+        b"system.posix_acl_default" => (PropertyKind::PosixDefaultAcl, b""),
+        name => (PropertyKind::Xattr, &name[..name.len().min(NAME_LEN_MAX)]),
+    }
+}
+
+/// One property kept in memory.
+pub struct Kept<'a> {
+    /// Set if the value (or, without a name, the list of properties) could not be read.
+    pub errno: Option<Errno>,
+    pub name: &'a [u8],
+    pub value: &'a [u8],
+}
+
+const KEPT_FIXED_LEN: usize = 4 + 1 + 4;
+
+impl<'a> Kept<'a> {
+    /// Appends the property to `bytes`.
+    pub fn encode(&self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.errno.map_or(0, Errno::raw_os_error).to_le_bytes());
+        bytes.push(self.name.len() as u8);
+        bytes.extend_from_slice(&(self.value.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(self.name);
+        bytes.extend_from_slice(self.value);
+    }
+
+    /// Takes a property from the front of `bytes`; gives the rest, too.
+    pub fn decode(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let (fixed, rest) = bytes.split_first_chunk::<KEPT_FIXED_LEN>()?;
+        let [e0, e1, e2, e3, name_len, v0, v1, v2, v3] = *fixed;
+        let (name, rest) = rest.split_at_checked(usize::from(name_len))?;
+        let (value, rest) = rest.split_at_checked(u32::from_le_bytes([v0, v1, v2, v3]) as usize)?;
+        let errno = i32::from_le_bytes([e0, e1, e2, e3]);
+        let errno = (errno != 0).then(|| Errno::from_raw_os_error(errno));
+        Some((Self { errno, name, value }, rest))
+    }
+}
