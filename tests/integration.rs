@@ -1,0 +1,79 @@
+//! The shipped binary, driven as a user drives it, against generated trees, Debian's programs and broken tapes.
+//!
+//! A test that needs something the machine lacks is ignored, with one line that says why; where `CI` is `true` it
+//! fails. `TAPEDUMP_BIN` names another binary, `TAPEDUMP_SEED` another seed, `TAPEDUMP_EXHAUSTIVE` lifts sampling.
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use tapedump_tests::needs::{self, Need};
+
+#[path = "integration/commands.rs"]
+mod commands;
+#[path = "integration/damage.rs"]
+mod damage;
+#[path = "integration/format.rs"]
+mod format;
+#[path = "integration/golden.rs"]
+mod golden;
+#[path = "integration/hostile.rs"]
+mod hostile;
+#[path = "integration/instruments.rs"]
+mod instruments;
+#[path = "integration/interop.rs"]
+mod interop;
+#[path = "integration/interruption.rs"]
+mod interruption;
+#[path = "integration/round_trip.rs"]
+mod round_trip;
+#[path = "integration/usage.rs"]
+mod usage;
+
+/// One test: its name, what it needs, and what it does. It fails by panicking.
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) needs: &'static [Need],
+    pub(crate) run: fn(),
+}
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let cases = [
+        ("commands", commands::CASES),
+        ("damage", damage::CASES),
+        ("format", format::CASES),
+        ("golden", golden::CASES),
+        ("hostile", hostile::CASES),
+        ("instruments", instruments::CASES),
+        ("interop", interop::CASES),
+        ("interruption", interruption::CASES),
+        ("round_trip", round_trip::CASES),
+        ("usage", usage::CASES),
+    ];
+    let mut skipped = 0;
+    let mut trials = Vec::new();
+    for (group, cases) in cases {
+        for case in cases {
+            let name = format!("{group}::{}", case.name);
+            let missing: Vec<String> = case.needs.iter().filter_map(|need| need.missing()).collect();
+            trials.push(if missing.is_empty() {
+                let run = case.run;
+                Trial::test(name, move || {
+                    run();
+                    Ok(())
+                })
+            } else {
+                let why = missing.join(" and ");
+                if !arguments.list {
+                    println!("skipped: {name}: {why}");
+                }
+                skipped += 1;
+                Trial::test(name, move || Err(Failed::from(why)))
+                    .with_ignored_flag(!needs::everything_is_required())
+            });
+        }
+    }
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if !arguments.list {
+        println!("skipped for want of something on this machine: {skipped}");
+    }
+    conclusion.exit();
+}

@@ -1,0 +1,37 @@
+//! The commands of the shipped binary, as the tests give them.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use crate::cli::Run;
+use crate::scratch::Scratch;
+
+/// `tapedump dump TREE --tape TAPE`.
+#[must_use]
+pub fn dump(scratch: &Scratch, tree: &Path, tape: impl AsRef<OsStr>) -> Run {
+    Run::tapedump(scratch).arg("dump").arg(tree).arg("--tape").arg(tape)
+}
+
+/// `tapedump restore --to DESTINATION --tape TAPE`.
+#[must_use]
+pub fn restore(scratch: &Scratch, tape: impl AsRef<OsStr>, destination: &Path) -> Run {
+    Run::tapedump(scratch).arg("restore").arg("--to").arg(destination).arg("--tape").arg(tape)
+}
+
+/// `tapedump list --tape TAPE`.
+#[must_use]
+pub fn list(scratch: &Scratch, tape: impl AsRef<OsStr>) -> Run {
+    Run::tapedump(scratch).arg("list").arg("--tape").arg(tape)
+}
+
+/// `tapedump verify --tape TAPE`.
+#[must_use]
+pub fn verify(scratch: &Scratch, tape: impl AsRef<OsStr>) -> Run {
+    Run::tapedump(scratch).arg("verify").arg("--tape").arg(tape)
+}
+
+/// Fixes what differs between two dumps of the same tree: the dump's identity and its date.
+#[must_use]
+pub fn reproducible(run: Run) -> Run {
+    run.env("TAPEDUMP_DUMP_ID", "00112233445566778899aabbccddeeff").env("SOURCE_DATE_EPOCH", "1700000000")
+}
