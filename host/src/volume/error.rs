@@ -1,123 +1,108 @@
-//! What a volume reports when something of it cannot be read: which path, what was tried, and the system's reason.
+//! The error of a mounted volume: what was tried, on what, and why it failed.
 
-use std::fmt;
-use std::path::PathBuf;
-
+use super::errno::kind_of;
 use rustix::io::Errno;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use tapedump_core::device::{DeviceError, ErrorKind};
-use tapedump_core::units::Ino;
 
-/// A failure of a volume or of one object in it.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum VolumeError {
-    /// The system refused a call.
-    System {
-        /// What the call was about.
-        path: PathBuf,
-        /// What was being done, as in "cannot open".
-        what: &'static str,
-        /// The system's reason.
-        errno: Errno,
-    },
-    /// What has the name now is not what was found there when the tree was walked.
-    Replaced {
-        /// The name.
-        path: PathBuf,
-    },
-    /// Another file system is mounted on the object, so that it cannot be seen.
-    MountPoint {
-        /// The object's name.
-        path: PathBuf,
-    },
-    /// The tree has more objects than a dump has numbers for.
-    TooManyObjects {
-        /// The tree.
-        path: PathBuf,
-    },
-    /// No object of the volume has this number.
-    NoSuchObject(Ino),
-    /// A call that needs an open object of some type came while none is open.
-    NotOpen,
-    /// The user or the system asked to stop.
-    Interrupted,
+/// Failure of a source or target volume. Shown as "cannot OPERATION PATH: REASON".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeError {
+    operation: &'static str,
+    path: Option<PathBuf>,
+    cause: Cause,
+}
+
+/// Why it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// The kernel says so.
+    System(Errno),
+    /// We say so.
+    Own(ErrorKind, &'static str),
+}
+
+impl VolumeError {
+    /// The kernel refused `operation`, a verb with what goes before the path ("set the owner of"), on `path`.
+    pub fn system(operation: &'static str, path: impl Into<PathBuf>, errno: Errno) -> Self {
+        Self { operation, path: Some(path.into()), cause: Cause::System(errno) }
+    }
+
+    /// The kernel refused something that concerns no path.
+    #[must_use]
+    pub const fn pathless(operation: &'static str, errno: Errno) -> Self {
+        Self { operation, path: None, cause: Cause::System(errno) }
+    }
+
+    /// We refuse `operation` on `path` for a reason of our own.
+    pub fn own(
+        operation: &'static str,
+        path: impl Into<PathBuf>,
+        kind: ErrorKind,
+        reason: &'static str,
+    ) -> Self {
+        Self { operation, path: Some(path.into()), cause: Cause::Own(kind, reason) }
+    }
+
+    /// What it concerns, when it concerns a single thing.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// The kernel's error number, when it was the kernel that refused.
+    #[must_use]
+    pub const fn errno(&self) -> Option<Errno> {
+        match self.cause {
+            Cause::System(errno) => Some(errno),
+            Cause::Own(..) => None,
+        }
+    }
 }
 
 impl DeviceError for VolumeError {
     fn kind(&self) -> ErrorKind {
-        match self {
-            Self::System { errno, .. } => kind_of(*errno),
-            Self::Replaced { .. } | Self::MountPoint { .. } => ErrorKind::Changed,
-            Self::TooManyObjects { .. } => ErrorKind::Unsupported,
-            Self::NoSuchObject(_) => ErrorKind::NotFound,
-            Self::NotOpen => ErrorKind::Invalid,
-            Self::Interrupted => ErrorKind::Interrupted,
+        match self.cause {
+            Cause::System(errno) => kind_of(errno),
+            Cause::Own(kind, _) => kind,
         }
     }
 }
 
 impl fmt::Display for VolumeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::System { path, what, errno } => {
-                write!(f, "{}: {what}: {}", path.display(), std::io::Error::from(*errno))
-            }
-            Self::Replaced { path } => {
-                write!(f, "{}: replaced by something else since the tree was walked", path.display())
-            }
-            Self::MountPoint { path } => {
-                write!(f, "{}: another file system is mounted on it", path.display())
-            }
-            Self::TooManyObjects { path } => {
-                write!(f, "{}: more objects than a dump can number ({})", path.display(), Ino::LAST.0)
-            }
-            Self::NoSuchObject(ino) => write!(f, "{ino}: no object of the volume has this number"),
-            Self::NotOpen => f.write_str("no object of this type is open"),
-            Self::Interrupted => f.write_str("interrupted"),
+        write!(f, "cannot {}", self.operation)?;
+        if let Some(path) = &self.path {
+            write!(f, " {}", path.display())?;
+        }
+        match self.cause {
+            Cause::System(errno) => write!(f, ": {errno}"),
+            Cause::Own(_, reason) => write!(f, ": {reason}"),
         }
     }
 }
 
 impl std::error::Error for VolumeError {}
 
-/// The kind of failure an error number of the system stands for.
-#[must_use]
-pub fn kind_of(errno: Errno) -> ErrorKind {
-    match errno {
-        Errno::NOENT => ErrorKind::NotFound,
-        Errno::ACCESS | Errno::PERM => ErrorKind::Denied,
-        Errno::EXIST | Errno::NOTEMPTY => ErrorKind::Exists,
-        Errno::NOSPC | Errno::DQUOT => ErrorKind::Full,
-        Errno::ROFS => ErrorKind::ReadOnly,
-        Errno::BUSY | Errno::TXTBSY | Errno::AGAIN => ErrorKind::Busy,
-        Errno::INTR => ErrorKind::Interrupted,
-        Errno::NOSYS | Errno::OPNOTSUPP => ErrorKind::Unsupported,
-        // A link where none was, a directory that no longer is one, a mount, a file handle of a deleted object.
-        Errno::LOOP | Errno::NOTDIR | Errno::XDEV | Errno::STALE => ErrorKind::Changed,
-        Errno::IO | Errno::UCLEAN | Errno::BADMSG => ErrorKind::Medium,
-        Errno::INVAL | Errno::NAMETOOLONG => ErrorKind::Invalid,
-        _ => ErrorKind::Other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_message_names_the_path_what_was_tried_and_the_reason() {
-        let error =
-            VolumeError::System { path: PathBuf::from("/srv/a"), what: "cannot open", errno: Errno::ACCESS };
-        assert_eq!(error.to_string(), "/srv/a: cannot open: Permission denied (os error 13)");
+    fn an_error_names_operation_path_and_reason() {
+        let error = VolumeError::system("create", "/to/file", Errno::ACCESS);
+        assert_eq!(error.to_string(), "cannot create /to/file: Permission denied (os error 13)");
         assert_eq!(error.kind(), ErrorKind::Denied);
-    }
+        assert_eq!(error.path(), Some(Path::new("/to/file")));
+        assert_eq!(error.errno(), Some(Errno::ACCESS));
 
-    #[test]
-    fn kinds_follow_the_error_number() {
-        assert_eq!(kind_of(Errno::XDEV), ErrorKind::Changed);
-        assert_eq!(kind_of(Errno::NOENT), ErrorKind::NotFound);
-        assert_eq!(kind_of(Errno::DQUOT), ErrorKind::Full);
-        assert_eq!(kind_of(Errno::IO), ErrorKind::Medium);
-        assert_eq!(kind_of(Errno::DOM), ErrorKind::Other);
+        let own = VolumeError::own("compare", "/to/file", ErrorKind::Changed, "it differs");
+        assert_eq!(own.to_string(), "cannot compare /to/file: it differs");
+        assert_eq!((own.kind(), own.errno()), (ErrorKind::Changed, None));
+        assert_eq!(
+            VolumeError::pathless("start a thread", Errno::AGAIN).to_string(),
+            "cannot start a thread: Resource temporarily unavailable (os error 11)"
+        );
     }
 }

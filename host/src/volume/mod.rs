@@ -1,5 +1,11 @@
-//! Any mounted Linux file system as what a dump reads and a restore writes.
+//! Any mounted Linux file system as source and target of a dump.
+//!
+//! Layer: above the device contracts, below `pipeline`. Everything is reached relative to open directories and
+//! never through a symbolic link.
 
-pub mod error;
+pub mod errno;
+mod error;
 pub mod linux;
 pub mod spool;
+
+pub use error::VolumeError;

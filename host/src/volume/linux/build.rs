@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use tapedump_core::device::ErrorKind;
 use tapedump_core::device::volume::Kind;
 use tapedump_core::units::Ino;
 
@@ -12,8 +13,8 @@ use super::numbers::{DIRECT_LIMIT, Numbering, Numbers};
 use super::reach::{Places, Root, errno_of};
 use super::sort::{Found, Merge};
 use super::table::{Record, Table, Tag};
-use super::walk::{Covered, Walked};
-use crate::volume::error::VolumeError;
+use super::walk::{Covered, STORE_LIST, Walked};
+use crate::volume::VolumeError;
 
 /// All objects of a tree.
 pub struct Index {
@@ -40,13 +41,10 @@ impl Index {
     ) -> Result<Self, VolumeError> {
         Self::try_build(walked, root, options, scratch_dir).map_err(|error| {
             if error.kind() == io::ErrorKind::QuotaExceeded && error.raw_os_error().is_none() {
-                return VolumeError::TooManyObjects { path: root.path().to_path_buf() };
+                let reason = "it has more objects than a dump can number";
+                return VolumeError::own("dump", root.path(), ErrorKind::Unsupported, reason);
             }
-            VolumeError::System {
-                path: scratch_dir.to_path_buf(),
-                what: "cannot store the list of files",
-                errno: errno_of(&error),
-            }
+            VolumeError::system(STORE_LIST, scratch_dir.as_ref(), errno_of(&error))
         })
     }
 

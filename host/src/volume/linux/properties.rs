@@ -3,6 +3,7 @@
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use rustix::buffer::spare_capacity;
 use rustix::fs::{fgetxattr, flistxattr, getxattr, listxattr};
 use rustix::io::Errno;
 use tapedump_core::device::volume::PropertyKind;
@@ -36,22 +37,18 @@ impl<'a> Access<'a> {
     /// # Errors
     /// They cannot be listed. A file system that knows no attributes has none.
     pub fn list(&self, names: &mut Vec<u8>) -> Result<(), Errno> {
-        names.resize(LIST_LEN, 0);
+        let mut len_max = LIST_LEN;
         loop {
+            names.clear();
+            names.reserve(len_max);
             let result = match self {
-                Self::Fd(fd) => flistxattr(fd, names.as_mut_slice()),
-                Self::Path(path) => listxattr(path.as_c_str(), names.as_mut_slice()),
+                Self::Fd(fd) => flistxattr(fd, spare_capacity(names)),
+                Self::Path(path) => listxattr(path.as_c_str(), spare_capacity(names)),
             };
             match result {
-                Ok(len) => {
-                    names.truncate(len);
-                    return Ok(());
-                }
-                Err(Errno::RANGE) if names.len() < VALUE_LEN_MAX => names.resize(VALUE_LEN_MAX, 0),
-                Err(errno) => {
-                    names.clear();
-                    return if errno == Errno::OPNOTSUPP { Ok(()) } else { Err(errno) };
-                }
+                Err(Errno::RANGE) if len_max < VALUE_LEN_MAX => len_max = VALUE_LEN_MAX,
+                Ok(_) | Err(Errno::OPNOTSUPP) => return Ok(()),
+                Err(errno) => return Err(errno),
             }
         }
     }
@@ -61,13 +58,13 @@ impl<'a> Access<'a> {
     /// # Errors
     /// It is gone or may not be read.
     pub fn value(&self, name: &CStr, value: &mut Vec<u8>) -> Result<(), Errno> {
-        value.resize(VALUE_LEN_MAX, 0);
-        let result = match self {
-            Self::Fd(fd) => fgetxattr(fd, name, value.as_mut_slice()),
-            Self::Path(path) => getxattr(path.as_c_str(), name, value.as_mut_slice()),
-        };
-        value.truncate(*result.as_ref().unwrap_or(&0));
-        result.map(drop)
+        value.clear();
+        value.reserve(VALUE_LEN_MAX);
+        match self {
+            Self::Fd(fd) => fgetxattr(fd, name, spare_capacity(value)),
+            Self::Path(path) => getxattr(path.as_c_str(), name, spare_capacity(value)),
+        }
+        .map(drop)
     }
 }
 

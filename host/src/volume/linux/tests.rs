@@ -564,7 +564,7 @@ fn a_root_that_is_no_directory_is_refused() {
     assert_eq!(open(&tree.path("missing")).kind(), ErrorKind::NotFound);
     let error = open(&file);
     assert!(
-        error.to_string().starts_with(&format!("{}: cannot open the directory", file.display())),
+        error.to_string().starts_with(&format!("cannot open the directory {}: ", file.display())),
         "{error}"
     );
 }
