@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use tapedump_core::device::ErrorKind;
 use tapedump_core::device::volume::Kind;
 use tapedump_core::units::Ino;
 
@@ -12,8 +13,8 @@ use super::numbers::{DIRECT_LIMIT, Numbering, Numbers};
 use super::reach::{Places, Root, errno_of};
 use super::sort::{Found, Merge};
 use super::table::{Record, Table, Tag};
-use super::walk::{Covered, Walked};
-use crate::volume::source::error::SourceError;
+use super::walk::{Covered, STORE_LIST, Walked};
+use crate::volume::VolumeError;
 
 /// All objects of a tree.
 pub struct Index {
@@ -37,16 +38,13 @@ impl Index {
         root: &Root,
         options: &SourceOptions,
         scratch_dir: &Arc<Path>,
-    ) -> Result<Self, SourceError> {
+    ) -> Result<Self, VolumeError> {
         Self::try_build(walked, root, options, scratch_dir).map_err(|error| {
             if error.kind() == io::ErrorKind::QuotaExceeded && error.raw_os_error().is_none() {
-                return SourceError::TooManyObjects { path: root.path().to_path_buf() };
+                let reason = "it has more objects than a dump can number";
+                return VolumeError::own("dump", root.path(), ErrorKind::Unsupported, reason);
             }
-            SourceError::System {
-                path: scratch_dir.to_path_buf(),
-                what: "cannot store the list of files",
-                errno: errno_of(&error),
-            }
+            VolumeError::system(STORE_LIST, scratch_dir.as_ref(), errno_of(&error))
         })
     }
 

@@ -135,7 +135,7 @@ impl Loader {
         let is_done = object.properties.is_some() && (object.data.is_some() || !kind.has_data());
         if is_done && kind != Kind::Directory {
             if !self.volume.options.frozen {
-                let now = stat_fd(fd.as_fd()).map_err(|errno| Trouble::System(CANNOT_STAT, errno))?;
+                let now = stat_fd(fd.as_fd()).map_err(|errno| Trouble::System(STAT, errno))?;
                 object.is_unchanged &= is_unchanged(&object.attributes, &now);
             }
         } else {
@@ -165,10 +165,10 @@ impl Loader {
                 match errno {
                     Errno::XDEV => Trouble::MountPoint,
                     Errno::LOOP | Errno::NOTDIR | Errno::NXIO => Trouble::Replaced,
-                    errno => Trouble::System(CANNOT_OPEN, errno),
+                    errno => Trouble::System(OPEN, errno),
                 }
             })?;
-        let stat = stat_fd(fd.as_fd()).map_err(|errno| Trouble::System(CANNOT_STAT, errno))?;
+        let stat = stat_fd(fd.as_fd()).map_err(|errno| Trouble::System(STAT, errno))?;
         if Kind::from_mode(stat.stx_mode) != Some(record.tag.kind()) || !root.is_same(&stat, record.real) {
             return Err(Trouble::Replaced);
         }
@@ -180,13 +180,13 @@ impl Loader {
         let Volume { root, index, .. } = &*self.volume;
         let system = |what| move |errno| Trouble::System(what, errno);
         let read_place = |place| index.places.read(place).map_err(|error| errno_of(&error));
-        let place = read_place(record.place).map_err(system(CANNOT_OPEN))?;
+        let place = read_place(record.place).map_err(system(OPEN))?;
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         let parent = self.reach.open(root, &index.places, place.parent, b"", flags);
-        let parent = parent.map_err(system(CANNOT_OPEN))?;
+        let parent = parent.map_err(system(OPEN))?;
         let name = [place.name(), b"\0"].concat();
         let name = std::ffi::CStr::from_bytes_with_nul(&name).map_err(|_| Trouble::Replaced)?;
-        let stat = stat_name(parent.as_fd(), name).map_err(system(CANNOT_STAT))?;
+        let stat = stat_name(parent.as_fd(), name).map_err(system(STAT))?;
         if Kind::from_mode(stat.stx_mode) != Some(Kind::Directory) {
             return Err(Trouble::Replaced);
         }
@@ -269,8 +269,8 @@ impl Loader {
     }
 }
 
-const CANNOT_OPEN: &str = "cannot open";
-pub const CANNOT_STAT: &str = "cannot read the attributes";
+const OPEN: &str = "open";
+pub const STAT: &str = "read the attributes of";
 
 /// Whether objects of this kind are never opened for reading.
 pub const fn is_path_only(kind: Kind) -> bool {
@@ -279,8 +279,8 @@ pub const fn is_path_only(kind: Kind) -> bool {
 
 fn load_link(object: &mut Object, fd: BorrowedFd<'_>, bytes: &mut Vec<u8>) -> Result<(), Trouble> {
     let mut target = [0; 4096];
-    let len = readlinkat_raw(fd, c"", &mut target)
-        .map_err(|errno| Trouble::System("cannot read the link", errno))?;
+    let len =
+        readlinkat_raw(fd, c"", &mut target).map_err(|errno| Trouble::System("read the link", errno))?;
     let start = bytes.len();
     bytes.extend_from_slice(&target[..len]);
     object.attributes.size = len as u64;

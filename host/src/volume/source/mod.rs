@@ -17,7 +17,6 @@
 mod ahead;
 mod build;
 mod entries;
-pub mod error;
 mod load;
 mod numbers;
 mod properties;

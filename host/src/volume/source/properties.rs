@@ -3,6 +3,7 @@
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use rustix::buffer::spare_capacity;
 use rustix::fs::{fgetxattr, flistxattr, getxattr, listxattr};
 use rustix::io::Errno;
 use tapedump_core::device::volume::PropertyKind;
@@ -10,6 +11,9 @@ use tapedump_core::limits::NAME_LEN_MAX;
 
 /// Longest list of names and longest value of Linux (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX`), in bytes.
 const VALUE_LEN_MAX: usize = 64 * 1024;
+const ACCESS_ACL: &[u8] = b"system.posix_acl_access";
+const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
+
 /// Bytes tried first for the list of names.
 const LIST_LEN: usize = 2 * 1024;
 
@@ -36,22 +40,18 @@ impl<'a> Access<'a> {
     /// # Errors
     /// They cannot be listed. A file system that knows no attributes has none.
     pub fn list(&self, names: &mut Vec<u8>) -> Result<(), Errno> {
-        names.resize(LIST_LEN, 0);
+        let mut len_max = LIST_LEN;
         loop {
+            names.clear();
+            names.reserve(len_max);
             let result = match self {
-                Self::Fd(fd) => flistxattr(fd, names.as_mut_slice()),
-                Self::Path(path) => listxattr(path.as_c_str(), names.as_mut_slice()),
+                Self::Fd(fd) => flistxattr(fd, spare_capacity(names)),
+                Self::Path(path) => listxattr(path.as_c_str(), spare_capacity(names)),
             };
             match result {
-                Ok(len) => {
-                    names.truncate(len);
-                    return Ok(());
-                }
-                Err(Errno::RANGE) if names.len() < VALUE_LEN_MAX => names.resize(VALUE_LEN_MAX, 0),
-                Err(errno) => {
-                    names.clear();
-                    return if errno == Errno::OPNOTSUPP { Ok(()) } else { Err(errno) };
-                }
+                Err(Errno::RANGE) if len_max < VALUE_LEN_MAX => len_max = VALUE_LEN_MAX,
+                Ok(_) | Err(Errno::OPNOTSUPP) => return Ok(()),
+                Err(errno) => return Err(errno),
             }
         }
     }
@@ -61,26 +61,33 @@ impl<'a> Access<'a> {
     /// # Errors
     /// It is gone or may not be read.
     pub fn value(&self, name: &CStr, value: &mut Vec<u8>) -> Result<(), Errno> {
-        value.resize(VALUE_LEN_MAX, 0);
-        let result = match self {
-            Self::Fd(fd) => fgetxattr(fd, name, value.as_mut_slice()),
-            Self::Path(path) => getxattr(path.as_c_str(), name, value.as_mut_slice()),
-        };
-        value.truncate(*result.as_ref().unwrap_or(&0));
-        result.map(drop)
+        value.clear();
+        value.reserve(VALUE_LEN_MAX);
+        match self {
+            Self::Fd(fd) => fgetxattr(fd, name, spare_capacity(value)),
+            Self::Path(path) => getxattr(path.as_c_str(), name, spare_capacity(value)),
+        }
+        .map(drop)
     }
 }
 
-/// The names in a list.
+/// The names in a list, without those that show an ACL of the list once more: XFS also lists the form in which it
+/// stores ACLs, which means nothing elsewhere.
 pub fn names(list: &[u8]) -> impl Iterator<Item = &CStr> {
-    list.split_inclusive(|byte| *byte == 0).filter_map(|name| CStr::from_bytes_with_nul(name).ok())
+    let all =
+        || list.split_inclusive(|byte| *byte == 0).filter_map(|name| CStr::from_bytes_with_nul(name).ok());
+    all().filter(move |name| match name.to_bytes() {
+        b"trusted.SGI_ACL_FILE" => !all().any(|other| other.to_bytes() == ACCESS_ACL),
+        b"trusted.SGI_ACL_DEFAULT" => !all().any(|other| other.to_bytes() == DEFAULT_ACL),
+        _ => true,
+    })
 }
 
 /// What the attribute of this name is in a dump, and its name there.
 pub fn classify(name: &[u8]) -> (PropertyKind, &[u8]) {
     match name {
-        b"system.posix_acl_access" => (PropertyKind::PosixAccessAcl, b""),
-        b"system.posix_acl_default" => (PropertyKind::PosixDefaultAcl, b""),
+        ACCESS_ACL => (PropertyKind::PosixAccessAcl, b""),
+        DEFAULT_ACL => (PropertyKind::PosixDefaultAcl, b""),
         name => (PropertyKind::Xattr, &name[..name.len().min(NAME_LEN_MAX)]),
     }
 }
@@ -114,5 +121,40 @@ impl<'a> Kept<'a> {
         let errno = i32::from_le_bytes([e0, e1, e2, e3]);
         let errno = (errno != 0).then(|| Errno::from_raw_os_error(errno));
         Some((Self { errno, name, value }, rest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(list: &[u8]) -> Vec<&str> {
+        names(list).map(|name| name.to_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn an_acl_is_listed_once() {
+        let list = b"trusted.SGI_ACL_FILE\0user.a\0trusted.SGI_ACL_DEFAULT\0system.posix_acl_access\0";
+        assert_eq!(listed(list), ["user.a", "trusted.SGI_ACL_DEFAULT", "system.posix_acl_access"]);
+        assert_eq!(listed(b"trusted.SGI_ACL_FILE\0"), ["trusted.SGI_ACL_FILE"]);
+        assert!(listed(b"").is_empty());
+    }
+
+    #[test]
+    fn kept_properties_come_back_in_order_and_whole() {
+        let mut bytes = Vec::new();
+        let long_name = [b'n'; NAME_LEN_MAX];
+        let long_value = vec![7; VALUE_LEN_MAX];
+        Kept { errno: None, name: &long_name, value: &long_value }.encode(&mut bytes);
+        Kept { errno: Some(Errno::ACCESS), name: b"security.x", value: b"" }.encode(&mut bytes);
+        let (first, rest) = Kept::decode(&bytes).unwrap();
+        assert!(first.errno.is_none() && first.name == long_name && first.value == long_value);
+        let (second, rest) = Kept::decode(rest).unwrap();
+        assert_eq!(
+            (second.errno, second.name, second.value),
+            (Some(Errno::ACCESS), b"security.x".as_slice(), b"".as_slice())
+        );
+        assert!(Kept::decode(rest).is_none());
+        assert!(Kept::decode(&bytes[..bytes.len() - 20]).and_then(|(_, rest)| Kept::decode(rest)).is_none());
     }
 }

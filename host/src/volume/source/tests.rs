@@ -165,7 +165,9 @@ fn weird_tree() -> TempTree {
     tree.file([b'n'; 255], b"longest name");
     tree.file(b"bytes \xff\xfe\n\t\\\x01", b"no text");
     symlink("a/../nowhere", tree.path("link")).unwrap();
-    symlink("x".repeat(4095), tree.path("long link")).unwrap();
+    let long_link = |len| symlink("x".repeat(len), tree.path("long link"));
+    // Not every file system takes links as long as a path may be.
+    long_link(4095).or_else(|_| long_link(1023)).unwrap();
     symlink("/etc", tree.path("a/link to a directory")).unwrap();
     mknodat(CWD, tree.path("pipe"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     std::os::unix::net::UnixListener::bind(tree.path("socket")).unwrap();
@@ -564,7 +566,7 @@ fn a_root_that_is_no_directory_is_refused() {
     assert_eq!(open(&tree.path("missing")).kind(), ErrorKind::NotFound);
     let error = open(&file);
     assert!(
-        error.to_string().starts_with(&format!("{}: cannot open the directory", file.display())),
+        error.to_string().starts_with(&format!("cannot open the directory {}: ", file.display())),
         "{error}"
     );
 }

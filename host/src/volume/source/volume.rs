@@ -1,5 +1,7 @@
 //! A tree as the source of a dump, one object at a time.
 
+mod contract;
+
 use std::ffi::OsStr;
 use std::io;
 use std::ops::Range;
@@ -9,23 +11,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use rustix::io::{Errno, pread};
-use tapedump_core::device::volume::{
-    Attributes, Class, Entry, Kind, NameBuf, Property, SourceVolume, VolumeNames,
-};
+use rustix::io::Errno;
+use tapedump_core::device::ErrorKind;
+use tapedump_core::device::volume::{Class, Kind};
 use tapedump_core::units::Ino;
 
 use super::ahead::{self, Ahead, Batch};
 use super::build::Index;
-use super::entries::{Entries, EntryTrouble};
-use super::load::{self, Loader, Object, Trouble, is_path_only, is_unchanged};
+use super::entries::Entries;
+use super::load::{Loader, Object, Trouble, is_path_only};
 use super::numbers::Numbering;
-use super::properties::{Access, Kept, classify, names};
-use super::reach::{Places, Root, errno_of, mount_source, stat_fd};
+use super::properties::{Access, Kept, names};
+use super::reach::{Root, errno_of};
 use super::table::{Cursor, Record, Table};
-use super::walk::walk;
+use super::walk::{interrupted, walk};
 use super::{SourceOptions, Volume};
-use crate::volume::source::error::SourceError;
+use crate::volume::VolumeError;
 
 /// Objects asked for out of order before reading ahead starts anew from there.
 const MISSES_MAX: u32 = 8;
@@ -45,7 +46,7 @@ pub struct Tally {
 pub struct LinuxSource {
     volume: Arc<Volume>,
     walks: [Option<Walk>; 2],
-    /// What [`SourceVolume::next_inode`] gave last.
+    /// What `next_inode` gave last.
     given: Option<(Ino, Class)>,
     ahead: Option<(Class, Ahead)>,
     /// The batch being consumed, and the first object in it not looked at yet.
@@ -92,12 +93,9 @@ impl LinuxSource {
     ///
     /// # Errors
     /// The root is no directory or cannot be read, or the list of what is in it cannot be stored.
-    pub fn open(root: &Path, options: SourceOptions) -> Result<Self, SourceError> {
-        let mut opened = Root::open(root).map_err(|errno| SourceError::System {
-            path: root.to_path_buf(),
-            what: "cannot open the directory",
-            errno,
-        })?;
+    pub fn open(root: &Path, options: SourceOptions) -> Result<Self, VolumeError> {
+        let mut opened =
+            Root::open(root).map_err(|errno| VolumeError::system("open the directory", root, errno))?;
         if !options.tuning.openat2 {
             opened.without_openat2();
         }
@@ -173,30 +171,32 @@ impl LinuxSource {
         }
     }
 
-    fn cursor(&self, class: Class, from: Ino) -> Result<Cursor, SourceError> {
+    fn cursor(&self, class: Class, from: Ino) -> Result<Cursor, VolumeError> {
         Cursor::new(Arc::clone(self.table(class)), from).map_err(|error| self.scratch_error(&error))
     }
 
-    fn scratch_error(&self, error: &io::Error) -> SourceError {
-        let path = self.volume.options.scratch_dir.clone();
-        SourceError::System { path, what: "cannot read the list of files", errno: errno_of(error) }
+    fn scratch_error(&self, error: &io::Error) -> VolumeError {
+        let path = &self.volume.options.scratch_dir;
+        VolumeError::system("read the list of files in", path, errno_of(error))
     }
 
-    fn system(&self, record: &Record, what: &'static str, errno: Errno) -> SourceError {
-        SourceError::System { path: self.path(record), what, errno }
+    fn system(&self, record: &Record, what: &'static str, errno: Errno) -> VolumeError {
+        VolumeError::system(what, self.path(record), errno)
     }
 
-    fn error(&self, record: &Record, trouble: Trouble) -> SourceError {
+    fn error(&self, record: &Record, trouble: Trouble) -> VolumeError {
         let path = self.path(record);
         match trouble {
-            Trouble::System(what, errno) => SourceError::System { path, what, errno },
-            Trouble::Replaced => SourceError::Replaced { path },
-            Trouble::MountPoint => SourceError::MountPoint { path },
-            Trouble::Interrupted => SourceError::Interrupted,
+            Trouble::System(what, errno) => VolumeError::system(what, path, errno),
+            Trouble::Replaced => VolumeError::own("read", path, ErrorKind::Changed, REPLACED),
+            Trouble::MountPoint => {
+                VolumeError::own("read", path, ErrorKind::Changed, "another file system is mounted on it")
+            }
+            Trouble::Interrupted => interrupted(&self.volume.root),
         }
     }
 
-    fn look_up(&self, ino: Ino) -> Result<(Class, Record), SourceError> {
+    fn look_up(&self, ino: Ino) -> Result<(Class, Record), VolumeError> {
         for class in [Class::Directories, Class::Others] {
             let record = self.cursor(class, ino)?.next_record();
             let record = record.map_err(|error| self.scratch_error(&error))?;
@@ -204,11 +204,11 @@ impl LinuxSource {
                 return Ok((class, record));
             }
         }
-        Err(SourceError::NoSuchObject(ino))
+        Err(no_such_object(ino))
     }
 
     /// Moves what is read ahead to `ino`; `false`: it is not there.
-    fn advance_to(&mut self, class: Class, ino: Ino) -> Result<bool, SourceError> {
+    fn advance_to(&mut self, class: Class, ino: Ino) -> Result<bool, VolumeError> {
         if self.ahead.as_ref().is_none_or(|(other, _)| *other != class) {
             // The threads end before others begin.
             self.ahead = None;
@@ -232,7 +232,7 @@ impl LinuxSource {
     }
 
     /// Reads the object without what is read ahead.
-    fn load_single(&mut self, ino: Ino) -> Result<(Record, Object), SourceError> {
+    fn load_single(&mut self, ino: Ino) -> Result<(Record, Object), VolumeError> {
         let (_, record) = self.look_up(ino)?;
         self.single.bytes.clear();
         match self.loader.load(&record, &mut self.single.bytes) {
@@ -241,13 +241,13 @@ impl LinuxSource {
         }
     }
 
-    fn current(&self) -> Result<&Open, SourceError> {
-        self.open.as_ref().ok_or(SourceError::NotOpen)
+    fn current(&self) -> Result<&Open, VolumeError> {
+        self.open.as_ref().ok_or_else(not_open)
     }
 
-    fn current_directory(&self) -> Result<&Open, SourceError> {
+    fn current_directory(&self) -> Result<&Open, VolumeError> {
         let open = self.current()?;
-        if open.record.tag.kind() == Kind::Directory { Ok(open) } else { Err(SourceError::NotOpen) }
+        if open.record.tag.kind() == Kind::Directory { Ok(open) } else { Err(not_open()) }
     }
 
     fn bytes(&self, open: &Open, range: &Range<usize>) -> &[u8] {
@@ -256,8 +256,8 @@ impl LinuxSource {
     }
 
     /// Opens the object again if it was not left open.
-    fn need_fd(&mut self) -> Result<(), SourceError> {
-        let open = self.open.as_mut().ok_or(SourceError::NotOpen)?;
+    fn need_fd(&mut self) -> Result<(), VolumeError> {
+        let open = self.open.as_mut().ok_or_else(not_open)?;
         if open.object.fd.is_none() {
             let record = open.record;
             match self.loader.reopen(&record) {
@@ -268,13 +268,13 @@ impl LinuxSource {
         Ok(())
     }
 
-    fn fd(&self) -> Result<BorrowedFd<'_>, SourceError> {
-        self.current()?.object.fd.as_ref().map(AsFd::as_fd).ok_or(SourceError::NotOpen)
+    fn fd(&self) -> Result<BorrowedFd<'_>, VolumeError> {
+        self.current()?.object.fd.as_ref().map(AsFd::as_fd).ok_or_else(not_open)
     }
 
     /// The kept property `index`; `Ok(None)`: there are no more.
-    fn kept(&mut self, range: &Range<usize>, index: u32) -> Result<Option<Kept<'_>>, SourceError> {
-        let open = self.open.as_mut().ok_or(SourceError::NotOpen)?;
+    fn kept(&mut self, range: &Range<usize>, index: u32) -> Result<Option<Kept<'_>>, VolumeError> {
+        let open = self.open.as_mut().ok_or_else(not_open)?;
         if index < open.kept_index || open.kept_at < range.start {
             (open.kept_index, open.kept_at) = (0, range.start);
         }
@@ -292,7 +292,7 @@ impl LinuxSource {
     }
 
     /// Reads the name and value of property `index` of an object with too many to be kept.
-    fn read_late(&mut self, index: u32) -> Result<bool, SourceError> {
+    fn read_late(&mut self, index: u32) -> Result<bool, VolumeError> {
         if self.late.index == Some(index) {
             return Ok(true);
         }
@@ -304,279 +304,40 @@ impl LinuxSource {
         result
     }
 
-    fn read_late_into(&self, late: &mut LateProperty, index: u32) -> Result<bool, SourceError> {
+    fn read_late_into(&self, late: &mut LateProperty, index: u32) -> Result<bool, VolumeError> {
         let record = self.current()?.record;
         let access = Access::new(self.fd()?, is_path_only(record.tag.kind()));
         if !late.has_names {
             let listed = access.list(&mut late.names);
             late.has_names = true;
-            listed.map_err(|errno| self.system(&record, CANNOT_LIST, errno))?;
+            listed.map_err(|errno| self.system(&record, LIST, errno))?;
         }
         let Some(name) = names(&late.names).nth(index as usize) else { return Ok(false) };
         let read = access.value(name, &mut late.value);
-        read.map_err(|errno| self.system(&record, CANNOT_READ_PROPERTY, errno))?;
+        read.map_err(|errno| self.system(&record, READ_PROPERTY, errno))?;
         late.index = Some(index);
         Ok(true)
     }
 }
 
-const CANNOT_LIST: &str = "cannot list the extended attributes";
-const CANNOT_READ_PROPERTY: &str = "cannot read an extended attribute";
-const CANNOT_READ_DIRECTORY: &str = "cannot read the directory";
-
-/// Copies what of `data` is at `offset`.
-fn copy_from(data: &[u8], offset: u64, buf: &mut [u8]) -> usize {
-    let data = usize::try_from(offset).ok().and_then(|offset| data.get(offset..)).unwrap_or_default();
-    let len = data.len().min(buf.len());
-    buf[..len].copy_from_slice(&data[..len]);
-    len
+/// The number is none of the volume's.
+fn no_such_object(ino: Ino) -> VolumeError {
+    VolumeError::own("open", ino.to_string(), ErrorKind::NotFound, "no object of the tree has this number")
 }
 
-/// Puts a property's name in `name` and describes it.
-fn describe(full_name: &[u8], value_len: usize, name: &mut NameBuf) -> Property {
-    let (kind, short_name) = classify(full_name);
-    name[..short_name.len()].copy_from_slice(short_name);
-    Property { kind, name_len: short_name.len(), value_len: value_len as u32 }
+/// The caller has not opened the object first.
+fn not_open() -> VolumeError {
+    VolumeError::pathless("read an object of this type: none is open", Errno::INVAL)
 }
 
-/// Puts `text` in a field that ends in NUL.
-fn fill(field: &mut [u8; 64], text: &[u8]) {
-    let len = text.len().min(field.len() - 1);
-    field[..len].copy_from_slice(&text[..len]);
-}
-
-impl SourceVolume for LinuxSource {
-    type Error = SourceError;
-
-    fn names(&mut self) -> Result<VolumeNames, SourceError> {
-        let mut names = VolumeNames::default();
-        let root = &self.volume.root;
-        fill(&mut names.path, root.path().as_os_str().as_bytes());
-        // Without /proc the device has no name; that is no reason not to dump.
-        if let Ok(Some(source)) = mount_source(root) {
-            fill(&mut names.device, &source);
-        }
-        fill(&mut names.host, rustix::system::uname().nodename().to_bytes());
-        Ok(names)
-    }
-
-    fn ino_limit(&mut self) -> Result<Ino, SourceError> {
-        Ok(self.volume.index.numbers.limit())
-    }
-
-    fn next_inode(&mut self, from: Ino, class: Class) -> Result<Option<Ino>, SourceError> {
-        if self.volume.options.is_interrupted() {
-            return Err(SourceError::Interrupted);
-        }
-        let slot = usize::from(class == Class::Others);
-        if self.walks[slot].as_ref().is_none_or(|walk| from < walk.from) {
-            let cursor = self.cursor(class, from)?;
-            self.walks[slot] = Some(Walk { cursor, from, next: None });
-            self.advance(slot)?;
-        }
-        while self.walks[slot].as_ref().is_some_and(|walk| walk.next.is_some_and(|next| next.ino < from)) {
-            self.advance(slot)?;
-        }
-        let Some(walk) = &mut self.walks[slot] else { return Ok(None) };
-        walk.from = from;
-        let ino = walk.next.map(|record| record.ino);
-        self.given = ino.map(|ino| (ino, class));
-        Ok(ino)
-    }
-
-    fn open(&mut self, ino: Ino) -> Result<Attributes, SourceError> {
-        self.open = None;
-        self.late.has_names = false;
-        self.late.index = None;
-        let class = match self.given {
-            Some((given, class)) if given == ino => class,
-            _ => self.look_up(ino)?.0,
-        };
-        let (record, object, is_single) = if self.advance_to(class, ino)? {
-            let record = self.batch.records[self.position];
-            let taken = Err(Trouble::Replaced);
-            let object = match self.batch.objects.get_mut(self.position) {
-                Some(object) => std::mem::replace(object, taken),
-                None => taken,
-            };
-            self.position += 1;
-            (record, object.map_err(|trouble| self.error(&record, trouble))?, false)
-        } else {
-            self.misses += 1;
-            if self.misses >= MISSES_MAX {
-                self.misses = 0;
-                self.ahead = None;
-            }
-            let (record, object) = self.load_single(ino)?;
-            (record, object, true)
-        };
-        if record.tag.kind() == Kind::Directory {
-            self.entries.reset();
-        }
-        let attributes = object.attributes;
-        let kept_at = object.properties.as_ref().map_or(0, |range| range.start);
-        self.open = Some(Open { record, object, is_single, kept_index: 0, kept_at });
-        Ok(attributes)
-    }
-
-    fn parent(&mut self) -> Result<Ino, SourceError> {
-        let record = self.current_directory()?.record;
-        let index = &self.volume.index;
-        let real = (|| {
-            let parent = index.places.read(record.place)?.parent;
-            if parent == Places::ROOT {
-                return Ok(Some(Ino::ROOT));
-            }
-            index.numbers.number(index.places.read(parent)?.real)
-        })();
-        let ino = real.map_err(|error| self.scratch_error(&error))?;
-        ino.ok_or(SourceError::NoSuchObject(record.ino))
-    }
-
-    fn next_entry(&mut self, name: &mut NameBuf) -> Result<Option<Entry>, SourceError> {
-        let record = self.current_directory()?.record;
-        if record.tag.is_covered() {
-            return Ok(None);
-        }
-        self.need_fd()?;
-        let volume = Arc::clone(&self.volume);
-        let mut entries = std::mem::take(&mut self.entries);
-        let result = match entries.next_entry(&volume, self.fd()?, record.place) {
-            Ok(Some((ino, found))) => {
-                name[..found.len()].copy_from_slice(found);
-                Ok(Some(Entry { ino, name_len: found.len() }))
-            }
-            // What could not be read in the walk is missing from the dump.
-            Ok(None) => match record.walk_errno() {
-                Some(errno) => {
-                    let errno = Errno::from_raw_os_error(errno);
-                    Err(self.system(&record, CANNOT_READ_DIRECTORY, errno))
-                }
-                None => Ok(None),
-            },
-            Err(EntryTrouble::System(errno)) => Err(self.system(&record, CANNOT_READ_DIRECTORY, errno)),
-            Err(EntryTrouble::Unknown(name)) => {
-                Err(SourceError::Replaced { path: self.path_in(record.place, &name) })
-            }
-        };
-        self.entries = entries;
-        result
-    }
-
-    fn rewind_entries(&mut self) -> Result<(), SourceError> {
-        let record = self.current_directory()?.record;
-        if record.tag.is_covered() {
-            return Ok(());
-        }
-        self.need_fd()?;
-        let mut entries = std::mem::take(&mut self.entries);
-        let result = entries.rewind(self.fd()?);
-        self.entries = entries;
-        result.map_err(|errno| self.system(&record, CANNOT_READ_DIRECTORY, errno))
-    }
-
-    fn next_data(&mut self, from: u64) -> Result<Option<(u64, u64)>, SourceError> {
-        let open = self.current()?;
-        let size = open.object.attributes.size;
-        if from >= size || !open.record.tag.kind().has_data() {
-            return Ok(None);
-        }
-        if let Some(extents) = &open.object.extents {
-            let (extents, _) = self.bytes(open, extents).as_chunks::<8>();
-            let mut ranges = extents.iter().map(|[a, b, c, d, e, f, g, h]| {
-                let data = u64::from(u32::from_le_bytes([*a, *b, *c, *d]));
-                (data.max(from), u64::from(u32::from_le_bytes([*e, *f, *g, *h])))
-            });
-            return Ok(ranges.find(|(_, end)| *end > from));
-        }
-        if !open.object.is_sparse {
-            return Ok(Some((from, size)));
-        }
-        self.need_fd()?;
-        let found = load::next_data(self.fd()?, from, size);
-        found.map_err(|errno| match self.current() {
-            Ok(open) => self.system(&open.record, "cannot find the data", errno),
-            Err(error) => error,
-        })
-    }
-
-    fn read(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, SourceError> {
-        let open = self.current()?;
-        if !open.record.tag.kind().has_data() {
-            return Err(SourceError::NotOpen);
-        }
-        if let Some(range) = &open.object.data {
-            return Ok(copy_from(self.bytes(open, range), offset, buf));
-        }
-        // The file may have grown meanwhile.
-        let rest = open.object.attributes.size.saturating_sub(offset);
-        let len = buf.len().min(usize::try_from(rest).unwrap_or(usize::MAX));
-        self.need_fd()?;
-        let fd = self.fd()?;
-        let mut done = 0;
-        while done < len {
-            match pread(fd, &mut buf[done..len], offset + done as u64) {
-                Ok(0) => break,
-                Ok(more) => done += more,
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(self.system(&self.current()?.record, "cannot read", errno)),
-            }
-        }
-        Ok(done)
-    }
-
-    fn property(&mut self, index: u32, name: &mut NameBuf) -> Result<Option<Property>, SourceError> {
-        let open = self.current()?;
-        let record = open.record;
-        let Some(range) = open.object.properties.clone() else {
-            let is_there = self.read_late(index)?;
-            let Some(full_name) = names(&self.late.names).nth(index as usize).filter(|_| is_there) else {
-                return Ok(None);
-            };
-            return Ok(Some(describe(full_name.to_bytes(), self.late.value.len(), name)));
-        };
-        let errno = match self.kept(&range, index)? {
-            None => return Ok(None),
-            Some(Kept { errno: None, name: full_name, value }) => {
-                return Ok(Some(describe(full_name, value.len(), name)));
-            }
-            Some(Kept { errno: Some(errno), name: b"", .. }) => (CANNOT_LIST, errno),
-            Some(Kept { errno: Some(errno), .. }) => (CANNOT_READ_PROPERTY, errno),
-        };
-        Err(self.system(&record, errno.0, errno.1))
-    }
-
-    fn read_property(&mut self, index: u32, offset: u32, buf: &mut [u8]) -> Result<usize, SourceError> {
-        let open = self.current()?;
-        let (record, offset) = (open.record, u64::from(offset));
-        let Some(range) = open.object.properties.clone() else {
-            let is_there = self.read_late(index)?;
-            return Ok(if is_there { copy_from(&self.late.value, offset, buf) } else { 0 });
-        };
-        let errno = match self.kept(&range, index)? {
-            None => return Ok(0),
-            Some(Kept { errno: None, value, .. }) => return Ok(copy_from(value, offset, buf)),
-            Some(Kept { errno: Some(errno), .. }) => errno,
-        };
-        Err(self.system(&record, CANNOT_READ_PROPERTY, errno))
-    }
-
-    fn close(&mut self) -> Result<bool, SourceError> {
-        let Open { record, object, .. } = self.open.take().ok_or(SourceError::NotOpen)?;
-        match &object.fd {
-            Some(fd) if !self.volume.options.frozen => {
-                let now = stat_fd(fd.as_fd());
-                let now = now.map_err(|errno| self.system(&record, load::CANNOT_STAT, errno))?;
-                Ok(object.is_unchanged && is_unchanged(&object.attributes, &now))
-            }
-            _ => Ok(object.is_unchanged),
-        }
-    }
-}
+const REPLACED: &str = "it is no longer what was found there";
+const LIST: &str = "list the extended attributes of";
+const READ_PROPERTY: &str = "read an extended attribute of";
+const READ_DIRECTORY: &str = "read the directory";
 
 impl LinuxSource {
     /// Makes the next record of a walk the current one.
-    fn advance(&mut self, slot: usize) -> Result<(), SourceError> {
+    fn advance(&mut self, slot: usize) -> Result<(), VolumeError> {
         let Some(walk) = &mut self.walks[slot] else { return Ok(()) };
         match walk.cursor.next_record() {
             Ok(record) => {

@@ -9,6 +9,7 @@ use std::thread;
 
 use rustix::fs::{FileType, OFlags, RawDir, RawDirEntry};
 use rustix::io::Errno;
+use tapedump_core::device::ErrorKind;
 use tapedump_core::device::volume::Kind;
 use tapedump_core::limits::NAME_LEN_MAX;
 
@@ -16,7 +17,7 @@ use super::SourceOptions;
 use super::reach::{Places, Reach, Root, errno_of, stat_fd, stat_name};
 use super::sort::Sorter;
 use super::table::Tag;
-use crate::volume::source::error::SourceError;
+use crate::volume::VolumeError;
 
 /// The directory in a volume's root that holds its snapshots; they never dump themselves (R-SNAP-6).
 pub const SNAPSHOT_DIRECTORY: &[u8] = b".snapshot";
@@ -26,6 +27,9 @@ pub const DIRECTORY_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).unio
 
 /// Bytes of directory entries read at once.
 pub const ENTRIES_LEN: usize = 64 * 1024;
+
+/// What failed when a list that outgrows memory could not be stored.
+pub const STORE_LIST: &str = "store the list of files in";
 
 /// More threads than this do not make a walk faster.
 const THREADS_MAX: usize = 4;
@@ -58,12 +62,9 @@ pub struct Covered {
 /// # Errors
 /// The root cannot be read, what was found cannot be stored, or the walk was interrupted. A directory that cannot be
 /// read is noted in its record instead.
-pub fn walk(root: &Root, options: &SourceOptions, scratch_dir: &Arc<Path>) -> Result<Walked, SourceError> {
-    let scratch_error = |error: io::Error| SourceError::System {
-        path: scratch_dir.to_path_buf(),
-        what: "cannot store the list of files",
-        errno: errno_of(&error),
-    };
+pub fn walk(root: &Root, options: &SourceOptions, scratch_dir: &Arc<Path>) -> Result<Walked, VolumeError> {
+    let scratch_error =
+        |error: io::Error| VolumeError::system(STORE_LIST, scratch_dir.as_ref(), errno_of(&error));
     let tuning = &options.tuning;
     let root_real = root.real_number(root.stat());
     let places =
@@ -87,11 +88,10 @@ pub fn walk(root: &Root, options: &SourceOptions, scratch_dir: &Arc<Path>) -> Re
     let queue = walk.queue.into_inner().unwrap_or_else(PoisonError::into_inner);
     match queue.failure {
         Some(Failure::Root(errno)) => {
-            let path = root.path().to_path_buf();
-            return Err(SourceError::System { path, what: "cannot read the directory", errno });
+            return Err(VolumeError::system("read the directory", root.path(), errno));
         }
         Some(Failure::Scratch(error)) => return Err(scratch_error(error)),
-        Some(Failure::Interrupted) => return Err(SourceError::Interrupted),
+        Some(Failure::Interrupted) => return Err(interrupted(root)),
         None => {}
     }
     let mut walked = Walked { places: queue.places, sorters: Vec::new(), highest: 0, covered: Vec::new() };
@@ -102,6 +102,11 @@ pub fn walk(root: &Root, options: &SourceOptions, scratch_dir: &Arc<Path>) -> Re
     }
     walked.covered.sort_by(|a, b| (a.real, &a.name).cmp(&(b.real, &b.name)));
     Ok(walked)
+}
+
+/// The user or the system asked to stop.
+pub fn interrupted(root: &Root) -> VolumeError {
+    VolumeError::own("finish reading", root.path(), ErrorKind::Interrupted, "interrupted")
 }
 
 struct Walk<'a> {
