@@ -12,9 +12,15 @@ pub const PATTERN: u8 = 0xd5;
 pub const PATTERN_NAME: &[u8] = b"pattern";
 const PATTERN_LEN: usize = 5000;
 
+/// An extended attribute.
+const NOTE: &[u8] = b"user.note";
+
 /// Objects in the tree that are not directories, and directories including the root.
 pub const OTHERS: u64 = 14;
 pub const DIRECTORIES: u64 = 5;
+
+/// Further names of objects.
+pub const LINKS: u64 = 2;
 
 /// Numbers the objects, so that each has attributes of its own.
 struct Seed(u32);
@@ -60,16 +66,27 @@ pub fn fill(volume: &mut MemVolume<'_>) -> Result<(), ErrorKind> {
     volume.set_property(deep, PropertyKind::PosixDefaultAcl, b"", acl)
 }
 
+/// Makes the file `pattern` of `restored` what it is in `source`.
+pub fn repair(source: &MemVolume<'_>, restored: &mut MemVolume<'_>) -> Result<(), ErrorKind> {
+    let original = source.look_up(Ino::ROOT, PATTERN_NAME).ok_or(ErrorKind::NotFound)?;
+    let damaged = restored.look_up(Ino::ROOT, PATTERN_NAME).ok_or(ErrorKind::NotFound)?;
+    restored.write_data(damaged, 0, &[PATTERN; PATTERN_LEN])?;
+    restored.set_size(damaged, PATTERN_LEN as u64)?;
+    let note = source.property_value(original, PropertyKind::Xattr, NOTE).ok_or(ErrorKind::NotFound)?;
+    restored.set_property(damaged, PropertyKind::Xattr, NOTE, note)?;
+    restored.set_attributes(damaged, &source.attributes(original)?)
+}
+
 fn add_files(volume: &mut MemVolume<'_>, seed: &mut Seed, boot: Ino, etc: Ino) -> Result<(), ErrorKind> {
     let pattern =
         volume.add_file(Ino::ROOT, PATTERN_NAME, &seed.attributes(Kind::File), &[PATTERN; PATTERN_LEN])?;
-    volume.set_property(pattern, PropertyKind::Xattr, b"user.note", b"one repeated byte")?;
+    volume.set_property(pattern, PropertyKind::Xattr, NOTE, b"one repeated byte")?;
     // One byte less, as many, and one more than a tape block.
     for (name, len) in [(b"1023", 1023), (b"1024", 1024), (b"1025", 1025)] {
         volume.add_file(boot, name, &seed.attributes(Kind::File), &[name[3]; 1025][..len])?;
     }
     let empty = volume.add_file(etc, b"empty", &seed.attributes(Kind::File), b"")?;
-    volume.set_property(empty, PropertyKind::Xattr, b"user.note", b"no data, but this")?;
+    volume.set_property(empty, PropertyKind::Xattr, NOTE, b"no data, but this")?;
     // More than one segment, nearly all of it holes, one of them at the end.
     let sparse = volume.add_file(etc, b"sparse", &seed.attributes(Kind::File), b"begin")?;
     volume.write_data(sparse, 700_000, b"middle")?;
