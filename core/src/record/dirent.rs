@@ -4,7 +4,7 @@
 //! that old readers, which see a 16-bit name length, read the same (`tape-format` section 2, profile A).
 
 use crate::limits::NAME_LEN_MAX;
-use crate::record::header::{Dialect, InodeLayout, Order};
+use crate::record::dialect::{Dialect, InodeLayout, Order};
 use crate::units::{Ino, TAPE_BLOCK_LEN};
 
 /// Chunk that no entry crosses (`DIRBLKSIZ`).

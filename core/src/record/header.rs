@@ -4,37 +4,28 @@
 //! over any 1,024 bytes; [`HeaderRepr`] a value. The byte order is found from the magic once
 //! ([`Header::detect`]) and is a type parameter of the layout from there on.
 
-use zerocopy::byteorder::{BE, I32, LE, U16, U32, U64};
+use zerocopy::byteorder::{BE, I32, LE, U32, U64};
 use zerocopy::{ByteOrder, FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::checksum::Crc32c;
-use crate::device::volume::{Attributes, DeviceNumber, Kind, VolumeNames};
+use crate::device::volume::{Attributes, VolumeNames};
 use crate::limits::SEGMENT_BLOCKS_MAX;
+use crate::record::dialect::{Dialect, InodeLayout, MAGIC_MTB, MAGIC_NFS, MAGIC_OFS, MAGIC_UFS2, Order};
+use crate::record::extension::{
+    EXTENSION_AT, EXTENSION_MAGIC, Extension, RawExtension, emit_extension, parse_extension,
+};
 use crate::record::holes::Holes;
-use crate::units::{BlockAddr, DumpId, TAPE_BLOCK_LEN, TapeNo, Timestamp};
+use crate::record::inode::{RawInode, attributes_of, emit_attributes};
+use crate::units::{BlockAddr, TAPE_BLOCK_LEN, TapeNo};
 
 /// One tape block.
 pub type TapeBlock = [u8; TAPE_BLOCK_LEN];
-
-/// `NFS_MAGIC`: 4.4BSD, Linux, Solaris and ONTAP.
-pub const MAGIC_NFS: u32 = 60012;
-/// `OFS_MAGIC`: 4.2BSD and before.
-pub const MAGIC_OFS: u32 = 60011;
-/// `FS_UFS2_MAGIC`: FreeBSD since 5.0.
-pub const MAGIC_UFS2: u32 = 0x1954_0119;
-/// `MTB_MAGIC` of Solaris, `XIX_MAGIC` of AIX.
-pub const MAGIC_MTB: u32 = 60013;
 
 /// What the 256 words of a header sum up to.
 const CHECKSUM: u32 = 84446;
 
 /// Offset of the magic in a header.
 pub(crate) const MAGIC_AT: usize = 24;
-/// Offset of the extension in a header.
-pub(crate) const EXTENSION_AT: usize = 904;
-/// First bytes of the extension.
-pub(crate) const EXTENSION_MAGIC: [u8; 4] = *b"TDH1";
-const EXTENSION_VERSION: u8 = 1;
 /// Offset of the extension's CRC, which covers all bytes before it but the checksum at 28.
 const EXTENSION_CRC_AT: usize = 1020;
 const CHECKSUM_AT: usize = 28;
@@ -103,35 +94,6 @@ impl HeaderKind {
     }
 }
 
-/// Byte order of a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Most significant byte first.
-    Big,
-    /// Least significant byte first.
-    Little,
-}
-
-/// Layout of the 128-byte inode image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InodeLayout {
-    /// 4.4BSD, as Linux and OpenBSD write it, and we do.
-    Bsd,
-    /// Solaris and ONTAP.
-    Solaris,
-    /// FreeBSD since 5.0.
-    Ufs2,
-}
-
-/// How the headers of one dump are to be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Dialect {
-    /// Byte order.
-    pub order: Order,
-    /// Inode layout.
-    pub layout: InodeLayout,
-}
-
 /// Why a block is no header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -155,56 +117,6 @@ pub enum HeaderError {
         /// The count found.
         found: u32,
     },
-}
-
-#[repr(C)]
-#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-struct RawInode<O: ByteOrder> {
-    mode: U16<O>,
-    links: U16<O>,
-    old_uid: U16<O>,
-    old_gid: U16<O>,
-    size: U64<O>,
-    accessed: U32<O>,
-    accessed_fraction: U32<O>,
-    modified: U32<O>,
-    modified_fraction: U32<O>,
-    changed: U32<O>,
-    changed_fraction: U32<O>,
-    /// `di_db[0..12]`: the device number in the first two; birth and 64-bit times in UFS2.
-    blocks: [U32<O>; 12],
-    indirect: [U32<O>; 3],
-    file_flags: U32<O>,
-    block_count: U32<O>,
-    generation: U32<O>,
-    /// Offsets 144 to 159: owner and group, in places that differ by dialect.
-    ids: [U32<O>; 4],
-}
-
-#[repr(C)]
-#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-struct RawExtension {
-    magic: [u8; 4],
-    version: u8,
-    role: u8,
-    flags: U16<BE>,
-    dump_id: [u8; 16],
-    real_ino: U64<BE>,
-    generation: U32<BE>,
-    qtree: U32<BE>,
-    offset: U64<BE>,
-    segment: U32<BE>,
-    preceding_crc: U32<BE>,
-    trailing_blocks: U16<BE>,
-    reserved: U16<BE>,
-    payload_len: U32<BE>,
-    /// High parts of access, modification, change and birth time, in 2³² s.
-    time_high: [i8; 4],
-    born: U32<BE>,
-    nanos: [U32<BE>; 4],
-    addr_high: U32<BE>,
-    reserved_tail: [u8; 24],
-    crc: U32<BE>,
 }
 
 #[repr(C)]
@@ -233,86 +145,9 @@ struct RawHeader<O: ByteOrder> {
     extension: RawExtension,
 }
 
-const _: () = assert!(size_of::<RawInode<BE>>() == 128);
-const _: () = assert!(size_of::<RawExtension>() == TAPE_BLOCK_LEN - EXTENSION_AT);
 const _: () = assert!(size_of::<RawHeader<BE>>() == TAPE_BLOCK_LEN);
 const _: () = assert!(core::mem::offset_of!(RawHeader<BE>, holes) == 164);
 const _: () = assert!(core::mem::offset_of!(RawHeader<BE>, extension) == EXTENSION_AT);
-
-/// What a record in stage V is, or that it is none (byte 909).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Not in stage V.
-    Normal,
-    /// Properties of an object (TLV payload).
-    Attributes,
-    /// Something a later version defines.
-    Unknown(u8),
-}
-
-impl Role {
-    const fn from_raw(raw: u8) -> Self {
-        match raw {
-            0 => Self::Normal,
-            1 => Self::Attributes,
-            other => Self::Unknown(other),
-        }
-    }
-
-    const fn raw(self) -> u8 {
-        match self {
-            Self::Normal => 0,
-            Self::Attributes => 1,
-            Self::Unknown(other) => other,
-        }
-    }
-}
-
-/// Bits of the extension's flags.
-pub mod extension_flags {
-    /// The segment before this header holds bytes that could not be read from the volume; zeros stand for them.
-    pub const PRECEDING_UNREAD: u16 = 0x0001;
-    /// The object before this header changed while it was read.
-    pub const PRECEDING_CHANGED: u16 = 0x0002;
-}
-
-/// The extension: bytes 904 to 1023 of every header we write (`docs/format.md`, section 7.2 of its table).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extension {
-    /// What this record is in stage V.
-    pub role: Role,
-    /// Bits of [`extension_flags`].
-    pub flags: u16,
-    /// Identity of the dump.
-    pub dump_id: DumpId,
-    /// Offset in the file of this segment's first entry, in bytes.
-    pub offset: u64,
-    /// Number of the segment within the object, from 0.
-    pub segment: u32,
-    /// CRC32C of all data blocks between the preceding header and this one.
-    pub preceding_crc: u32,
-    /// Blocks of this segment that are extension payload, behind its data blocks.
-    pub trailing_blocks: u16,
-    /// Length of the extension payload in bytes.
-    pub payload_len: u32,
-}
-
-impl Extension {
-    /// The extension of a plain header of dump `dump_id`.
-    #[must_use]
-    pub const fn new(dump_id: DumpId) -> Self {
-        Self {
-            role: Role::Normal,
-            flags: 0,
-            dump_id,
-            offset: 0,
-            segment: 0,
-            preceding_crc: 0,
-            trailing_blocks: 0,
-            payload_len: 0,
-        }
-    }
-}
 
 /// A header's content, without its hole map and names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -450,7 +285,7 @@ impl<'a> Header<'a> {
             addr: addr_of(raw, dialect.layout, extension),
             ino: raw.ino.get(),
             mode: raw.inode.mode.get(),
-            attributes: if of_object { attributes_of(raw, dialect.layout, extension) } else { None },
+            attributes: if of_object { attributes_of(&raw.inode, dialect.layout, extension) } else { None },
             count,
             level: raw.level.get(),
             flags: raw.flags.get(),
@@ -489,24 +324,6 @@ impl<'a> Header<'a> {
         match order {
             Order::Big => sum::<BE>(self.block),
             Order::Little => sum::<LE>(self.block),
-        }
-    }
-}
-
-impl Dialect {
-    /// What we write.
-    pub const OURS: Self = Self { order: Order::Big, layout: InodeLayout::Bsd };
-
-    /// The magic as it stands on tape.
-    #[must_use]
-    pub const fn magic_bytes(self) -> [u8; 4] {
-        let magic = match self.layout {
-            InodeLayout::Bsd | InodeLayout::Solaris => MAGIC_NFS,
-            InodeLayout::Ufs2 => MAGIC_UFS2,
-        };
-        match self.order {
-            Order::Big => magic.to_be_bytes(),
-            Order::Little => magic.to_le_bytes(),
         }
     }
 }
@@ -557,7 +374,7 @@ impl HeaderTemplate {
             }
         }
         if let Some(attributes) = &repr.attributes {
-            emit_attributes(attributes, raw);
+            emit_attributes(attributes, &mut raw.inode, &mut raw.extension);
         } else {
             raw.inode.mode.set(repr.mode);
         }
@@ -614,188 +431,12 @@ fn addr_of<O: ByteOrder>(
     }
 }
 
-fn parse_extension(raw: &RawExtension) -> Extension {
-    Extension {
-        role: Role::from_raw(raw.role),
-        flags: raw.flags.get(),
-        dump_id: DumpId(raw.dump_id),
-        offset: raw.offset.get(),
-        segment: raw.segment.get(),
-        preceding_crc: raw.preceding_crc.get(),
-        trailing_blocks: raw.trailing_blocks.get(),
-        payload_len: raw.payload_len.get(),
-    }
-}
-
-fn emit_extension(extension: &Extension, addr: BlockAddr, raw: &mut RawExtension) {
-    raw.magic = EXTENSION_MAGIC;
-    raw.version = EXTENSION_VERSION;
-    raw.role = extension.role.raw();
-    raw.flags.set(extension.flags);
-    raw.dump_id = extension.dump_id.0;
-    raw.offset.set(extension.offset);
-    raw.segment.set(extension.segment);
-    raw.preceding_crc.set(extension.preceding_crc);
-    raw.trailing_blocks.set(extension.trailing_blocks);
-    raw.payload_len.set(extension.payload_len);
-    raw.addr_high.set((addr.0 >> 32) as u32);
-}
-
-/// 16-bit owner that stands for one that does not fit; 65535 would make Solaris take the group as owner.
-const OWNER_STAND_IN: u16 = 65534;
-
-fn emit_attributes(attributes: &Attributes, raw: &mut RawHeader<BE>) {
-    let narrow = |id: u32| if id < 65535 { id as u16 } else { OWNER_STAND_IN };
-    let inode = &mut raw.inode;
-    inode.mode.set(attributes.kind.mode_bits() | attributes.permissions & 0o7777);
-    inode.links.set(attributes.links.min(i16::MAX as u32) as u16);
-    inode.old_uid.set(narrow(attributes.uid));
-    inode.old_gid.set(narrow(attributes.gid));
-    let [uid, gid, ..] = &mut inode.ids;
-    uid.set(attributes.uid);
-    gid.set(attributes.gid);
-    inode.size.set(attributes.size);
-    inode.generation.set(attributes.generation);
-    inode.accessed.set(attributes.accessed.secs as u32);
-    inode.accessed_fraction.set(attributes.accessed.nanos / 1000);
-    inode.modified.set(attributes.modified.secs as u32);
-    inode.modified_fraction.set(attributes.modified.nanos / 1000);
-    inode.changed.set(attributes.changed.secs as u32);
-    inode.changed_fraction.set(attributes.changed.nanos / 1000);
-    if matches!(attributes.kind, Kind::CharDevice | Kind::BlockDevice) {
-        let [first, second, ..] = &mut inode.blocks;
-        first.set(pack_device(attributes.device));
-        second.set(pack_device(attributes.device));
-    }
-    let extension = &mut raw.extension;
-    extension.real_ino.set(attributes.real_ino);
-    extension.generation.set(attributes.generation);
-    let born = attributes.born.unwrap_or(NEVER_BORN);
-    for (index, time) in
-        [attributes.accessed, attributes.modified, attributes.changed, born].into_iter().enumerate()
-    {
-        if let (Some(high), Some(nanos)) =
-            (extension.time_high.get_mut(index), extension.nanos.get_mut(index))
-        {
-            *high = (time.secs >> 32).clamp(i8::MIN.into(), i8::MAX.into()) as i8;
-            nanos.set(time.nanos);
-        }
-    }
-    extension.born.set(born.secs as u32);
-}
-
-/// Stands for "birth time unknown": nanoseconds that no time has.
-const NEVER_BORN: Timestamp = Timestamp { secs: 0, nanos: u32::MAX };
-
-fn attributes_of<O: ByteOrder>(
-    raw: &RawHeader<O>,
-    layout: InodeLayout,
-    extension: Option<&RawExtension>,
-) -> Option<Attributes> {
-    let inode = &raw.inode;
-    let mode = inode.mode.get();
-    let kind = Kind::from_mode(mode)?;
-    let mut attributes = Attributes::new(kind);
-    attributes.permissions = mode & 0o7777;
-    attributes.links = u32::from(inode.links.get());
-    attributes.size = inode.size.get();
-    attributes.generation = inode.generation.get();
-    let [second, third, fourth] = match &inode.ids {
-        [second, third, fourth, _] => [second.get(), third.get(), fourth.get()],
-    };
-    let (old_uid, old_gid) = (inode.old_uid.get(), inode.old_gid.get());
-    (attributes.uid, attributes.gid) = match layout {
-        InodeLayout::Bsd | InodeLayout::Ufs2 => (second, third),
-        InodeLayout::Solaris => (
-            if old_uid == u16::MAX { third } else { old_uid.into() },
-            if old_gid == u16::MAX { fourth } else { old_gid.into() },
-        ),
-    };
-    if matches!(kind, Kind::CharDevice | Kind::BlockDevice) {
-        let [first, second, ..] = &inode.blocks;
-        let raw_device = if first.get() == 0 { second.get() } else { first.get() };
-        attributes.device = unpack_device(raw_device);
-    }
-    match extension {
-        Some(extension) => times_of_extension(raw, extension, &mut attributes),
-        None => times_of_inode(inode, layout, &mut attributes),
-    }
-    Some(attributes)
-}
-
-fn times_of_extension<O: ByteOrder>(
-    raw: &RawHeader<O>,
-    extension: &RawExtension,
-    attributes: &mut Attributes,
-) {
-    let lows =
-        [raw.inode.accessed.get(), raw.inode.modified.get(), raw.inode.changed.get(), extension.born.get()];
-    let mut times = [Timestamp::default(); 4];
-    for (((time, low), high), nanos) in
-        times.iter_mut().zip(lows).zip(extension.time_high).zip(extension.nanos.iter())
-    {
-        *time = Timestamp { secs: i64::from(high) << 32 | i64::from(low), nanos: nanos.get() };
-    }
-    let [accessed, modified, changed, born] = times;
-    attributes.accessed = accessed.legal();
-    attributes.modified = modified.legal();
-    attributes.changed = changed.legal();
-    attributes.born = (born.nanos < NANOS_PER_SECOND).then_some(born);
-    attributes.real_ino = extension.real_ino.get();
-}
-
-const NANOS_PER_SECOND: u32 = 1_000_000_000;
-
-impl Timestamp {
-    /// The same second with a legal fraction; a tape can hold any.
-    fn legal(self) -> Self {
-        Self { nanos: if self.nanos < NANOS_PER_SECOND { self.nanos } else { 0 }, ..self }
-    }
-}
-
-/// Times of a foreign inode image. Fractions from 10⁶ on are nanoseconds, below they are microseconds
-/// (Linux, ONTAP), always nanoseconds in UFS2; seconds are unsigned on Linux and signed on the others, which only
-/// differ outside 1970 to 2038 (`tape-format` 1.1 and 9).
-fn times_of_inode<O: ByteOrder>(inode: &RawInode<O>, layout: InodeLayout, attributes: &mut Attributes) {
-    let fraction = |raw: u32| match (layout, raw) {
-        (InodeLayout::Ufs2, nanos) => nanos,
-        (_, micros) if micros < 1_000_000 => micros * 1000,
-        (_, nanos) => nanos,
-    };
-    let secs = |raw: u32| match layout {
-        InodeLayout::Bsd => i64::from(raw),
-        InodeLayout::Solaris | InodeLayout::Ufs2 => i64::from(raw as i32),
-    };
-    let time = |at: u32, nanos: u32| Timestamp { secs: secs(at), nanos: fraction(nanos) }.legal();
-    attributes.accessed = time(inode.accessed.get(), inode.accessed_fraction.get());
-    attributes.modified = time(inode.modified.get(), inode.modified_fraction.get());
-    attributes.changed = time(inode.changed.get(), inode.changed_fraction.get());
-    if layout == InodeLayout::Ufs2 {
-        let words: &[u8] = inode.blocks.as_bytes();
-        let wide = |at: usize| {
-            words.get(at..at + 8).and_then(|b| U64::<O>::read_from_bytes(b).ok()).map_or(0, U64::get) as i64
-        };
-        let [_, born_nanos, ..] = &inode.blocks;
-        attributes.born = Some(Timestamp { secs: wide(8), nanos: born_nanos.get() }.legal());
-        attributes.accessed.secs = wide(16);
-        attributes.modified.secs = wide(24);
-        attributes.changed = attributes.modified;
-    }
-}
-
-/// The kernel's 32-bit encoding of a device number (`new_encode_dev` of Linux); the old 16-bit one is its low part.
-const fn pack_device(device: DeviceNumber) -> u32 {
-    (device.minor & 0xff) | ((device.major & 0xfff) << 8) | ((device.minor & 0xf_ff00) << 12)
-}
-
-const fn unpack_device(raw: u32) -> DeviceNumber {
-    DeviceNumber { major: (raw >> 8) & 0xfff, minor: (raw & 0xff) | ((raw >> 12) & 0xf_ff00) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::checksum::PortableCrc32c;
+    use crate::device::volume::Kind;
+    use crate::units::{DumpId, Timestamp};
 
     fn repr() -> HeaderRepr {
         let mut attributes = Attributes::new(Kind::File);
@@ -888,14 +529,6 @@ mod tests {
         tape.count = 0;
         let block = emitted(&tape);
         assert_eq!(&block[164..172], &[0, 0, 0, 0, 255, 255, 255, 255]);
-    }
-
-    #[test]
-    fn device_numbers_survive() {
-        for device in [(8, 1), (4095, 0xf_ffff), (0, 0), (259, 300)] {
-            let device = DeviceNumber { major: device.0, minor: device.1 };
-            assert_eq!(unpack_device(pack_device(device)), device);
-        }
     }
 
     #[test]

@@ -2,9 +2,12 @@
 //!
 #![doc = include_str!("../../docs/format.md")]
 
+pub mod dialect;
 pub mod dirent;
+pub mod extension;
 pub mod header;
 pub mod holes;
+mod inode;
 pub mod linux_xattr;
 pub mod map;
 pub mod payload;

@@ -12,7 +12,8 @@ use core::marker::PhantomData;
 
 use crate::checksum::Crc32c;
 use crate::limits::{SEARCH_LEN_MAX, SEGMENT_BLOCKS_MAX};
-use crate::record::header::{Dialect, Header, HeaderError, HeaderKind, HeaderRepr, MAGIC_AT, TapeBlock};
+use crate::record::dialect::Dialect;
+use crate::record::header::{Header, HeaderError, HeaderKind, HeaderRepr, MAGIC_AT, TapeBlock};
 use crate::record::holes::Holes;
 use crate::units::{BlockAddr, DumpId, TAPE_BLOCK_LEN, TapeNo};
 

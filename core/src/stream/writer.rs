@@ -7,9 +7,8 @@
 use core::marker::PhantomData;
 
 use crate::checksum::Crc32c;
-use crate::record::header::{
-    Extension, HeaderKind, HeaderRepr, HeaderTemplate, TapeBlock, extension_flags, flags,
-};
+use crate::record::extension::{Extension, extension_flags};
+use crate::record::header::{HeaderKind, HeaderRepr, HeaderTemplate, TapeBlock, flags};
 use crate::record::holes::Holes;
 use crate::units::{BlockAddr, BlockingFactor, DumpId, Level, TAPE_BLOCK_LEN, TapeNo};
 
@@ -204,7 +203,8 @@ mod tests {
     use super::*;
     use crate::checksum::PortableCrc32c;
     use crate::device::volume::VolumeNames;
-    use crate::record::header::{Dialect, Header};
+    use crate::record::dialect::Dialect;
+    use crate::record::header::Header;
     use std::vec;
     use std::vec::Vec;
 

@@ -26,7 +26,8 @@ use crate::device::volume::{Attributes, FailedPart, Failure, NameBuf, TargetVolu
 use crate::device::{DeviceError, ErrorKind};
 use crate::engine::names::{Names, NamesBuilder, Walk};
 use crate::limits::NAME_LEN_MAX;
-use crate::record::header::{Dialect, HeaderRepr};
+use crate::record::dialect::Dialect;
+use crate::record::header::HeaderRepr;
 use crate::record::map::DumpMap;
 use crate::record::payload::PayloadParser;
 use crate::stream::reader::{Gap, Reader, ReaderError};

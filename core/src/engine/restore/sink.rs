@@ -8,8 +8,8 @@ use crate::checksum::Crc32c;
 use crate::device::block::BlockDevice;
 use crate::device::volume::{FailedPart, TargetVolume};
 use crate::engine::notes::{NoteBuf, PIECE_LEN_MAX};
+use crate::record::dialect::Dialect;
 use crate::record::dirent::Dirents;
-use crate::record::header::Dialect;
 use crate::record::payload::PayloadPart;
 use crate::units::{Ino, TAPE_BLOCK_LEN};
 

@@ -13,9 +13,9 @@ use crate::device::volume::{Attributes, FailedPart, Kind, Place, TargetVolume};
 use crate::engine::notes::NoteBuf;
 use crate::engine::restore::sink::{Sink, SinkError};
 use crate::limits::SYMLINK_LEN_MAX;
-use crate::record::header::{
-    Dialect, Header, HeaderKind, HeaderRepr, LINUX_EXTENDED_XATTR, Role, extension_flags, flags,
-};
+use crate::record::dialect::Dialect;
+use crate::record::extension::{Role, extension_flags};
+use crate::record::header::{Header, HeaderKind, HeaderRepr, LINUX_EXTENDED_XATTR, flags};
 use crate::record::linux_xattr::LinuxXattrs;
 use crate::record::payload::PayloadParser;
 use crate::stream::reader::{Preceding, ReaderAction};
