@@ -5,6 +5,7 @@
 #![no_std]
 #![no_main]
 
+mod faulty;
 mod machine;
 mod parts;
 

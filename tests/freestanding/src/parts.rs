@@ -19,7 +19,8 @@ use tapedump_core::limits::{NAME_LEN_MAX, PAGE_LEN};
 use tapedump_core::units::{BlockingFactor, Ino, Level};
 
 /// All parts; the exit code is the place in this list, from 1.
-pub const ALL: [fn() -> bool; 6] = [units, checksum, tape, block_device, volumes, catalog];
+pub const ALL: [fn() -> bool; 7] =
+    [units, checksum, tape, block_device, volumes, catalog, crate::faulty::check];
 
 fn units() -> bool {
     let blocking = BlockingFactor::new(black_box(64));
@@ -61,8 +62,14 @@ fn tape_steps() -> Result<bool, FaultError<ErrorKind>> {
     good &= tape.read(&mut buf)? == TapeRead::EndOfData;
     tape.rewind()?;
     tape.unload()?;
-    let tape = tape.into_device();
-    Ok(good && tape.items().last() == Some(TapeItem::Filemark) && tape.records(0).count() == 3)
+    let mut tape = tape.into_device();
+    good &= tape.items().last() == Some(TapeItem::Filemark) && tape.records(0).count() == 3;
+    tape.load();
+    tape.write_file(black_box(b"0123456789"), 4).map_err(FaultError::Device)?;
+    let used = tape.used();
+    let last = tape.record_mut(TapePosition { file: 0, record: 2 });
+    good &= last.is_some_and(|record| record == b"89");
+    Ok(good && MemTape::open(&mut bytes).is_ok_and(|tape| tape.used() == used))
 }
 
 fn block_device() -> bool {
@@ -154,6 +161,8 @@ fn catalog() -> bool {
         last.set(entry);
         count += 1;
     }
-    let found = table.find(&mut device, last.entry().key);
-    count == ENTRIES && sum == 0 && found.is_ok_and(|found| found.is_some())
+    let key = last.entry().key;
+    let found = table.find(&mut device, key).is_ok_and(|found| found.is_some());
+    let first = table.first_with_prefix(&mut device, key).is_ok_and(|found| found.is_some());
+    count == ENTRIES && sum == 0 && found && first && table.into_memory().len() == MEMORY_LEN
 }
