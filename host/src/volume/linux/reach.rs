@@ -25,7 +25,13 @@ const KEPT_PATH_LEN_MAX: usize = 256;
 const KEPT_PATHS: usize = 2048;
 
 /// What is asked of `statx` for every object.
-const STATX_MASK: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME).union(StatxFlags::MNT_ID);
+const STATX_MASK: StatxFlags = StatxFlags::BASIC_STATS
+    .union(StatxFlags::BTIME)
+    .union(StatxFlags::MNT_ID)
+    .union(StatxFlags::from_bits_retain(STATX_SUBVOL));
+
+/// `STATX_SUBVOL` (Linux 6.10): the subvolume of an object, where the file system has some; 0 elsewhere.
+const STATX_SUBVOL: u32 = 0x8000;
 
 /// `f_type` of the file systems whose directory entries carry the inode number that `stat` gives, and where that
 /// number identifies the object as long as it exists. On any other one, every name is asked for its number.
@@ -103,9 +109,12 @@ impl Root {
         stat.stx_ino
     }
 
-    /// Whether the object is on the tree's own device.
+    /// Whether the object is on the tree's own device, and in the same subvolume there: numbers mean something
+    /// else in another one, and bcachefs shows all of them as one device.
     pub fn is_own_device(&self, stat: &Statx) -> bool {
-        (stat.stx_dev_major, stat.stx_dev_minor) == (self.stat.stx_dev_major, self.stat.stx_dev_minor)
+        let device = |stat: &Statx| (stat.stx_dev_major, stat.stx_dev_minor);
+        // Overlayfs shows the subvolume of the layer, which is none of its own.
+        device(stat) == device(&self.stat) && (self.is_overlay || stat.stx_subvol == self.stat.stx_subvol)
     }
 
     /// Whether `stat` is of the object that the walk found under the number `real`.

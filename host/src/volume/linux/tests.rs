@@ -317,9 +317,14 @@ fn objects_may_be_opened_in_any_order_and_again() {
 #[test]
 fn directories_rewind_to_the_same_entries() {
     let tree = weird_tree();
+    // More than one buffer of entries.
+    for index in 0..3000 {
+        tree.file(format!("a name of forty bytes that fills the buf {index}"), b"");
+    }
     let mut source = tree.open(|_| {});
     let attributes = source.open(Ino::ROOT).unwrap();
     let first = read_open_object(&mut source, attributes);
+    assert_eq!(first.entries.len(), fs::read_dir(&tree.0).unwrap().count());
     let mut name = [0; NAME_LEN_MAX];
     source.rewind_entries().unwrap();
     source.next_entry(&mut name).unwrap();
