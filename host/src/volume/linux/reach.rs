@@ -117,13 +117,18 @@ impl Root {
         device(stat) == device(&self.stat) && (self.is_overlay || stat.stx_subvol == self.stat.stx_subvol)
     }
 
+    /// Whether an object keeps its number as long as it exists. File systems without numbers of their own (FAT,
+    /// some FUSE ones) give an object a new one whenever it comes back into memory.
+    pub fn has_lasting_numbers(&self) -> bool {
+        self.entries_have_numbers || self.is_overlay
+    }
+
     /// Whether `stat` is of the object that the walk found under the number `real`.
     pub fn is_same(&self, stat: &Statx, real: u64) -> bool {
-        if self.entries_have_numbers || self.is_overlay {
+        if self.has_lasting_numbers() {
             return self.real_number(stat) == real && (self.is_own_device(stat) || self.is_overlay);
         }
-        // File systems without numbers of their own (FAT, some FUSE ones) give an object a new one whenever it
-        // comes back into memory: the device is all that can be checked.
+        // The device is all that can be checked.
         self.is_own_device(stat)
     }
 
