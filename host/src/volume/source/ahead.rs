@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::Volume;
-use super::load::{BUF_LEN, Loader, Object, Trouble};
+use super::load::{BUF_CAPACITY, BUF_LEN, Loader, Object, Trouble};
 use super::table::{Cursor, Record};
 use crate::pipeline::read_ahead::{ReadAhead, Work};
 
 /// Objects in a batch, at most: enough that handing over batches costs nothing beside reading them.
 const OBJECTS_MAX: usize = 64;
-/// Batches that exist at a time, for each thread and in all. A batch takes 640 KiB at most, records included, so
-/// that all take 20 MiB.
+/// Batches that exist at a time, for each thread and in all. A batch takes 640 KiB, records included, so that
+/// all take 20 MiB.
 const WINDOW_PER_THREAD: usize = 4;
 const WINDOW_MAX: usize = 32;
 
@@ -66,7 +66,8 @@ impl Work for ReadObjects {
     fn work(&self, loader: &mut Loader, batch: &mut Batch) {
         batch.objects.clear();
         batch.bytes.clear();
-        batch.bytes.reserve_exact(BUF_LEN);
+        batch.bytes.shrink_to(BUF_CAPACITY);
+        batch.bytes.reserve_exact(BUF_CAPACITY);
         for record in &batch.records {
             batch.objects.push(loader.load(record, &mut batch.bytes));
         }

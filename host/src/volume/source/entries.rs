@@ -117,7 +117,7 @@ fn number(
         return Ok(None);
     };
     let ino = volume.index.numbers.number(real).map_err(|error| EntryTrouble::System(errno_of(&error)))?;
-    if ino.is_none() && !volume.root.entries_have_numbers {
+    if ino.is_none() && !volume.root.has_lasting_numbers() {
         // It may as well be an object of the dump that has got another number since.
         return Err(EntryTrouble::Unknown(entry.file_name().to_bytes().to_vec()));
     }

@@ -18,8 +18,10 @@ use super::reach::{Reach, errno_of, stat_fd, stat_name};
 use super::table::Record;
 use super::walk::DIRECTORY_FLAGS;
 
-/// What a buffer holds before objects are left to the consumer. It may grow beyond by one object's small things.
+/// What a buffer holds before objects are left to the consumer.
 pub const BUF_LEN: usize = 512 * 1024;
+/// What is reserved for a buffer: one attribute and some links more, so that it does not grow as a rule.
+pub const BUF_CAPACITY: usize = BUF_LEN + 96 * 1024;
 /// Files up to this length are read ahead whole.
 const SMALL_LEN_MAX: u64 = 256 * 1024;
 /// Properties of an object up to this total length are read ahead.

@@ -1,16 +1,18 @@
 //! Any mounted Linux file system as the source of a dump.
 //!
 //! ```text
-//! source      LinuxSource: the contract, one object at a time
+//! source      LinuxSource: the contract, one object at a time; entries: of its open directory
 //! ahead       batches of objects read on several threads
-//! load        one object: attributes, properties, small data
-//! walk        every directory read once
-//! index       numbers the objects: numbers, table, sort
+//! load        one object: attributes, small data; properties
+//! build       the index of all objects: numbers, table
+//! walk        every directory read once; sort: what is found, by inode number
 //! reach       opening beneath the root
 //! ```
 //!
-//! The root and everything beneath it on the same mount is dumped. A directory on which another file system is mounted, or which is the
-//! root of another subvolume, is dumped as an empty directory; `.snapshot` in the root is left out (R-SNAP-6).
+//! The root and everything beneath it on the same mount is dumped. A directory on which another file system is
+//! mounted, or which is the root of another subvolume, is dumped as an empty directory; `.snapshot` in the root is
+//! left out (R-SNAP-6).
+//!
 //! Memory does not grow with the number of objects, except for one bit per inode number, and for what is mounted in
 //! the tree: lists that outgrow memory go to unlinked files in a scratch directory.
 

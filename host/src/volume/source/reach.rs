@@ -25,7 +25,13 @@ const KEPT_PATH_LEN_MAX: usize = 256;
 const KEPT_PATHS: usize = 2048;
 
 /// What is asked of `statx` for every object.
-const STATX_MASK: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME).union(StatxFlags::MNT_ID);
+const STATX_MASK: StatxFlags = StatxFlags::BASIC_STATS
+    .union(StatxFlags::BTIME)
+    .union(StatxFlags::MNT_ID)
+    .union(StatxFlags::from_bits_retain(STATX_SUBVOL));
+
+/// `STATX_SUBVOL` (Linux 6.10): the subvolume of an object, where the file system has some; 0 elsewhere.
+const STATX_SUBVOL: u32 = 0x8000;
 
 /// `f_type` of the file systems whose directory entries carry the inode number that `stat` gives, and where that
 /// number identifies the object as long as it exists. On any other one, every name is asked for its number.
@@ -103,18 +109,26 @@ impl Root {
         stat.stx_ino
     }
 
-    /// Whether the object is on the tree's own device.
+    /// Whether the object is on the tree's own device, and in the same subvolume there: numbers mean something
+    /// else in another one, and bcachefs shows all of them as one device.
     pub fn is_own_device(&self, stat: &Statx) -> bool {
-        (stat.stx_dev_major, stat.stx_dev_minor) == (self.stat.stx_dev_major, self.stat.stx_dev_minor)
+        let device = |stat: &Statx| (stat.stx_dev_major, stat.stx_dev_minor);
+        // Overlayfs shows the subvolume of the layer, which is none of its own.
+        device(stat) == device(&self.stat) && (self.is_overlay || stat.stx_subvol == self.stat.stx_subvol)
+    }
+
+    /// Whether an object keeps its number as long as it exists. File systems without numbers of their own (FAT,
+    /// some FUSE ones) give an object a new one whenever it comes back into memory.
+    pub fn has_lasting_numbers(&self) -> bool {
+        self.entries_have_numbers || self.is_overlay
     }
 
     /// Whether `stat` is of the object that the walk found under the number `real`.
     pub fn is_same(&self, stat: &Statx, real: u64) -> bool {
-        if self.entries_have_numbers || self.is_overlay {
+        if self.has_lasting_numbers() {
             return self.real_number(stat) == real && (self.is_own_device(stat) || self.is_overlay);
         }
-        // File systems without numbers of their own (FAT, some FUSE ones) give an object a new one whenever it
-        // comes back into memory: the device is all that can be checked.
+        // The device is all that can be checked.
         self.is_own_device(stat)
     }
 

@@ -195,7 +195,11 @@ fn assert_like_std(tree: &TempTree, paths: &BTreeMap<Vec<u8>, Seen>) {
             (metadata.mtime(), metadata.mtime_nsec())
         );
         assert_eq!((attributes.uid, attributes.gid), (metadata.uid(), metadata.gid()));
-        assert_eq!((attributes.real_ino, u64::from(attributes.links)), (metadata.ino(), metadata.nlink()));
+        assert_eq!(u64::from(attributes.links), metadata.nlink());
+        // An overlay of several file systems shows numbers that mean nothing without their devices.
+        if metadata.dev() == fs::metadata(&tree.0).unwrap().dev() {
+            assert_eq!(attributes.real_ino, metadata.ino());
+        }
         match attributes.kind {
             Kind::File => {
                 assert_eq!(attributes.size, metadata.size());
@@ -280,8 +284,7 @@ fn any_number_of_threads_and_any_memory_give_the_same() {
 #[test]
 fn dense_numbers_give_the_same_tree() {
     let tree = weird_tree();
-    let mut direct = tree.open(|options| options.numbering = Some(Numbering::Direct));
-    let expected = by_path(&read_all(&mut direct));
+    let expected = by_path(&read_all(&mut tree.open(|_| {})));
     for spool_memory in [100, 1 << 20] {
         let mut dense = tree.open(|options| {
             options.numbering = Some(Numbering::Dense);
@@ -317,9 +320,14 @@ fn objects_may_be_opened_in_any_order_and_again() {
 #[test]
 fn directories_rewind_to_the_same_entries() {
     let tree = weird_tree();
+    // More than one buffer of entries.
+    for index in 0..3000 {
+        tree.file(format!("a name of forty bytes that fills the buf {index}"), b"");
+    }
     let mut source = tree.open(|_| {});
     let attributes = source.open(Ino::ROOT).unwrap();
     let first = read_open_object(&mut source, attributes);
+    assert_eq!(first.entries.len(), fs::read_dir(&tree.0).unwrap().count());
     let mut name = [0; NAME_LEN_MAX];
     source.rewind_entries().unwrap();
     source.next_entry(&mut name).unwrap();
