@@ -31,6 +31,9 @@ pub const MAP_LEN_MAX: usize = (crate::units::Ino::LAST.0 as usize).div_ceil(8);
 /// file's last data block can share a header with nothing else. Longer ones go to stage V.
 pub const TRAILING_LEN_MAX: usize = (SEGMENT_BLOCKS_MAX - 1) * TAPE_BLOCK_LEN;
 
+/// Properties of one object: Linux lists at most 64 KiB of attribute names, each of at least `user.` and two bytes.
+pub const PROPERTIES_MAX: u32 = 65536 / 7;
+
 /// Bytes looked through for a dump's first header before the tape is taken for none: more than any label or
 /// leader that software puts there, and a second or two of any drive's time.
 pub const SEARCH_LEN_MAX: u64 = 64 << 20;

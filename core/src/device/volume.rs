@@ -259,7 +259,7 @@ pub trait SourceVolume {
     /// Of the open object: the property `index`, from 0 without gaps; puts its name in `name`. `None`: no more.
     ///
     /// # Errors
-    /// The properties cannot be read.
+    /// This property cannot be read; the ones behind it may be.
     fn property(&mut self, index: u32, name: &mut NameBuf) -> Result<Option<Property>, Self::Error>;
 
     /// Of the open object: reads the value of property `index` from `offset` and gives the length, as

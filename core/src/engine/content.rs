@@ -3,7 +3,7 @@
 
 use crate::checksum::Crc32c;
 use crate::device::volume::{Entry, NameBuf, Property, PropertyKind, SourceVolume};
-use crate::limits::NAME_LEN_MAX;
+use crate::limits::{NAME_LEN_MAX, PROPERTIES_MAX};
 use crate::record::dirent::{CHUNK_LEN, ChunkWriter, DirectoryLen};
 use crate::record::map::DumpMap;
 use crate::record::payload::{
@@ -136,6 +136,8 @@ enum Next {
 pub struct PayloadContent {
     owner: Option<Ino>,
     rows_len: u32,
+    /// Bytes of rows still to come. The second pass may find other properties than the first; the length stays.
+    rows_left: u64,
     next: Next,
     held: [u8; HELD_MAX],
     held_at: usize,
@@ -144,7 +146,7 @@ pub struct PayloadContent {
     value: (u32, u32, u32),
     pad: usize,
     crc: u32,
-    /// A value could not be read (or a property vanished): the CRC is spoiled, so that no reader takes it for good.
+    /// A value could not be read, or the properties changed since the survey: the CRC is spoiled, so that no reader takes it for good.
     spoiled: bool,
 }
 
@@ -154,6 +156,7 @@ impl PayloadContent {
         Self {
             owner,
             rows_len,
+            rows_left: rows_len as u64,
             next: Next::Head,
             held: [0; HELD_MAX],
             held_at: 0,
@@ -165,16 +168,19 @@ impl PayloadContent {
         }
     }
 
-    /// Length of the open object's rows, 0 without properties.
-    pub fn survey<S: SourceVolume>(source: &mut S) -> Result<u64, S::Error> {
+    /// Length of the open object's rows, 0 without properties; and whether all of them can be read.
+    pub fn survey<S: SourceVolume>(source: &mut S) -> (u64, bool) {
         let mut name = [0; NAME_LEN_MAX];
         let mut len = 0u64;
-        let mut index = 0;
-        while let Some(property) = source.property(index, &mut name)? {
-            len = len.saturating_add(row_len(property_row_len(&property)));
-            index += 1;
+        let mut whole = true;
+        for index in 0..PROPERTIES_MAX {
+            match source.property(index, &mut name) {
+                Ok(Some(property)) => len = len.saturating_add(row_len(property_row_len(&property))),
+                Ok(None) => return (len, whole),
+                Err(_) => whole = false,
+            }
         }
-        Ok(len)
+        (len, false)
     }
 
     /// Length of the row that names the owner.
@@ -251,21 +257,22 @@ impl PayloadContent {
             Next::Owner => {
                 let owner = self.owner.map_or(0, |ino| ino.0).to_be_bytes();
                 self.hold(&[&row_head(Row::Owner, 4), &owner, &[0; 4]]);
+                self.rows_left = self.rows_left.saturating_sub(row_len(4));
                 self.next = Next::Row(0);
             }
             Next::Row(index) => {
                 let mut name = [0; NAME_LEN_MAX];
+                self.next = Next::Row(index + 1);
                 match source.property(index, &mut name) {
-                    Ok(Some(property)) => {
-                        self.row(index, &property, &name);
-                        self.next = Next::Row(index + 1);
-                    }
-                    Ok(None) => self.next = Next::Tail,
-                    Err(_) => {
-                        self.spoiled = true;
-                        self.next = Next::Tail;
-                    }
+                    Ok(Some(property)) if index < PROPERTIES_MAX => self.row(index, &property, &name),
+                    Err(_) if index < PROPERTIES_MAX => {}
+                    _ => self.next = Next::Tail,
                 }
+            }
+            Next::Tail if self.rows_left > 0 => {
+                self.spoiled = true;
+                self.pad = self.rows_left as usize;
+                self.rows_left = 0;
             }
             Next::Tail => {
                 let crc = if self.spoiled { !self.crc } else { self.crc };
@@ -278,6 +285,11 @@ impl PayloadContent {
 
     fn row(&mut self, index: u32, property: &Property, name: &NameBuf) {
         let value_len = property_row_len(property);
+        let Some(left) = self.rows_left.checked_sub(row_len(value_len)) else {
+            self.spoiled = true;
+            return;
+        };
+        self.rows_left = left;
         let head = row_head(Row::Property(property.kind), value_len);
         if property.kind == PropertyKind::Xattr {
             let name = name.get(..property.name_len).unwrap_or(name);

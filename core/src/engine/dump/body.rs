@@ -4,6 +4,7 @@ use super::{Done, Dump, DumpError, DumpEvent, NotPortable, State, Step};
 use crate::checksum::Crc32c;
 use crate::device::tape::TapeDevice;
 use crate::device::volume::{Attributes, Kind, SourceVolume};
+use crate::device::{DeviceError, ErrorKind};
 use crate::engine::content::{DirectoryContent, PayloadContent};
 use crate::limits::{
     PORTABLE_DIRECTORY_LEN_MAX, PORTABLE_NAME_LEN_MAX, SEGMENT_BLOCKS_MAX, TRAILING_LEN_MAX,
@@ -52,11 +53,11 @@ impl Body {
 impl<S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'_, S, T, C> {
     pub(super) fn begin_body(&mut self, ino: Ino, mut attributes: Attributes) -> Step<S, T> {
         let mut event = DumpEvent::Working;
-        let rows_len = PayloadContent::survey(&mut self.source).unwrap_or_else(|_| {
+        let (rows_len, whole) = PayloadContent::survey(&mut self.source);
+        if !whole {
             self.summary.incomplete += 1;
             event = DumpEvent::PropertiesUnread { ino };
-            0
-        });
+        }
         let content = match attributes.kind {
             Kind::Directory => {
                 let (content, len, told) = self.begin_directory(ino)?;
@@ -319,11 +320,11 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'_, S, T, C> {
         };
         self.state = State::Attributes { from: ino.next() };
         let rows_len = match self.source.open(ino) {
-            Ok(_) => PayloadContent::survey(&mut self.source),
-            Err(error) => Err(error),
+            Ok(_) => Some(PayloadContent::survey(&mut self.source).0),
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Err(DumpError::Source(error)),
+            Err(_) => None,
         };
         let Some(rows_len) = rows_len
-            .ok()
             .map(|len| len + u64::from(PayloadContent::OWNER_ROW_LEN))
             .filter(|len| PayloadContent::len(*len) <= u32::MAX.into())
         else {

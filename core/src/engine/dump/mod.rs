@@ -430,6 +430,7 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'m, S, T, C> {
                 let _ = self.source.close();
                 Ok(self.skip(ino, ErrorKind::Changed))
             }
+            Err(error) if error.kind() == ErrorKind::Interrupted => Err(DumpError::Source(error)),
             Err(error) => Ok(self.skip(ino, error.kind())),
         }
     }
