@@ -1,0 +1,560 @@
+//! `tapedump list`: what a dump holds. Names alone are known once the directories are read; everything else needs
+//! the whole tape, and is kept in scratch files meanwhile, so that memory does not grow with the dump.
+
+use super::exit::{CliError, Ended};
+use super::interrupt::Interrupt;
+use super::json::JsonPath;
+use super::progress::Progress;
+use super::raw::List;
+use super::reading::{self, Engine, Entry, Flow, Reading, Visitor};
+use super::tape::civil;
+use crate::state::StateDir;
+use crate::text::printable;
+use serde::Serialize;
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
+use std::os::unix::fs::FileExt;
+use tapedump_core::device::mem::NullTarget;
+use tapedump_core::device::volume::{Attributes, Failure, Kind, Place, PropertyKind, Room, TargetVolume};
+use tapedump_core::engine::restore::{LOST_FOUND, RestoreStage};
+use tapedump_core::limits::SYMLINK_LEN_MAX;
+use tapedump_core::units::{Ino, Timestamp};
+
+pub fn run(raw: List) -> Result<Ended, CliError> {
+    let state = StateDir::find()?;
+    let interrupt = Interrupt::install()?;
+    let reading = Reading::open(&raw.from, &state)?;
+    let paths = reading::path_bytes(&raw.paths);
+    if raw.long || raw.json {
+        let spool = BufWriter::new(state.scratch_file()?);
+        let target = Attributed::new(state.scratch_file()?);
+        let mut lister = Spooler { paths, tree: Tree::default(), spool };
+        let (target, summary) = reading.run(target, &mut lister, &interrupt)?;
+        target.failure.map_or(Ok(()), |error| Err(scratch_failed(&error)))?;
+        let spool = lister.spool.into_inner().map_err(|error| scratch_failed(error.error()))?;
+        print_attributed(spool, &target.table, raw.json)?;
+        return Ok(reading::ended(&summary));
+    }
+    let mut lister = Names { paths, tree: Tree::default(), out: io::stdout().lock() };
+    let (_, summary) = reading.run(Plain::default(), &mut lister, &interrupt)?;
+    Ok(reading::ended(&summary))
+}
+
+fn scratch_failed(error: &io::Error) -> CliError {
+    CliError::failed(format!("the scratch file in the state directory failed: {error}"))
+}
+
+/// Puts paths together from names and depths.
+#[derive(Default)]
+struct Tree {
+    /// Where names of depth 0 are: nothing, or a directory in `lost+found`.
+    base: Vec<u8>,
+    path: Vec<u8>,
+    /// Length of `path` up to each directory on the way.
+    lens: Vec<usize>,
+}
+
+impl Tree {
+    /// The path of an entry.
+    fn place(&mut self, name: &[u8], depth: u32, directory: bool, orphan: Option<Ino>) -> &[u8] {
+        if let Some(ino) = orphan {
+            self.base = format!("lost+found/{}", ino.0).into_bytes();
+        }
+        let depth = depth as usize;
+        if depth == 0 {
+            self.path.clear();
+            self.path.extend_from_slice(&self.base);
+        } else {
+            let above = self.lens.get(depth - 1).copied().unwrap_or(0);
+            self.path.truncate(above);
+        }
+        self.lens.truncate(depth);
+        if !self.path.is_empty() {
+            self.path.push(b'/');
+        }
+        self.path.extend_from_slice(name);
+        if directory {
+            self.lens.push(self.path.len());
+        }
+        &self.path
+    }
+}
+
+/// A target that knows below which directory of `lost+found` the engine is.
+trait Orphans {
+    fn take_orphan(&self) -> Option<Ino>;
+}
+
+fn orphan_of(place: Place<'_>, directory: Ino) -> Option<Ino> {
+    (place.parent == LOST_FOUND).then_some(directory)
+}
+
+/// Prints names as they come, and has enough when there are no more.
+struct Names<W> {
+    paths: Vec<Vec<u8>>,
+    tree: Tree,
+    out: W,
+}
+
+impl<W: Write, V: TargetVolume + Orphans> Visitor<V> for Names<W>
+where
+    V::Error: std::fmt::Display,
+{
+    fn catalogued(&mut self, engine: &mut Engine<'_, V>) -> Result<(), CliError> {
+        reading::select(engine, &self.paths)
+    }
+
+    fn stage(&mut self, stage: RestoreStage) -> Flow {
+        if stage == RestoreStage::Files { Flow::Enough } else { Flow::On }
+    }
+
+    fn entry(&mut self, engine: &Engine<'_, V>, entry: Entry, progress: &Progress) -> Result<(), CliError> {
+        let orphan = engine.target().take_orphan();
+        let path = self.tree.place(engine.entry_name(), entry.depth, entry.directory, orphan);
+        progress.print(|| writeln!(self.out, "{}", printable(path)))?;
+        Ok(())
+    }
+}
+
+/// Keeps numbers and paths in order, until the attributes are known.
+struct Spooler {
+    paths: Vec<Vec<u8>>,
+    tree: Tree,
+    spool: BufWriter<File>,
+}
+
+impl<V: TargetVolume + Orphans> Visitor<V> for Spooler
+where
+    V::Error: std::fmt::Display,
+{
+    fn catalogued(&mut self, engine: &mut Engine<'_, V>) -> Result<(), CliError> {
+        reading::select(engine, &self.paths)
+    }
+
+    fn entry(&mut self, engine: &Engine<'_, V>, entry: Entry, _: &Progress) -> Result<(), CliError> {
+        let orphan = engine.target().take_orphan();
+        let path = self.tree.place(engine.entry_name(), entry.depth, entry.directory, orphan);
+        let mut head = [0; 8];
+        head[..4].copy_from_slice(&entry.ino.0.to_le_bytes());
+        head[4..].copy_from_slice(&(path.len() as u32).to_le_bytes());
+        self.spool
+            .write_all(&head)
+            .and_then(|()| self.spool.write_all(path))
+            .map_err(|error| scratch_failed(&error))
+    }
+}
+
+/// [`NullTarget`] that notes orphans.
+#[derive(Default)]
+struct Plain {
+    null: NullTarget,
+    orphan: std::cell::Cell<Option<Ino>>,
+}
+
+impl Orphans for Plain {
+    fn take_orphan(&self) -> Option<Ino> {
+        self.orphan.take()
+    }
+}
+
+/// Length of an object's attributes in the table: fixed numbers, then the target of a link.
+const FIXED_LEN: usize = 48;
+const SLOT_LEN: u64 = (FIXED_LEN + 8) as u64;
+
+/// Keeps the attributes of every object in a file, at a place that its number gives.
+struct Attributed {
+    plain: Plain,
+    table: Table,
+    open: Option<(Ino, Kind)>,
+    link: Vec<u8>,
+    failure: Option<io::Error>,
+}
+
+/// The file: slots by number, and the targets of links in another place of it.
+struct Table {
+    file: File,
+    links_end: u64,
+}
+
+/// Where targets of links begin: behind the slots of all numbers.
+const LINKS_AT: u64 = (Ino::LAST.0 as u64 + 1) * SLOT_LEN;
+
+/// What the table keeps of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Kept {
+    mode: u16,
+    links: u32,
+    uid: u32,
+    gid: u32,
+    size: u64,
+    modified: Timestamp,
+    device: (u32, u32),
+}
+
+impl Table {
+    fn put(&mut self, ino: Ino, kept: &Kept, link: &[u8]) -> io::Result<()> {
+        let mut slot = [0; SLOT_LEN as usize];
+        let mut rest = &mut slot[..];
+        let mut put = |bytes: &[u8]| {
+            let (to, left) = std::mem::take(&mut rest).split_at_mut(bytes.len());
+            to.copy_from_slice(bytes);
+            rest = left;
+        };
+        put(&kept.mode.to_le_bytes());
+        put(&(link.len() as u16).to_le_bytes());
+        put(&kept.links.to_le_bytes());
+        put(&kept.uid.to_le_bytes());
+        put(&kept.gid.to_le_bytes());
+        put(&kept.size.to_le_bytes());
+        put(&kept.modified.secs.to_le_bytes());
+        put(&kept.modified.nanos.to_le_bytes());
+        put(&kept.device.0.to_le_bytes());
+        put(&kept.device.1.to_le_bytes());
+        put(&self.links_end.to_le_bytes());
+        self.file.write_all_at(&slot, u64::from(ino.0) * SLOT_LEN)?;
+        if !link.is_empty() {
+            self.file.write_all_at(link, LINKS_AT + self.links_end)?;
+            self.links_end += link.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// `None`: nothing of the object is on the tape.
+    fn get(&self, ino: Ino) -> io::Result<Option<(Kept, Vec<u8>)>> {
+        let mut slot = [0; SLOT_LEN as usize];
+        let mut filled = 0;
+        while filled < slot.len() {
+            match self.file.read_at(&mut slot[filled..], u64::from(ino.0) * SLOT_LEN + filled as u64)? {
+                0 => break,
+                count => filled += count,
+            }
+        }
+        let mut rest = &slot[..];
+        fn take<const N: usize>(rest: &mut &[u8]) -> [u8; N] {
+            let (bytes, left) = rest.split_first_chunk().unwrap_or((&[0; N], &[]));
+            *rest = left;
+            *bytes
+        }
+        let mode = u16::from_le_bytes(take(&mut rest));
+        let link_len = usize::from(u16::from_le_bytes(take(&mut rest)));
+        let kept = Kept {
+            mode,
+            links: u32::from_le_bytes(take(&mut rest)),
+            uid: u32::from_le_bytes(take(&mut rest)),
+            gid: u32::from_le_bytes(take(&mut rest)),
+            size: u64::from_le_bytes(take(&mut rest)),
+            modified: Timestamp {
+                secs: i64::from_le_bytes(take(&mut rest)),
+                nanos: u32::from_le_bytes(take(&mut rest)),
+            },
+            device: (u32::from_le_bytes(take(&mut rest)), u32::from_le_bytes(take(&mut rest))),
+        };
+        let link_at = u64::from_le_bytes(take(&mut rest));
+        if mode == 0 {
+            return Ok(None);
+        }
+        let mut link = vec![0; link_len];
+        self.file.read_exact_at(&mut link, LINKS_AT + link_at)?;
+        Ok(Some((kept, link)))
+    }
+}
+
+impl Attributed {
+    fn new(file: File) -> Self {
+        let table = Table { file, links_end: 0 };
+        Self { plain: Plain::default(), table, open: None, link: Vec::new(), failure: None }
+    }
+}
+
+impl Orphans for Attributed {
+    fn take_orphan(&self) -> Option<Ino> {
+        self.plain.take_orphan()
+    }
+}
+
+impl TargetVolume for Plain {
+    type Error = std::convert::Infallible;
+
+    fn room(&mut self) -> Result<Room, Self::Error> {
+        self.null.room()
+    }
+    fn knows(&mut self, _: Ino) -> bool {
+        true
+    }
+    fn enter(&mut self, place: Place<'_>, directory: Ino) -> Result<(), Self::Error> {
+        self.null.enter(place, directory)
+    }
+    fn make_directory(&mut self, place: Place<'_>, directory: Ino) -> Result<(), Self::Error> {
+        if let Some(orphan) = orphan_of(place, directory) {
+            self.orphan.set(Some(orphan));
+        }
+        self.null.make_directory(place, directory)
+    }
+    fn create(&mut self, place: Place<'_>, ino: Ino, attributes: &Attributes) -> Result<(), Self::Error> {
+        self.null.create(place, ino, attributes)
+    }
+    fn reopen(&mut self, place: Place<'_>, ino: Ino) -> Result<(), Self::Error> {
+        self.null.reopen(place, ino)
+    }
+    fn write(&mut self, offset: u64, data: &[u8]) -> Result<(), Self::Error> {
+        self.null.write(offset, data)
+    }
+    fn begin_property(&mut self, kind: PropertyKind, name: &[u8], value_len: u32) -> Result<(), Self::Error> {
+        self.null.begin_property(kind, name, value_len)
+    }
+    fn write_property(&mut self, piece: &[u8]) -> Result<(), Self::Error> {
+        self.null.write_property(piece)
+    }
+    fn finish(&mut self, attributes: &Attributes) -> Result<(), Self::Error> {
+        self.null.finish(attributes)
+    }
+    fn release(&mut self) {
+        self.null.release();
+    }
+    fn link(&mut self, existing: Place<'_>, place: Place<'_>, ino: Ino) -> Result<(), Self::Error> {
+        self.null.link(existing, place, ino)
+    }
+    fn poll_failure(&mut self) -> Option<Failure<Self::Error>> {
+        self.null.poll_failure()
+    }
+    fn barrier(&mut self) {}
+    fn flush(&mut self) -> Result<(), Self::Error> {
+        Ok(())
+    }
+}
+
+impl TargetVolume for Attributed {
+    type Error = std::convert::Infallible;
+
+    fn room(&mut self) -> Result<Room, Self::Error> {
+        self.plain.room()
+    }
+    fn knows(&mut self, _: Ino) -> bool {
+        true
+    }
+    fn enter(&mut self, place: Place<'_>, directory: Ino) -> Result<(), Self::Error> {
+        self.plain.enter(place, directory)
+    }
+    fn make_directory(&mut self, place: Place<'_>, directory: Ino) -> Result<(), Self::Error> {
+        self.plain.make_directory(place, directory)
+    }
+    fn create(&mut self, _: Place<'_>, ino: Ino, attributes: &Attributes) -> Result<(), Self::Error> {
+        self.open = Some((ino, attributes.kind));
+        self.link.clear();
+        Ok(())
+    }
+    fn reopen(&mut self, _: Place<'_>, ino: Ino) -> Result<(), Self::Error> {
+        self.open = Some((ino, Kind::Directory));
+        Ok(())
+    }
+    fn write(&mut self, _: u64, data: &[u8]) -> Result<(), Self::Error> {
+        if self.open.is_some_and(|(_, kind)| kind == Kind::Symlink) {
+            let room = SYMLINK_LEN_MAX.saturating_sub(self.link.len());
+            self.link.extend_from_slice(data.get(..room).unwrap_or(data));
+        }
+        Ok(())
+    }
+    fn begin_property(&mut self, _: PropertyKind, _: &[u8], _: u32) -> Result<(), Self::Error> {
+        Ok(())
+    }
+    fn write_property(&mut self, _: &[u8]) -> Result<(), Self::Error> {
+        Ok(())
+    }
+    fn finish(&mut self, attributes: &Attributes) -> Result<(), Self::Error> {
+        let Some((ino, _)) = self.open.take() else { return Ok(()) };
+        let kept = Kept {
+            mode: attributes.kind.mode_bits() | attributes.permissions,
+            links: attributes.links,
+            uid: attributes.uid,
+            gid: attributes.gid,
+            size: attributes.size,
+            modified: attributes.modified,
+            device: (attributes.device.major, attributes.device.minor),
+        };
+        if let Err(error) = self.table.put(ino, &kept, &self.link) {
+            self.failure.get_or_insert(error);
+        }
+        self.link.clear();
+        Ok(())
+    }
+    fn release(&mut self) {
+        self.open = None;
+        self.link.clear();
+    }
+    fn link(&mut self, _: Place<'_>, _: Place<'_>, _: Ino) -> Result<(), Self::Error> {
+        Ok(())
+    }
+    fn poll_failure(&mut self) -> Option<Failure<Self::Error>> {
+        None
+    }
+    fn barrier(&mut self) {}
+    fn flush(&mut self) -> Result<(), Self::Error> {
+        Ok(())
+    }
+}
+
+/// An object as `--json` shows it.
+#[derive(Serialize)]
+struct ObjectJson {
+    #[serde(flatten)]
+    path: JsonPath,
+    inode: u32,
+    #[serde(flatten)]
+    attributes: Option<AttributesJson>,
+}
+
+#[derive(Serialize)]
+struct AttributesJson {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    mode: String,
+    links: u32,
+    uid: u32,
+    gid: u32,
+    size: u64,
+    modified: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target_bytes: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<(u32, u32)>,
+}
+
+fn print_attributed(mut spool: File, table: &Table, json: bool) -> Result<(), CliError> {
+    let failed = |error: io::Error| scratch_failed(&error);
+    spool.rewind().map_err(failed)?;
+    let mut spool = BufReader::new(spool);
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut path = Vec::new();
+    loop {
+        let mut head = [0; 8];
+        match spool.read_exact(&mut head) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
+            Err(error) => return Err(failed(error)),
+        }
+        let [a, b, c, d, len @ ..] = head;
+        let ino = Ino(u32::from_le_bytes([a, b, c, d]));
+        path.resize(u32::from_le_bytes(len) as usize, 0);
+        spool.read_exact(&mut path).map_err(failed)?;
+        let kept = table.get(ino).map_err(failed)?;
+        if json {
+            let attributes = kept.map(|(kept, link)| attributes_json(&kept, &link));
+            let object = ObjectJson { path: JsonPath::new(&path), inode: ino.0, attributes };
+            writeln!(out, "{}", serde_json::to_string(&object).map_err(CliError::failed)?)?;
+        } else {
+            writeln!(out, "{}", long_line(&path, kept.as_ref().map(|(kept, link)| (kept, &link[..]))))?;
+        }
+    }
+    out.flush()?;
+    Ok(())
+}
+
+fn attributes_json(kept: &Kept, link: &[u8]) -> AttributesJson {
+    let kind = Kind::from_mode(kept.mode);
+    let is_device = matches!(kind, Some(Kind::CharDevice | Kind::BlockDevice));
+    let (target, target_bytes) = JsonPath::new(link).into_parts();
+    AttributesJson {
+        kind: match kind {
+            Some(Kind::File) => "file",
+            Some(Kind::Directory) => "directory",
+            Some(Kind::Symlink) => "symlink",
+            Some(Kind::Fifo) => "fifo",
+            Some(Kind::CharDevice) => "char_device",
+            Some(Kind::BlockDevice) => "block_device",
+            Some(Kind::Socket) => "socket",
+            None => "unknown",
+        },
+        mode: format!("{:04o}", kept.mode & 0o7777),
+        links: kept.links,
+        uid: kept.uid,
+        gid: kept.gid,
+        size: kept.size,
+        modified: rfc3339(kept.modified, true),
+        target: (kind == Some(Kind::Symlink)).then_some(target),
+        target_bytes,
+        device: is_device.then_some(kept.device),
+    }
+}
+
+fn long_line(path: &[u8], object: Option<(&Kept, &[u8])>) -> String {
+    let Some((kept, link)) = object else {
+        return format!(
+            "?????????? {:>4} {:>8} {:>8} {:>12} {:>19} {}",
+            "?",
+            "?",
+            "?",
+            "?",
+            "?",
+            printable(path)
+        );
+    };
+    let kind = Kind::from_mode(kept.mode);
+    let size = match kind {
+        Some(Kind::CharDevice | Kind::BlockDevice) => format!("{},{}", kept.device.0, kept.device.1),
+        _ => kept.size.to_string(),
+    };
+    let arrow = if kind == Some(Kind::Symlink) { format!(" -> {}", printable(link)) } else { String::new() };
+    format!(
+        "{} {:>4} {:>8} {:>8} {size:>12} {} {}{arrow}",
+        mode_text(kept.mode),
+        kept.links,
+        kept.uid,
+        kept.gid,
+        rfc3339(kept.modified, false),
+        printable(path),
+    )
+}
+
+/// `drwxr-xr-x`.
+fn mode_text(mode: u16) -> String {
+    let kind = match Kind::from_mode(mode) {
+        Some(Kind::File) => '-',
+        Some(Kind::Directory) => 'd',
+        Some(Kind::Symlink) => 'l',
+        Some(Kind::Fifo) => 'p',
+        Some(Kind::CharDevice) => 'c',
+        Some(Kind::BlockDevice) => 'b',
+        Some(Kind::Socket) => 's',
+        None => '?',
+    };
+    let bit = |at: u16, c: char| if mode & (1 << at) != 0 { c } else { '-' };
+    let execute =
+        |at: u16, special: u16, both: char| match (mode & (1 << at) != 0, mode & (1 << special) != 0) {
+            (true, true) => both,
+            (false, true) => both.to_ascii_uppercase(),
+            (true, false) => 'x',
+            (false, false) => '-',
+        };
+    [
+        kind,
+        bit(8, 'r'),
+        bit(7, 'w'),
+        execute(6, 11, 's'),
+        bit(5, 'r'),
+        bit(4, 'w'),
+        execute(3, 10, 's'),
+        bit(2, 'r'),
+        bit(1, 'w'),
+        execute(0, 9, 't'),
+    ]
+    .iter()
+    .collect()
+}
+
+/// A time in UTC: `2026-11-21 22:56:12`, or exact as `2026-11-21T22:56:12.000000001Z`.
+fn rfc3339(time: Timestamp, exact: bool) -> String {
+    let (days, secs) = (time.secs.div_euclid(86_400), time.secs.rem_euclid(86_400));
+    let (year, month, day) = civil(days);
+    let (hour, minute, second) = (secs / 3600, secs / 60 % 60, secs % 60);
+    if exact {
+        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:09}Z", time.nanos)
+    } else {
+        format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
+    }
+}
+
+#[cfg(test)]
+#[path = "list_tests.rs"]
+mod tests;

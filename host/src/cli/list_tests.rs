@@ -1,0 +1,91 @@
+use super::*;
+
+#[test]
+fn paths_come_from_names_and_depths() {
+    let mut tree = Tree::default();
+    let mut seen = Vec::new();
+    for (name, depth, directory, orphan) in [
+        ("a", 0, true, None),
+        ("b", 1, true, None),
+        ("c", 2, false, None),
+        ("d", 1, false, None),
+        ("e", 0, false, None),
+        ("f", 0, true, Some(Ino(9))),
+        ("g", 1, false, None),
+        ("h", 0, false, None),
+    ] {
+        let path = tree.place(name.as_bytes(), depth, directory, orphan).to_vec();
+        seen.push(String::from_utf8(path).unwrap());
+    }
+    assert_eq!(
+        seen,
+        ["a", "a/b", "a/b/c", "a/d", "e", "lost+found/9/f", "lost+found/9/f/g", "lost+found/9/h"]
+    );
+}
+
+#[test]
+fn modes() {
+    for (mode, text) in [
+        (0o100_644, "-rw-r--r--"),
+        (0o040_755, "drwxr-xr-x"),
+        (0o120_777, "lrwxrwxrwx"),
+        (0o104_755, "-rwsr-xr-x"),
+        (0o102_644, "-rw-r-Sr--"),
+        (0o041_777, "drwxrwxrwt"),
+        (0o041_770, "drwxrwx--T"),
+        (0o020_600, "crw-------"),
+        (0o060_600, "brw-------"),
+        (0o010_600, "prw-------"),
+        (0o140_600, "srw-------"),
+    ] {
+        assert_eq!(mode_text(mode), text);
+    }
+}
+
+#[test]
+fn times() {
+    let time = |secs, nanos| Timestamp { secs, nanos };
+    assert_eq!(rfc3339(time(1_795_301_772, 5), true), "2026-11-21T22:56:12.000000005Z");
+    assert_eq!(rfc3339(time(-1, 0), false), "1969-12-31 23:59:59");
+    assert_eq!(rfc3339(time(-2_208_988_800, 0), false), "1900-01-01 00:00:00");
+}
+
+fn kept(mode: u16) -> Kept {
+    Kept {
+        mode,
+        links: 2,
+        uid: 1000,
+        gid: u32::MAX,
+        size: u64::MAX,
+        modified: Timestamp { secs: i64::MIN, nanos: 999_999_999 },
+        device: (8, 1),
+    }
+}
+
+#[test]
+fn the_table_keeps_what_it_is_given() {
+    let mut table = Table { file: tempfile::tempfile().unwrap(), links_end: 0 };
+    let link = vec![b'x'; SYMLINK_LEN_MAX];
+    table.put(Ino(2), &kept(0o040_755), b"").unwrap();
+    table.put(Ino::LAST, &kept(0o120_777), &link).unwrap();
+    table.put(Ino(5), &kept(0o120_777), b"target").unwrap();
+    assert_eq!(table.get(Ino(2)).unwrap(), Some((kept(0o040_755), Vec::new())));
+    assert_eq!(table.get(Ino::LAST).unwrap(), Some((kept(0o120_777), link)));
+    assert_eq!(table.get(Ino(5)).unwrap(), Some((kept(0o120_777), b"target".to_vec())));
+    assert_eq!(table.get(Ino(3)).unwrap(), None);
+}
+
+#[test]
+fn lines_escape_and_json_does_not() {
+    let mut object = kept(0o120_777);
+    object.modified = Timestamp { secs: 0, nanos: 0 };
+    object.size = 3;
+    let line = long_line(b"a\nb", Some((&object, b"\xff")));
+    assert_eq!(line, "lrwxrwxrwx    2     1000 4294967295            3 1970-01-01 00:00:00 a\\nb -> \\xff");
+    let json = serde_json::to_value(attributes_json(&object, b"\xff")).unwrap();
+    assert_eq!(json["target_bytes"], "ff");
+    assert_eq!(json["type"], "symlink");
+    assert_eq!(json["mode"], "0777");
+    assert_eq!(json["modified"], "1970-01-01T00:00:00.000000000Z");
+    assert!(json.get("device").is_none());
+}

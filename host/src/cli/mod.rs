@@ -1,0 +1,42 @@
+//! The command line: raw arguments → resolved plan → work → exit code. Layer: top; the only one that prints.
+
+mod exit;
+mod generate;
+mod interrupt;
+mod json;
+mod list;
+mod names;
+mod progress;
+mod raw;
+mod reading;
+mod tape;
+mod verify;
+
+use clap::Parser;
+use exit::{CliError, Ended};
+use std::process::ExitCode;
+
+/// Runs the program with the arguments of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let command = match raw::Arguments::try_parse() {
+        Ok(arguments) => arguments.command,
+        Err(error) => {
+            // Nowhere to tell that nothing can be told.
+            _ = error.print();
+            return if error.use_stderr() { exit::USAGE.into() } else { exit::DONE.into() };
+        }
+    };
+    exit::code(run(command))
+}
+
+fn run(command: raw::Command) -> Result<Ended, CliError> {
+    match command {
+        raw::Command::Dump(_) | raw::Command::Restore(_) => Err(CliError::failed("later")),
+        raw::Command::List(raw) => list::run(raw),
+        raw::Command::Verify(raw) => verify::run(raw),
+        raw::Command::Tape(raw) => tape::run(raw),
+        raw::Command::Completions { shell } => generate::completions(shell),
+        raw::Command::Man { directory } => generate::man(directory.as_deref()),
+    }
+}

@@ -1,0 +1,285 @@
+//! The arguments as they are written: the one definition that parsing, help, completions and the manual come from.
+
+use clap::{Args, Parser, Subcommand, ValueHint};
+use std::ffi::OsString;
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use tapedump_core::units::BlockingFactor;
+
+const TAPE_HELP: &str =
+    "Name of a tape in the library, directory of a virtual tape, plain file, or - for a pipe";
+
+/// Dumps directory trees to BSD-style dump tapes and restores them.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 110, after_help = super::exit::HELP)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Dump(Dump),
+    Restore(Restore),
+    List(List),
+    Verify(Verify),
+    Tape(Tape),
+    /// Print the completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write one page per command into a directory
+    Man {
+        /// Where the pages go
+        #[arg(value_hint = ValueHint::DirPath)]
+        directory: Option<PathBuf>,
+    },
+}
+
+/// Dump a directory tree to a tape
+///
+/// Without --tape the dump goes to a new tape in the library, named by the label or by date and time. Other file systems
+/// mounted inside the tree are not entered. What cannot be read is named and left out, and the exit code is 1 then.
+#[derive(Debug, Args)]
+pub struct Dump {
+    /// The tree
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub path: PathBuf,
+    #[arg(short, long, help = format!("{TAPE_HELP}; null: keeps nothing"), value_hint = ValueHint::AnyPath)]
+    pub tape: Option<OsString>,
+    /// Tape blocks of 1 KiB per tape record, 4 to 256
+    #[arg(short, long, value_name = "N", default_value = "64", value_parser = blocking_factor)]
+    pub blocking_factor: BlockingFactor,
+    /// Label of the dump, up to 15 bytes
+    #[arg(short, long, value_parser = label)]
+    pub label: Option<String>,
+    /// Threads that read the tree; 0: as many as suit the machine
+    #[arg(long, value_name = "N", default_value = "0", value_parser = threads)]
+    pub threads: usize,
+    /// Write over what the tape holds
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Write behind what the tape holds
+    #[arg(long, conflicts_with = "overwrite")]
+    pub append: bool,
+}
+
+/// Which dump is read: the same for restore, list and verify.
+#[derive(Debug, Args)]
+pub struct From {
+    #[arg(
+        short,
+        long,
+        help = format!(
+            "{TAPE_HELP}; once more for each further tape of the dump [default: the tape of the library that was \
+             written last]"
+        ),
+        value_hint = ValueHint::AnyPath
+    )]
+    pub tape: Vec<OsString>,
+    /// Tape file with the dump, counted from 0 [default: the last one]
+    #[arg(short, long, value_name = "N")]
+    pub file: Option<u32>,
+}
+
+/// Restore a dump, or some paths of it
+///
+/// Files that are there already are replaced, directories are kept. What is damaged on the tape is named, and
+/// everything else is restored; the exit code is 1 then.
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// What to restore, as paths from the root of the dump [default: everything]
+    pub paths: Vec<OsString>,
+    /// The directory to restore into; made where it is not there
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub to: PathBuf,
+    #[command(flatten)]
+    pub from: From,
+    /// Restore what fits even where the room seems too small
+    #[arg(long)]
+    pub force: bool,
+    /// Threads that write the tree; 0: one for each processor
+    #[arg(long, value_name = "N", default_value = "0", value_parser = threads)]
+    pub threads: usize,
+}
+
+/// List what a dump holds
+#[derive(Debug, Args)]
+pub struct List {
+    /// What to list, as paths from the root of the dump [default: everything]
+    pub paths: Vec<OsString>,
+    #[command(flatten)]
+    pub from: From,
+    /// With mode, links, owner, size and time
+    #[arg(short, long)]
+    pub long: bool,
+    /// One JSON object for each name
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Read a whole dump and check all its checksums
+///
+/// With --against also compare it with a tree. What differs is named, and the exit code is 1 then.
+#[derive(Debug, Args)]
+pub struct Verify {
+    #[command(flatten)]
+    pub from: From,
+    /// Compare with this tree
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub against: Option<PathBuf>,
+    /// Findings and result as JSON objects
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Make, show and change virtual tapes
+#[derive(Debug, Args)]
+pub struct Tape {
+    #[command(subcommand)]
+    pub command: TapeCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TapeCommand {
+    /// Make a blank tape in the library, or in a directory when NAME has a slash
+    Create {
+        /// Name of the tape, or its directory
+        #[arg(value_hint = ValueHint::AnyPath)]
+        name: OsString,
+        /// What it holds: bytes, or with K, M, G, T (powers of 1,024) [default: as much as there is room]
+        #[arg(long, value_name = "SIZE", value_parser = capacity)]
+        capacity: Option<NonZeroU64>,
+    },
+    /// Give a tape another name in its label, or write-protect it
+    #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
+    Label {
+        /// The tape
+        #[arg(value_hint = ValueHint::AnyPath)]
+        tape: OsString,
+        /// What the label says from now on
+        #[arg(group = "change")]
+        text: Option<String>,
+        /// Refuse writes from now on
+        #[arg(long, group = "change")]
+        protect: bool,
+        /// Allow writes again
+        #[arg(long, group = "change", conflicts_with = "protect")]
+        writable: bool,
+    },
+    /// Show a tape's label and its tape files
+    Info {
+        /// The tape [default: the tape of the library that was written last]
+        #[arg(value_hint = ValueHint::AnyPath)]
+        tape: Option<OsString>,
+        /// As a JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the tapes of the library
+    List {
+        /// One JSON object for each tape
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a tape blank; all dumps on it are lost
+    Erase {
+        /// The tape
+        #[arg(value_hint = ValueHint::AnyPath)]
+        tape: OsString,
+        /// Remove the tape from the library as well
+        #[arg(long)]
+        remove: bool,
+    },
+}
+
+fn blocking_factor(text: &str) -> Result<BlockingFactor, String> {
+    let number: u32 = text.parse().map_err(|_| "it is a number from 4 to 256".to_owned())?;
+    BlockingFactor::new(number).map_err(|_| "it is from 4 to 256".to_owned())
+}
+
+/// The 16 bytes of a label end in a NUL for third-party programs.
+fn label(text: &str) -> Result<String, String> {
+    if text.len() > 15 {
+        return Err(format!("it has {} bytes, and a tape has room for 15", text.len()));
+    }
+    if text.is_empty() || text.chars().any(char::is_control) {
+        return Err("it has at least one character and no control characters".into());
+    }
+    Ok(text.into())
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(threads @ 0..=256) => Ok(threads),
+        _ => Err("it is a number from 0 to 256".into()),
+    }
+}
+
+/// Bytes, with K, M, G or T behind them; also KiB, MB and the like, all of them powers of 1,024.
+fn capacity(text: &str) -> Result<NonZeroU64, String> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.trim().to_ascii_lowercase().trim_end_matches("ib").trim_end_matches('b') {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        "t" => 40,
+        _ => return Err("it is a number of bytes, with K, M, G or T for powers of 1,024".into()),
+    };
+    let number: u64 = number.parse().map_err(|_| "it is a number of bytes".to_owned())?;
+    let bytes = number.checked_mul(1 << shift).filter(|bytes| i64::try_from(*bytes).is_ok());
+    let bytes = bytes.ok_or("no tape holds that much")?;
+    NonZeroU64::new(bytes).ok_or_else(|| "a tape that holds nothing is of no use".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn blocking_factors() {
+        assert_eq!(blocking_factor("4").unwrap(), BlockingFactor::MIN);
+        assert_eq!(blocking_factor("256").unwrap(), BlockingFactor::MAX);
+        for bad in ["3", "257", "x", "", "-4", "4.0", "99999999999999999999"] {
+            assert!(blocking_factor(bad).unwrap_err().contains("from 4 to 256"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn capacities() {
+        for (text, bytes) in
+            [("1", 1), ("10K", 10 << 10), ("3 MiB", 3 << 20), ("2gb", 2 << 30), ("1T", 1 << 40)]
+        {
+            assert_eq!(capacity(text).unwrap().get(), bytes, "{text}");
+        }
+        for bad in ["", "0", "0G", "x", "1X", "-1", "1.5G", "99999999999999T", "16777216T", "8388608T"] {
+            assert!(capacity(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn labels() {
+        assert_eq!(label("weekly").unwrap(), "weekly");
+        for bad in ["", "sixteen bytes ..", "a\nb"] {
+            assert!(label(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn overwriting_and_appending_exclude_each_other() {
+        let parse = |arguments: &[&str]| Arguments::try_parse_from(arguments.iter().copied());
+        assert!(parse(&["tapedump", "dump", ".", "--overwrite", "--append"]).is_err());
+        assert!(parse(&["tapedump", "dump", ".", "--append", "--tape", "weekly"]).is_ok());
+        assert!(parse(&["tapedump", "tape", "label", "weekly"]).is_err());
+        assert!(parse(&["tapedump", "restore"]).is_err());
+    }
+}

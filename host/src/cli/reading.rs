@@ -1,0 +1,310 @@
+//! What restore, list and verify share: finding the dump, lending the memory, driving the engine.
+
+use super::exit::{CliError, Ended};
+use super::interrupt::Interrupt;
+use super::names::{self, Finding};
+use super::progress::{Progress, Progressed};
+use super::raw::From;
+use crate::checksum::HostCrc32c;
+use crate::state::StateDir;
+use crate::state::scratch::ScratchDevice;
+use crate::tape::virtual_tape::VirtualTape;
+use crate::tape::{Mode, Tape, TapeError, TapeSpec, ahead_or_behind, open};
+use crate::text::printable;
+use std::collections::VecDeque;
+use std::fmt::Display;
+use tapedump_core::device::ErrorKind;
+use tapedump_core::device::tape::{Spaced, TapeDevice, TapePosition};
+use tapedump_core::device::volume::TargetVolume;
+use tapedump_core::engine::restore::{
+    DumpInfo, Restore, RestoreError, RestoreEvent, RestoreMemory, RestoreStage, RestoreSummary,
+};
+use tapedump_core::limits::MAP_LEN_MAX;
+use tapedump_core::units::TAPE_BLOCK_LEN;
+use zerocopy::FromZeros;
+
+/// The engine as the host puts it together.
+pub type Engine<'m, V> = Restore<'m, Box<dyn Tape>, V, ScratchDevice, HostCrc32c>;
+type EngineError<V> =
+    RestoreError<TapeError, <V as TargetVolume>::Error, crate::state::scratch::ScratchError>;
+
+/// The longest record that is read: Linux `dump` writes up to 1,024 tape blocks, we no more than 256.
+const RECORD_LEN_MAX: usize = 1024 * TAPE_BLOCK_LEN;
+/// Bytes read ahead of the restore.
+const AHEAD_LEN: usize = 8 << 20;
+/// For sorting names.
+const NAMES_LEN: usize = 8 << 20;
+const MAPS: usize = 6;
+
+/// A dump about to be read.
+pub struct Reading {
+    tape: Box<dyn Tape>,
+    /// Further tapes of the dump, in order.
+    further: VecDeque<TapeSpec>,
+    /// The tape, for messages.
+    pub name: String,
+    /// Bytes of the tape file, where that is known: no more file data than this is on it.
+    pub len: Option<u64>,
+    state: StateDir,
+}
+
+/// What a caller wants after an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// To go on.
+    On,
+    /// To end here: it knows what it wanted to know.
+    Enough,
+}
+
+/// What one command does with what the engine tells; everything has a default that does nothing.
+pub trait Visitor<V: TargetVolume> {
+    /// The dump was found.
+    fn dump(&mut self, _info: &DumpInfo) -> Result<(), CliError> {
+        Ok(())
+    }
+    /// All names are known and nothing is written yet.
+    fn catalogued(&mut self, _engine: &mut Engine<'_, V>) -> Result<(), CliError> {
+        Ok(())
+    }
+    /// A stage begins.
+    fn stage(&mut self, _stage: RestoreStage) -> Flow {
+        Flow::On
+    }
+    /// A name.
+    fn entry(
+        &mut self,
+        _engine: &Engine<'_, V>,
+        _entry: Entry,
+        _progress: &Progress,
+    ) -> Result<(), CliError> {
+        Ok(())
+    }
+    /// Something is not as it should be.
+    fn finding(&mut self, finding: &Finding, progress: &Progress) -> Result<(), CliError> {
+        progress.tell(&format!("tapedump: {}", finding.line()));
+        Ok(())
+    }
+}
+
+/// A name that the engine visits; [`Restore::entry_name`] has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    pub ino: tapedump_core::units::Ino,
+    pub depth: u32,
+    pub directory: bool,
+}
+
+impl Reading {
+    /// Finds and opens the dump that the arguments name.
+    pub fn open(from: &From, state: &StateDir) -> Result<Self, CliError> {
+        let library = state.library();
+        let mut specs = VecDeque::new();
+        for tape in &from.tape {
+            specs.push_back(TapeSpec::resolve(tape, &library, Mode::Read).map_err(CliError::planning_tape)?);
+        }
+        let spec = match specs.pop_front() {
+            Some(spec) => spec,
+            None => {
+                let newest = library.newest().map_err(CliError::planning_tape)?;
+                eprintln!("reading {}, the newest tape of the library", newest.name);
+                TapeSpec::Virtual(newest.path)
+            }
+        };
+        let name = spec.to_string();
+        let mut tape = open(&spec, Mode::Read).map_err(CliError::planning_tape)?;
+        let len = find_file(&spec, &mut tape, from.file)?;
+        let tape = ahead_or_behind(tape, Mode::Read, AHEAD_LEN, 0).map_err(CliError::failed)?;
+        Ok(Self { tape, further: specs, name, len, state: state.clone() })
+    }
+
+    /// Reads the dump over `target`. Gives the target back, and how it ended: `None` where the visitor had enough.
+    pub fn run<V>(
+        self,
+        target: V,
+        visitor: &mut impl Visitor<V>,
+        interrupt: &Interrupt,
+    ) -> Result<(V, RestoreSummary), CliError>
+    where
+        V: TargetVolume,
+        V::Error: Display,
+    {
+        let scratch = ScratchDevice::new(self.state.scratch_file()?);
+        let mut stream = vec![0; RECORD_LEN_MAX + TAPE_BLOCK_LEN];
+        let mut names = vec![0; NAMES_LEN];
+        // Pages that no number on the tape touches are never there.
+        let mut maps = <[u8]>::new_box_zeroed_with_elems(MAPS * MAP_LEN_MAX)
+            .map_err(|_| CliError::failed("there is no address space for the maps of the dump"))?;
+        let memory = RestoreMemory { stream: &mut stream, maps: &mut maps, names: &mut names };
+        let name = self.name;
+        let mut further = self.further;
+        let explain = |error| CliError::Failed(format!("{name}: {}", explain::<V>(&error)));
+        let mut engine = Engine::new(self.tape, target, scratch, memory).map_err(explain)?;
+        let mut progress = Progress::new();
+        let summary = loop {
+            if interrupt.is_set() {
+                progress.end();
+                return Err(CliError::failed(
+                    "interrupted; what was restored so far stays, and is not complete",
+                ));
+            }
+            let event = engine.step().map_err(explain)?;
+            let flow = match event {
+                RestoreEvent::Done(summary) => break summary,
+                RestoreEvent::NeedTape(number) => {
+                    next_tape(&mut engine, &mut further, number.0, &progress)?;
+                    Flow::On
+                }
+                event => tell(&mut engine, event, visitor, &mut progress)?,
+            };
+            if flow == Flow::Enough {
+                break engine.progress();
+            }
+            progress.step(|| {
+                let done = engine.progress();
+                Progressed { objects: done.objects, bytes: done.blocks * TAPE_BLOCK_LEN as u64 }
+            });
+        };
+        progress.end();
+        let (_, target, _) = engine.into_devices();
+        Ok((target, summary))
+    }
+}
+
+/// Goes to the tape file with the dump, by default the last one; gives its length where that is known.
+fn find_file(spec: &TapeSpec, tape: &mut Box<dyn Tape>, file: Option<u32>) -> Result<Option<u64>, CliError> {
+    let wrong = |what: String| {
+        Err(CliError::planning_tape(
+            TapeError::new(ErrorKind::NotFound, spec.to_string(), what)
+                .advise("see what it holds with: tapedump tape info"),
+        ))
+    };
+    match spec {
+        TapeSpec::Virtual(dir) => {
+            let files = VirtualTape::inspect(dir).map_err(CliError::planning_tape)?.files;
+            let last = files.iter().rposition(|file| file.records > 0);
+            let Some(last) = last else { return wrong("the tape is blank".into()) };
+            let number = file.unwrap_or(last as u32);
+            let Some(found) = files.get(number as usize) else {
+                return wrong(format!("there is no tape file {number}; the last one is {}", files.len() - 1));
+            };
+            if number != 0 {
+                let spaced =
+                    tape.locate(TapePosition { file: number, record: 0 }).map_err(CliError::failed)?;
+                if spaced != Spaced::Done {
+                    return wrong(format!("there is no tape file {number}"));
+                }
+            }
+            if file.is_none() && files.len() > 1 {
+                eprintln!("reading tape file {number}, the last one of {}", spec);
+            }
+            Ok(Some(found.len))
+        }
+        _ if file.is_some_and(|file| file != 0) => wrong("there is one tape file only, number 0".into()),
+        TapeSpec::File(path) => {
+            let len = std::fs::metadata(path)
+                .ok()
+                .filter(std::fs::Metadata::is_file)
+                .map(|metadata| metadata.len());
+            Ok(len)
+        }
+        TapeSpec::Standard | TapeSpec::Null => Ok(None),
+    }
+}
+
+/// The tape on which the dump goes on. Without one the engine says what is missing.
+fn next_tape<V: TargetVolume>(
+    engine: &mut Engine<'_, V>,
+    further: &mut VecDeque<TapeSpec>,
+    number: u32,
+    progress: &Progress,
+) -> Result<(), CliError> {
+    let Some(spec) = further.pop_front() else {
+        progress.tell(&format!("tapedump: the dump goes on on tape {number}; name it with a further --tape"));
+        return Ok(());
+    };
+    let mut tape = open(&spec, Mode::Read).map_err(CliError::failed)?;
+    find_file(&spec, &mut tape, None)?;
+    progress.tell(&format!("tape {number}: {spec}"));
+    let tape = ahead_or_behind(tape, Mode::Read, AHEAD_LEN, 0).map_err(CliError::failed)?;
+    drop(engine.next_tape(tape));
+    Ok(())
+}
+
+/// Passes an event on to the visitor, and to the progress.
+fn tell<V>(
+    engine: &mut Engine<'_, V>,
+    event: RestoreEvent<V::Error>,
+    visitor: &mut impl Visitor<V>,
+    progress: &mut Progress,
+) -> Result<Flow, CliError>
+where
+    V: TargetVolume,
+    V::Error: Display,
+{
+    match event {
+        RestoreEvent::Dump(info) => visitor.dump(&info)?,
+        RestoreEvent::Catalogued => visitor.catalogued(engine)?,
+        RestoreEvent::Stage(stage) => {
+            let (text, total) = match stage {
+                RestoreStage::Catalog => ("stage 1: reading names", 0),
+                RestoreStage::Directories => ("stage 2: directories", 0),
+                RestoreStage::Files => ("stage 3: files", engine.progress().announced),
+                RestoreStage::Attributes => ("stage 4: attributes of directories", 0),
+            };
+            progress.stage(text, total);
+            return Ok(visitor.stage(stage));
+        }
+        RestoreEvent::Entry { ino, depth, directory } => {
+            visitor.entry(engine, Entry { ino, depth, directory }, progress)?;
+        }
+        RestoreEvent::Damage(damage) => visitor.finding(&names::damage(engine, &damage), progress)?,
+        RestoreEvent::Failed(failure) => visitor.finding(&names::failure(engine, &failure), progress)?,
+        _ => {}
+    }
+    Ok(Flow::On)
+}
+
+/// Why the engine stopped, with what the devices say.
+fn explain<V: TargetVolume>(error: &EngineError<V>) -> String
+where
+    V::Error: Display,
+{
+    match error {
+        RestoreError::Tape { at, source } => format!("the tape failed at {at} of the dump: {source}"),
+        RestoreError::Target { source, .. } => {
+            format!("the destination can take nothing more, and what follows is not restored: {source}")
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Selects what the user named; what is not there is named before anything is written.
+pub fn select<V: TargetVolume>(engine: &mut Engine<'_, V>, paths: &[Vec<u8>]) -> Result<(), CliError>
+where
+    V::Error: Display,
+{
+    let mut missing = Vec::new();
+    for path in paths {
+        match engine.select(path) {
+            Ok(true) => {}
+            Ok(false) => missing.push(printable(path)),
+            Err(error) => return Err(CliError::Failed(explain::<V>(&error))),
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(CliError::Usage(format!("not on the dump: {}; see what is with: tapedump list", missing.join(", "))))
+}
+
+/// How a reading ended.
+pub fn ended(summary: &RestoreSummary) -> Ended {
+    if summary.is_good() { Ended::Done } else { Ended::Incomplete }
+}
+
+/// The bytes of a path argument.
+pub fn path_bytes(paths: &[std::ffi::OsString]) -> Vec<Vec<u8>> {
+    use std::os::unix::ffi::OsStrExt;
+    paths.iter().map(|path| path.as_bytes().to_vec()).collect()
+}

@@ -1,0 +1,260 @@
+//! `tapedump tape`: making, showing and changing virtual tapes.
+
+use super::exit::{CliError, Ended};
+use super::json::JsonPath;
+use super::raw::{Tape, TapeCommand};
+use crate::state::StateDir;
+use crate::tape::label::{FileState, Label};
+use crate::tape::library::Library;
+use crate::tape::virtual_tape::{Access, VirtualTape};
+use crate::tape::{Existing, Mode, TapeError, TapeSpec};
+use crate::text::{printable, printable_path, size};
+use serde::Serialize;
+use std::ffi::OsStr;
+use std::io::{self, Write};
+use std::num::NonZeroU64;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use tapedump_core::device::ErrorKind;
+
+pub fn run(raw: Tape) -> Result<Ended, CliError> {
+    let library = StateDir::find()?.library();
+    match raw.command {
+        TapeCommand::Create { name, capacity } => create(&library, &name, capacity),
+        TapeCommand::Label { tape, text, protect, writable } => {
+            let write_protected = if protect || writable { Some(protect) } else { None };
+            label(&library, &tape, text.as_deref(), write_protected)
+        }
+        TapeCommand::Info { tape, json } => info(&library, tape.as_deref(), json),
+        TapeCommand::List { json } => list(&library, json),
+        TapeCommand::Erase { tape, remove } => erase(&library, &tape, remove),
+    }
+}
+
+/// The directory of a virtual tape that exists.
+fn virtual_tape(library: &Library, argument: &OsStr) -> Result<PathBuf, CliError> {
+    match TapeSpec::resolve(argument, library, Mode::Read).map_err(CliError::planning_tape)? {
+        TapeSpec::Virtual(dir) => Ok(dir),
+        other => Err(CliError::planning_tape(
+            TapeError::new(ErrorKind::Invalid, other.to_string(), "this is not a virtual tape")
+                .advise("tapedump tape works on virtual tapes; see what there is with: tapedump tape list"),
+        )),
+    }
+}
+
+fn create(library: &Library, name: &OsStr, capacity: Option<NonZeroU64>) -> Result<Ended, CliError> {
+    let path = if name.as_bytes().contains(&b'/') {
+        let path = PathBuf::from(name);
+        let label = path.file_name().map_or_else(String::new, |name| printable(name.as_bytes()));
+        VirtualTape::create(&path, &label, capacity).map_err(CliError::planning_tape)?;
+        path
+    } else {
+        library.create(&name.to_string_lossy(), capacity).map_err(CliError::planning_tape)?
+    };
+    writeln!(io::stdout(), "made the blank tape {}", printable_path(&path))?;
+    Ok(Ended::Done)
+}
+
+fn label(
+    library: &Library,
+    argument: &OsStr,
+    text: Option<&str>,
+    write_protected: Option<bool>,
+) -> Result<Ended, CliError> {
+    let dir = virtual_tape(library, argument)?;
+    let mut tape = VirtualTape::open(&dir, Access::Write).map_err(CliError::planning_tape)?;
+    tape.relabel(text, write_protected).map_err(CliError::failed)?;
+    Ok(Ended::Done)
+}
+
+fn erase(library: &Library, argument: &OsStr, remove: bool) -> Result<Ended, CliError> {
+    let dir = virtual_tape(library, argument)?;
+    let mut tape = VirtualTape::open(&dir, Access::Write).map_err(CliError::planning_tape)?;
+    tape.erase().map_err(CliError::failed)?;
+    if remove {
+        tape.remove().map_err(CliError::failed)?;
+    }
+    Ok(Ended::Done)
+}
+
+/// A tape as `--json` shows it.
+#[derive(Serialize)]
+struct TapeJson<'a> {
+    name: &'a str,
+    #[serde(flatten)]
+    path: JsonPath,
+    capacity: Option<u64>,
+    used: u64,
+    early_warning: u64,
+    write_protected: bool,
+    written_ns: u64,
+    files: &'a [crate::tape::label::TapeFile],
+}
+
+impl<'a> TapeJson<'a> {
+    fn new(path: &Path, label: &'a Label) -> Self {
+        Self {
+            name: &label.name,
+            path: JsonPath::new(path.as_os_str().as_bytes()),
+            capacity: label.capacity,
+            used: used(label),
+            early_warning: label.early_warning,
+            write_protected: label.write_protected,
+            written_ns: label.written_ns,
+            files: &label.files,
+        }
+    }
+}
+
+fn used(label: &Label) -> u64 {
+    label.files.iter().map(|file| file.len).sum()
+}
+
+fn print_json(value: &impl Serialize) -> Result<(), CliError> {
+    let text = serde_json::to_string(value).map_err(CliError::failed)?;
+    writeln!(io::stdout(), "{text}")?;
+    Ok(())
+}
+
+fn info(library: &Library, argument: Option<&OsStr>, json: bool) -> Result<Ended, CliError> {
+    let dir = match argument {
+        Some(argument) => virtual_tape(library, argument)?,
+        None => library.newest().map_err(CliError::planning_tape)?.path,
+    };
+    let label = VirtualTape::inspect(&dir).map_err(CliError::planning_tape)?;
+    if json {
+        print_json(&TapeJson::new(&dir, &label))?;
+        return Ok(Ended::Done);
+    }
+    let mut out = io::stdout().lock();
+    writeln!(out, "tape      {}", printable(label.name.as_bytes()))?;
+    writeln!(out, "path      {}", printable_path(&dir))?;
+    match label.capacity {
+        Some(capacity) => {
+            let left = capacity.saturating_sub(used(&label));
+            writeln!(out, "capacity  {} ({} left)", size(capacity), size(left))?;
+        }
+        None => writeln!(out, "capacity  as much as there is room")?,
+    }
+    writeln!(out, "used      {}", size(used(&label)))?;
+    writeln!(out, "writable  {}", if label.write_protected { "no" } else { "yes" })?;
+    for (index, file) in label.files.iter().enumerate() {
+        let state = if file.state == FileState::Closed { "" } else { ", not closed: cut short" };
+        writeln!(
+            out,
+            "file {index:<4} {} in {} records of {} bytes{state}",
+            size(file.len),
+            file.records,
+            file.record_len
+        )?;
+    }
+    Ok(Ended::Done)
+}
+
+fn list(library: &Library, json: bool) -> Result<Ended, CliError> {
+    let tapes = library.list().map_err(CliError::planning_tape)?;
+    let mut ended = Ended::Done;
+    let mut out = io::stdout().lock();
+    for tape in tapes {
+        let label = match &tape.label {
+            Ok(label) => label,
+            Err(error) => {
+                eprintln!("tapedump: {error}");
+                ended = Ended::Incomplete;
+                continue;
+            }
+        };
+        if json {
+            let text = serde_json::to_string(&TapeJson::new(&tape.path, label)).map_err(CliError::failed)?;
+            writeln!(out, "{text}")?;
+        } else {
+            let capacity = label.capacity.map_or_else(|| "-".into(), size);
+            let files = label.files.len();
+            let protected = if label.write_protected { " write-protected" } else { "" };
+            writeln!(
+                out,
+                "{:<24} {files:>4} files {:>12} of {capacity}{protected}",
+                tape.name,
+                size(used(label))
+            )?;
+        }
+    }
+    Ok(ended)
+}
+
+/// The name of a new tape in the library: the label, or the date; with a number behind it when that is taken.
+pub fn new_name(library: &Library, label: Option<&str>, now_secs: u64) -> Result<String, CliError> {
+    let base = match label {
+        Some(label) => tape_name_of(label),
+        None => format!("dump-{}", date(now_secs)),
+    };
+    let is_free = |name: &str| library.path(name).is_ok_and(|path| path.symlink_metadata().is_err());
+    std::iter::once(base.clone())
+        .chain((2..10_000).map(|number| format!("{base}-{number}")))
+        .find(|name| is_free(name))
+        .ok_or_else(|| CliError::failed(format!("{base}: too many tapes of this name in the library")))
+}
+
+/// A label as a name: what cannot be in a name becomes `_`.
+fn tape_name_of(label: &str) -> String {
+    let plain =
+        |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+') { c } else { '_' };
+    let name: String = label.chars().map(plain).collect();
+    if name.starts_with(['.', '-']) { format!("_{name}") } else { name }
+}
+
+/// `20261121-225612`, in UTC.
+fn date(secs: u64) -> String {
+    let (year, month, day) = civil((secs / 86_400).cast_signed());
+    let (hour, minute, second) = (secs / 3600 % 24, secs / 60 % 60, secs % 60);
+    format!("{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}")
+}
+
+/// Year, month and day of the Gregorian calendar, from days since 1970-01-01.
+pub fn civil(days: i64) -> (i64, i64, i64) {
+    // Counted from 0000-03-01, so that the leap day is the last day of a year: 400 years have 146,097 days.
+    let days = days + 719_468;
+    let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (era * 400 + year + i64::from(month <= 2), month, day)
+}
+
+/// How a dump treats what the tape holds.
+pub fn existing(overwrite: bool, append: bool) -> Existing {
+    match (overwrite, append) {
+        (true, _) => Existing::Overwrite,
+        (_, true) => Existing::Append,
+        _ => Existing::Refuse,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates() {
+        assert_eq!(date(0), "19700101-000000");
+        assert_eq!(date(951_782_399), "20000228-235959");
+        assert_eq!(date(951_782_400), "20000229-000000");
+        assert_eq!(date(1_795_301_772), "20261121-225612");
+        assert_eq!(date(4_107_542_399), "21000228-235959");
+        assert_eq!(date(4_107_542_400), "21000301-000000");
+    }
+
+    #[test]
+    fn new_tapes_do_not_take_a_name_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let library = Library::new(dir.path().join("tapes"));
+        for name in ["my_label_", "my_label_-2", "my_label_-3"] {
+            assert_eq!(new_name(&library, Some("my label!"), 0).unwrap(), name);
+            library.create(name, None).unwrap();
+        }
+        assert_eq!(new_name(&library, None, 0).unwrap(), "dump-19700101-000000");
+        assert_eq!(new_name(&library, Some(".."), 0).unwrap(), "_..");
+    }
+}

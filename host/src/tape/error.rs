@@ -1,0 +1,102 @@
+//! The error of every tape on the host: what failed, on which tape, and what to do about it.
+
+use crate::text::printable_path;
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use tapedump_core::device::{DeviceError, ErrorKind};
+
+/// Why a tape could not be opened, read, written or positioned.
+#[derive(Clone, Debug)]
+pub struct TapeError {
+    kind: ErrorKind,
+    tape: String,
+    what: String,
+    advice: Option<String>,
+    source: Option<Arc<io::Error>>,
+}
+
+impl TapeError {
+    /// An error of `kind` on `tape` (its path or name, already printable). `what` is a clause without a period.
+    #[must_use]
+    pub fn new(kind: ErrorKind, tape: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { kind, tape: tape.into(), what: what.into(), advice: None, source: None }
+    }
+
+    /// A failed system call on `path`; `what` says what could not be done ("cannot write").
+    #[must_use]
+    pub fn io(path: &Path, what: impl Into<String>, source: io::Error) -> Self {
+        let mut error = Self::new(kind_of(&source), printable_path(path), what);
+        error.source = Some(Arc::new(source));
+        error
+    }
+
+    /// Adds what the user can do.
+    #[must_use]
+    pub fn advise(mut self, advice: impl Into<String>) -> Self {
+        self.advice = Some(advice.into());
+        self
+    }
+}
+
+/// The contract's kind for a failed system call.
+fn kind_of(error: &io::Error) -> ErrorKind {
+    match error.kind() {
+        io::ErrorKind::NotFound => ErrorKind::NotFound,
+        io::ErrorKind::PermissionDenied => ErrorKind::Denied,
+        io::ErrorKind::AlreadyExists => ErrorKind::Exists,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            ErrorKind::Full
+        }
+        io::ErrorKind::ReadOnlyFilesystem => ErrorKind::ReadOnly,
+        io::ErrorKind::WouldBlock | io::ErrorKind::ResourceBusy => ErrorKind::Busy,
+        io::ErrorKind::Interrupted => ErrorKind::Interrupted,
+        io::ErrorKind::Unsupported => ErrorKind::Unsupported,
+        io::ErrorKind::InvalidInput => ErrorKind::Invalid,
+        _ if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => ErrorKind::Medium,
+        _ => ErrorKind::Other,
+    }
+}
+
+impl fmt::Display for TapeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.tape, self.what)?;
+        if let Some(source) = &self.source {
+            write!(f, ": {source}")?;
+        }
+        if let Some(advice) = &self.advice {
+            write!(f, "; {advice}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for TapeError {}
+
+impl DeviceError for TapeError {
+    fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_what_where_and_what_to_do() {
+        let error = TapeError::io(Path::new("/t/a\nb"), "cannot write", io::Error::from_raw_os_error(28))
+            .advise("make room");
+        assert_eq!(error.kind(), ErrorKind::Full);
+        let text = error.to_string();
+        assert!(text.starts_with("/t/a\\nb: cannot write: No space left on device"), "{text}");
+        assert!(text.ends_with("; make room"), "{text}");
+    }
+
+    #[test]
+    fn input_output_error_is_a_medium_error() {
+        let error = TapeError::io(Path::new("t"), "cannot read", io::Error::from_raw_os_error(5));
+        assert_eq!(error.kind(), ErrorKind::Medium);
+    }
+}

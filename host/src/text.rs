@@ -1,0 +1,87 @@
+//! Names of any bytes as text that is safe to print.
+
+use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// `bytes` as text for a person: what is not printable UTF-8 becomes an escape, so that a name can neither
+/// steer the terminal nor pass for another one. A backslash is doubled, which keeps different names different.
+#[must_use]
+pub fn printable(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\\' => text.push_str("\\\\"),
+                '\n' => text.push_str("\\n"),
+                '\t' => text.push_str("\\t"),
+                '\r' => text.push_str("\\r"),
+                c if steers_terminal(c) => _ = write!(text, "\\u{{{:x}}}", u32::from(c)),
+                c => text.push(c),
+            }
+        }
+        for byte in chunk.invalid() {
+            _ = write!(text, "\\x{byte:02x}");
+        }
+    }
+    text
+}
+
+/// [`printable`] of a path.
+#[must_use]
+pub fn printable_path(path: &Path) -> String {
+    printable(path.as_os_str().as_bytes())
+}
+
+/// Control characters, and those that reorder or break the line they stand in.
+fn steers_terminal(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A number of bytes for a person: `999 B`, `1.5 KiB`, `64.0 MiB`.
+#[must_use]
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1023.95 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_names_stay() {
+        assert_eq!(printable("Größe 1.txt".as_bytes()), "Größe 1.txt");
+    }
+
+    #[test]
+    fn control_and_foreign_bytes_are_escaped() {
+        assert_eq!(printable(b"a\x1b[31m\n\xff\\b"), "a\\u{1b}[31m\\n\\xff\\\\b");
+        assert_eq!(printable("x\u{202e}y\u{9b}".as_bytes()), "x\\u{202e}y\\u{9b}");
+    }
+
+    #[test]
+    fn different_names_print_differently() {
+        assert_ne!(printable(b"\xff"), printable(b"\\xff"));
+        assert_ne!(printable(b"\n"), printable(b"\\n"));
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(size(0), "0 B");
+        assert_eq!(size(1023), "1023 B");
+        assert_eq!(size(1536), "1.5 KiB");
+        assert_eq!(size((1 << 20) - 1), "1.0 MiB");
+        assert_eq!(size(u64::MAX), "16.0 EiB");
+    }
+}
