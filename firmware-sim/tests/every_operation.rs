@@ -160,6 +160,8 @@ fn of_a_source() {
                 Ok((incomplete, named)) => {
                     assert_ne!(operation, Walk, "{case}");
                     assert_eq!(incomplete == 0, named.is_empty(), "{case}: {named:?}");
+                    let closed = source.device_mut().close();
+                    assert_eq!(closed, Err(ErrorKind::Invalid), "{case}: left an object open");
                     let mut restored = volume();
                     let (failed, _) = restore(&mut tape, &mut restored).unwrap();
                     assert_eq!(failed, 0, "{case}");
