@@ -602,3 +602,6 @@ impl Worker {
 fn unmade(path: PathBuf) -> VolumeError {
     VolumeError::own("link", path, ErrorKind::NotFound, "the object it names could not be made")
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,9 +14,10 @@ mod property;
 
 pub(crate) use caller::Caller;
 pub(crate) use directory::{
-    ACL_ACCESS, ACL_DEFAULT, Directories, Directory, check_name, open_directory, open_root,
+    ACL_ACCESS, ACL_DEFAULT, Directories, Directory, check_name, descriptor_path, open_directory, open_root,
 };
 pub(crate) use object::ObjectWriter;
+pub(crate) use property::Properties;
 
 use super::VolumeError;
 use directory::remove;
@@ -232,3 +233,6 @@ fn sync(root: &Directory) -> Result<(), VolumeError> {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

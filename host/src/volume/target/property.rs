@@ -16,7 +16,7 @@ const CAPABILITY: &[u8] = b"security.capability";
 
 /// Buffers for the properties of one object; reused for the next.
 #[derive(Debug, Default)]
-pub(super) struct Properties {
+pub(crate) struct Properties {
     announced: Option<Announced>,
     /// Value of the announced property, as far as it is there.
     value: Vec<u8>,
@@ -45,15 +45,15 @@ struct Held {
 
 /// A property that is complete.
 #[derive(Debug)]
-pub(super) struct Complete<'a> {
-    pub(super) kind: PropertyKind,
-    pub(super) name: &'a [u8],
-    pub(super) value: &'a [u8],
+pub(crate) struct Complete<'a> {
+    pub(crate) kind: PropertyKind,
+    pub(crate) name: &'a [u8],
+    pub(crate) value: &'a [u8],
 }
 
 impl Properties {
     /// Forgets everything; the buffers stay.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.announced = None;
         self.value.clear();
         self.held.clear();
@@ -62,7 +62,7 @@ impl Properties {
 
     /// Announces a property. `false`: nothing of that size or name can be set; its value is skipped.
     #[must_use]
-    pub(super) fn announce(&mut self, kind: PropertyKind, name: &[u8], value_len: u32) -> bool {
+    pub(crate) fn announce(&mut self, kind: PropertyKind, name: &[u8], value_len: u32) -> bool {
         let name = match kind {
             PropertyKind::PosixAccessAcl => ACL_ACCESS.as_bytes(),
             PropertyKind::PosixDefaultAcl => ACL_DEFAULT.as_bytes(),
@@ -82,7 +82,7 @@ impl Properties {
     }
 
     /// Takes the next piece of the value. `Some`: it is complete and may be set.
-    pub(super) fn take(&mut self, piece: &[u8]) -> Option<Complete<'_>> {
+    pub(crate) fn take(&mut self, piece: &[u8]) -> Option<Complete<'_>> {
         let announced = self.announced.as_ref()?;
         if announced.refused {
             return None;
@@ -101,7 +101,7 @@ impl Properties {
 
     /// Keeps the property that is complete until [`held`](Self::held). `false`: no room for it.
     #[must_use]
-    pub(super) fn hold(&mut self) -> bool {
+    pub(crate) fn hold(&mut self) -> bool {
         let Some(announced) = &self.announced else { return false };
         let start = self.held_bytes.len();
         if start + announced.name_len + self.value.len() > HELD_LEN_MAX {
@@ -119,7 +119,7 @@ impl Properties {
     }
 
     /// The properties that waited, in the order they came.
-    pub(super) fn held(&self) -> impl Iterator<Item = Complete<'_>> {
+    pub(crate) fn held(&self) -> impl Iterator<Item = Complete<'_>> {
         self.held.iter().filter_map(|held| {
             let (name, value) = self
                 .held_bytes
@@ -132,27 +132,27 @@ impl Properties {
 
 impl Complete<'_> {
     /// Whether it may only be set when owner and permissions are: setting those changes or drops it.
-    pub(super) fn comes_late(&self) -> bool {
+    pub(crate) fn comes_late(&self) -> bool {
         self.is_access_acl() || self.name == ACL_DEFAULT.as_bytes() || self.name == CAPABILITY
     }
 
     /// Whether it is the ACL that takes part in the permissions, in whatever form the dump has it.
-    pub(super) fn is_access_acl(&self) -> bool {
+    pub(crate) fn is_access_acl(&self) -> bool {
         self.name == ACL_ACCESS.as_bytes()
     }
 }
 
 /// What an access ACL says about the permission bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct AclPermissions {
+pub(crate) struct AclPermissions {
     /// The bits that the file has once the ACL is set; those of the group are the ACL's mask.
-    pub(super) with_acl: u16,
+    pub(crate) with_acl: u16,
     /// The bits that give nobody more than the ACL did, for when it cannot be set.
-    pub(super) without_acl: u16,
+    pub(crate) without_acl: u16,
 }
 
 /// Reads an ACL in the kernel's form (version 2). `None`: it is not one.
-pub(super) fn acl_permissions(value: &[u8]) -> Option<AclPermissions> {
+pub(crate) fn acl_permissions(value: &[u8]) -> Option<AclPermissions> {
     const ENTRY_LEN: usize = 8;
     let (version, entries) = value.split_first_chunk::<4>()?;
     if *version != [2, 0, 0, 0] || !entries.len().is_multiple_of(ENTRY_LEN) {

@@ -1,0 +1,526 @@
+//! Compares a tree with a dump: a target that writes nothing and tells what differs.
+//!
+//! Layer: volume. A restore over this target reads the whole dump and finds every difference that a restore of it
+//! would remove. What the tree has and the dump does not know of at all is not looked for, except properties.
+
+use super::VolumeError;
+use super::target::{
+    ACL_ACCESS, ACL_DEFAULT, Directories, Directory, Properties, check_name, descriptor_path, open_directory,
+    open_root, room_of,
+};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{self, AtFlags, Mode, OFlags, SeekFrom, Stat};
+use rustix::io::{self, Errno};
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tapedump_core::device::ErrorKind;
+use tapedump_core::device::volume::{
+    Attributes, DeviceNumber, Difference, FailedPart, Failure, Kind, Place, PropertyKind, Room, TargetVolume,
+};
+use tapedump_core::units::{Ino, Timestamp};
+
+/// Bytes compared at a time; also the longest property there is.
+const BUFFER_LEN: usize = 64 * 1024;
+
+/// Properties the dump did not mention so far that are remembered until the end.
+const SURPLUS_MAX: usize = 16 * 1024;
+
+/// A directory of a mounted file system that is compared with a dump. Differences are failures
+/// ([`FailedPart::Different`]); data of a file must come in ascending order.
+///
+/// Properties that only the tree has are told by [`flush`](TargetVolume::flush) at the latest: until then the dump
+/// may still bring them.
+#[derive(Debug)]
+pub struct CompareTarget {
+    /// `None`: it is not there, and that was told.
+    directories: Directories<Option<Arc<Directory>>>,
+    open: Option<Open>,
+    properties: Properties,
+    /// Names of the properties of the open object that the dump has, each with a NUL.
+    mentioned: Vec<u8>,
+    surplus: VecDeque<Surplus>,
+    /// A bit for each object that was compared or told missing.
+    done: Vec<u64>,
+    failures: VecDeque<Failure<VolumeError>>,
+    buffer: Vec<u8>,
+}
+
+/// The open object. Without one, what the dump says of it is passed over.
+#[derive(Debug)]
+struct Open {
+    ino: Ino,
+    kind: Kind,
+    /// By `O_PATH`.
+    object: OwnedFd,
+    /// A file, open for reading.
+    data: Option<OwnedFd>,
+    /// A link's target.
+    link_target: Vec<u8>,
+    stat: Stat,
+    path: PathBuf,
+    /// Up to where the data was compared.
+    compared: u64,
+    data_differs: bool,
+    /// It was compared before and only properties follow.
+    again: bool,
+}
+
+/// A property that the tree has and the dump did not mention yet.
+#[derive(Debug)]
+struct Surplus {
+    ino: Ino,
+    name: Vec<u8>,
+    path: PathBuf,
+}
+
+impl CompareTarget {
+    /// Opens the tree to compare with.
+    ///
+    /// # Errors
+    /// It is not there, not a directory, or may not be entered.
+    pub fn open(root: &Path) -> Result<Self, VolumeError> {
+        Ok(Self {
+            directories: Directories::new(open_root(root)?, Some),
+            open: None,
+            properties: Properties::default(),
+            mentioned: Vec::new(),
+            surplus: VecDeque::new(),
+            done: Vec::new(),
+            failures: VecDeque::new(),
+            buffer: vec![0; BUFFER_LEN],
+        })
+    }
+
+    /// The directory with that number, or `None` when it is known to be missing.
+    fn directory(&mut self, ino: Ino) -> Result<Option<Arc<Directory>>, VolumeError> {
+        self.directories.look_up(ino).cloned().ok_or_else(|| {
+            VolumeError::own("use", ino.to_string(), ErrorKind::Invalid, "the directory is not open")
+        })
+    }
+
+    fn differs(&mut self, ino: Ino, path: PathBuf, difference: Difference) {
+        let error = VolumeError::own("confirm", path, ErrorKind::Changed, reason(difference));
+        self.failures.push_back(Failure { ino, what: FailedPart::Different(difference), error });
+    }
+
+    /// Opens a directory of the tree; tells when it is not there, once.
+    fn find_directory(&mut self, place: Place<'_>, ino: Ino, tell: bool) -> Result<(), VolumeError> {
+        let Some(parent) = self.directory(place.parent)? else {
+            self.directories.insert(ino, None);
+            if tell {
+                self.tell_missing(ino, PathBuf::from(ino.to_string()), Difference::Missing);
+            }
+            return Ok(());
+        };
+        let found = match check_name(place.name).and_then(|()| open_directory(&parent, place.name)) {
+            Ok(fd) => Ok(Some(self.directories.adopt(fd))),
+            Err(Errno::NOENT) => Err(Difference::Missing),
+            Err(Errno::NOTDIR | Errno::LOOP) => Err(Difference::Kind),
+            Err(errno) => return Err(VolumeError::system("open", parent.path_of(place.name), errno)),
+        };
+        if let (Err(difference), true) = (&found, tell) {
+            self.tell_missing(ino, parent.path_of(place.name), *difference);
+        }
+        self.directories.insert(ino, found.unwrap_or_default());
+        Ok(())
+    }
+
+    fn tell_missing(&mut self, ino: Ino, path: PathBuf, difference: Difference) {
+        if !self.set_done(ino) {
+            self.differs(ino, path, difference);
+        }
+    }
+
+    /// Opens the object of the tree that has the name; `kind` is what it should be, if that is known.
+    fn find(&mut self, place: Place<'_>, ino: Ino, kind: Option<Kind>) -> Result<(), VolumeError> {
+        self.abandon();
+        let Some(parent) = self.directory(place.parent)? else {
+            self.tell_missing(ino, PathBuf::from(ino.to_string()), Difference::Missing);
+            return Ok(());
+        };
+        let name = if place.name.is_empty() { b"." } else { place.name };
+        let path = parent.path_of(place.name);
+        let opened = match place.name {
+            [] => open_object(&parent, name),
+            name => check_name(name).and_then(|()| open_object(&parent, name)),
+        };
+        let (object, stat, found) = match opened {
+            Ok(opened) => opened,
+            Err(Errno::NOENT) => {
+                self.tell_missing(ino, path, Difference::Missing);
+                return Ok(());
+            }
+            Err(errno) => return Err(VolumeError::system("open", path, errno)),
+        };
+        if kind.is_some_and(|kind| kind != found) {
+            self.tell_missing(ino, path, Difference::Kind);
+            return Ok(());
+        }
+        let is_new = kind.is_some();
+        let read = |path: &Path, errno| VolumeError::system("read", path, errno);
+        let data = match found {
+            Kind::File if is_new => Some(open_data(&object).map_err(|errno| read(&path, errno))?),
+            _ => None,
+        };
+        let link_target = match found {
+            Kind::Symlink => {
+                fs::readlinkat(&object, "", Vec::new()).map_err(|errno| read(&path, errno))?.into_bytes()
+            }
+            _ => Vec::new(),
+        };
+        let again = self.set_done(ino);
+        self.open = Some(Open {
+            ino,
+            kind: found,
+            object,
+            data,
+            link_target,
+            stat,
+            path,
+            compared: 0,
+            data_differs: false,
+            again,
+        });
+        Ok(())
+    }
+
+    /// Marks the object as done; tells whether it was.
+    fn set_done(&mut self, ino: Ino) -> bool {
+        let (word, bit) = (ino.0 as usize / 64, 1 << (ino.0 % 64));
+        if word >= self.done.len() {
+            self.done.resize(word + 1, 0);
+        }
+        let was = self.done[word] & bit != 0;
+        self.done[word] |= bit;
+        was
+    }
+
+    /// The property whose value is complete.
+    fn compare_property(&mut self, piece: &[u8]) {
+        let Some(open) = &self.open else { return };
+        let Some(property) = self.properties.take(piece) else { return };
+        let kind = property.kind;
+        let path = descriptor_path(open.object.as_fd());
+        let found = match fs::getxattr(path.as_str(), property.name, &mut self.buffer[..]) {
+            Ok(len) => self.buffer.get(..len) == Some(property.value),
+            Err(Errno::NODATA | Errno::OPNOTSUPP) => false,
+            Err(errno) => {
+                let error = VolumeError::system("read an attribute of", &open.path, errno);
+                self.failures.push_back(Failure { ino: open.ino, what: FailedPart::Property(kind), error });
+                return;
+            }
+        };
+        if !found {
+            let (ino, path) = (open.ino, open.path.clone());
+            self.differs(ino, path, Difference::Property(kind));
+        }
+    }
+
+    /// Compares what the dump does not bring as data, which must be zeros, and the attributes.
+    fn compare_attributes(&mut self, mut open: Open, attributes: &Attributes) -> Result<(), VolumeError> {
+        let stat = &open.stat;
+        let mut found = Vec::new();
+        if attributes.kind != open.kind {
+            self.differs(open.ino, open.path, Difference::Kind);
+            return Ok(());
+        }
+        if open.kind.has_data() && stat.st_size as u64 != attributes.size {
+            found.push(Difference::Size);
+        }
+        // Links have no permissions of their own here.
+        if open.kind != Kind::Symlink && (stat.st_mode & 0o7777) as u16 != attributes.permissions & 0o7777 {
+            found.push(Difference::Permissions);
+        }
+        if (stat.st_uid, stat.st_gid) != (attributes.uid, attributes.gid) {
+            found.push(Difference::Owner);
+        }
+        if (Timestamp { secs: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 }) != attributes.modified {
+            found.push(Difference::Modified);
+        }
+        let device = DeviceNumber { major: fs::major(stat.st_rdev), minor: fs::minor(stat.st_rdev) };
+        if matches!(open.kind, Kind::CharDevice | Kind::BlockDevice) && device != attributes.device {
+            found.push(Difference::Device);
+        }
+        let zeros = open.compare_zeros(attributes.size, &mut self.buffer);
+        for difference in found.into_iter().chain(zeros.as_ref().ok().copied().flatten()) {
+            self.differs(open.ino, open.path.clone(), difference);
+        }
+        let listed = self.list_surplus(&open);
+        zeros.map_err(|errno| VolumeError::system("read", &open.path, errno))?;
+        listed.map_err(|errno| VolumeError::system("list the attributes of", &open.path, errno))
+    }
+
+    /// Notes the properties of the object that the dump did not mention.
+    fn list_surplus(&mut self, open: &Open) -> io::Result<()> {
+        let path = descriptor_path(open.object.as_fd());
+        let len = match fs::listxattr(path.as_str(), &mut self.buffer[..]) {
+            Err(Errno::OPNOTSUPP) => 0,
+            other => other?,
+        };
+        let mut surplus = Vec::new();
+        for name in self.buffer.get(..len).unwrap_or_default().split(|&byte| byte == 0) {
+            // Of the system's own, only ACLs are dumped, and those not twice: XFS lists them in its own form, too.
+            let is_dumped =
+                !(name.starts_with(b"system.") || name.starts_with(b"trusted.SGI_ACL_")) || is_acl(name);
+            let is_mentioned = self.mentioned.split(|&byte| byte == 0).any(|mentioned| mentioned == name);
+            if !name.is_empty() && is_dumped && !is_mentioned {
+                surplus.push(Surplus { ino: open.ino, name: name.to_vec(), path: open.path.clone() });
+            }
+        }
+        for surplus in surplus {
+            if self.surplus.len() < SURPLUS_MAX {
+                self.surplus.push_back(surplus);
+            } else {
+                self.tell_surplus(surplus);
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_surplus(&mut self, surplus: Surplus) {
+        self.differs(surplus.ino, surplus.path, Difference::Property(kind_of_name(&surplus.name)));
+    }
+}
+
+impl Open {
+    /// Compares data with the file's, and what was left out before with zeros. Gives the first difference.
+    fn compare(&mut self, offset: u64, data: &[u8], buffer: &mut [u8]) -> io::Result<Option<Difference>> {
+        if self.kind == Kind::Symlink {
+            let at = usize::try_from(offset).unwrap_or(usize::MAX);
+            let same = self.link_target.get(at..).is_some_and(|rest| rest.starts_with(data));
+            return Ok((!same).then_some(Difference::Data(offset)));
+        }
+        let hole = self.compare_zeros(offset, buffer)?;
+        if hole.is_some() {
+            return Ok(hole);
+        }
+        let Some(fd) = &self.data else { return Ok(None) };
+        let mut at = offset;
+        for expected in data.chunks(buffer.len()) {
+            let Some(space) = buffer.get_mut(..expected.len()) else { break };
+            let found = read_all(fd.as_fd(), at, space)?;
+            if let Some(first) = found.iter().zip(expected).position(|(found, expected)| found != expected) {
+                return Ok(Some(Difference::Data(at + first as u64)));
+            }
+            at = at.saturating_add(expected.len() as u64);
+            // Shorter: its size tells.
+        }
+        self.compared = self.compared.max(at);
+        Ok(None)
+    }
+
+    /// Compares what lies between the data compared so far and `end` with zeros.
+    fn compare_zeros(&mut self, end: u64, buffer: &mut [u8]) -> io::Result<Option<Difference>> {
+        let Some(fd) = &self.data else { return Ok(None) };
+        if self.data_differs {
+            return Ok(None);
+        }
+        let end = end.min(self.stat.st_size as u64);
+        while self.compared < end {
+            let at = match fs::seek(fd, SeekFrom::Data(self.compared)) {
+                Ok(at) => at.max(self.compared),
+                Err(Errno::NXIO) => end,
+                // A file system that knows no holes.
+                Err(Errno::INVAL | Errno::OPNOTSUPP) => self.compared,
+                Err(errno) => return Err(errno),
+            };
+            if at >= end {
+                self.compared = end;
+                break;
+            }
+            let len = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
+            let found = read_all(fd.as_fd(), at, buffer.get_mut(..len).unwrap_or_default())?;
+            if let Some(first) = found.iter().position(|&byte| byte != 0) {
+                return Ok(Some(Difference::Data(at + first as u64)));
+            }
+            self.compared = at + len as u64;
+        }
+        Ok(None)
+    }
+}
+
+impl TargetVolume for CompareTarget {
+    type Error = VolumeError;
+
+    fn room(&mut self) -> Result<Room, VolumeError> {
+        match self.directories.root() {
+            Some(root) => room_of(root),
+            None => Ok(Room { bytes: 0, inodes: 0 }),
+        }
+    }
+
+    fn knows(&mut self, directory: Ino) -> bool {
+        self.directories.look_up(directory).is_some()
+    }
+
+    fn enter(&mut self, place: Place<'_>, directory: Ino) -> Result<(), VolumeError> {
+        self.find_directory(place, directory, false)
+    }
+
+    fn make_directory(&mut self, place: Place<'_>, directory: Ino) -> Result<(), VolumeError> {
+        self.find_directory(place, directory, true)
+    }
+
+    fn create(&mut self, place: Place<'_>, ino: Ino, attributes: &Attributes) -> Result<(), VolumeError> {
+        self.find(place, ino, Some(attributes.kind))
+    }
+
+    fn reopen(&mut self, place: Place<'_>, ino: Ino) -> Result<(), VolumeError> {
+        self.find(place, ino, None)
+    }
+
+    fn write(&mut self, offset: u64, data: &[u8]) -> Result<(), VolumeError> {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        if open.data_differs {
+            return Ok(());
+        }
+        match open.compare(offset, data, &mut self.buffer) {
+            Ok(None) => {}
+            Ok(Some(difference)) => {
+                open.data_differs = true;
+                let (ino, path) = (open.ino, open.path.clone());
+                self.differs(ino, path, difference);
+            }
+            Err(errno) => {
+                open.data_differs = true;
+                return Err(VolumeError::system("read", &open.path, errno));
+            }
+        }
+        Ok(())
+    }
+
+    fn begin_property(&mut self, kind: PropertyKind, name: &[u8], value_len: u32) -> Result<(), VolumeError> {
+        let Some(open) = &self.open else { return Ok(()) };
+        let name = match kind {
+            PropertyKind::PosixAccessAcl => ACL_ACCESS.as_bytes(),
+            PropertyKind::PosixDefaultAcl => ACL_DEFAULT.as_bytes(),
+            PropertyKind::Xattr => name,
+        };
+        let ino = open.ino;
+        self.surplus.retain(|surplus| surplus.ino != ino || surplus.name != name);
+        self.mentioned.extend_from_slice(name);
+        self.mentioned.push(0);
+        if !self.properties.announce(kind, name, value_len) {
+            // Longer than any value on this system.
+            let path = open.path.clone();
+            self.differs(ino, path, Difference::Property(kind));
+        } else if value_len == 0 {
+            self.compare_property(&[]);
+        }
+        Ok(())
+    }
+
+    fn write_property(&mut self, piece: &[u8]) -> Result<(), VolumeError> {
+        self.compare_property(piece);
+        Ok(())
+    }
+
+    fn finish(&mut self, attributes: &Attributes) -> Result<(), VolumeError> {
+        let compared = match self.open.take() {
+            Some(open) if !open.again => self.compare_attributes(open, attributes),
+            _ => Ok(()),
+        };
+        self.abandon();
+        compared
+    }
+
+    fn abandon(&mut self) {
+        self.open = None;
+        self.properties.clear();
+        self.mentioned.clear();
+    }
+
+    fn link(&mut self, existing: Place<'_>, place: Place<'_>, ino: Ino) -> Result<(), VolumeError> {
+        let stat_of = |directory: &Option<Arc<Directory>>, name: &[u8]| {
+            check_name(name).ok()?;
+            let stat = fs::statat(directory.as_ref()?, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+            Some((stat.st_dev, stat.st_ino))
+        };
+        let from = self.directory(existing.parent)?;
+        let to = self.directory(place.parent)?;
+        let other = stat_of(&to, place.name);
+        if other.is_none() || other != stat_of(&from, existing.name) {
+            let path = to.map_or_else(|| PathBuf::from(ino.to_string()), |to| to.path_of(place.name));
+            self.differs(ino, path, Difference::Link);
+        }
+        Ok(())
+    }
+
+    fn poll_failure(&mut self) -> Option<Failure<VolumeError>> {
+        self.failures.pop_front()
+    }
+
+    fn barrier(&mut self) {}
+
+    fn flush(&mut self) -> Result<(), VolumeError> {
+        for surplus in std::mem::take(&mut self.surplus) {
+            self.tell_surplus(surplus);
+        }
+        Ok(())
+    }
+}
+
+/// Opens what has the name, whatever it is, without touching it.
+fn open_object(directory: &Directory, name: &[u8]) -> io::Result<(OwnedFd, Stat, Kind)> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let object = fs::openat(directory, name, flags, Mode::empty())?;
+    let stat = fs::fstat(&object)?;
+    let kind = Kind::from_mode((stat.st_mode & 0xffff) as u16).ok_or(Errno::INVAL)?;
+    Ok((object, stat, kind))
+}
+
+/// Opens the data of a regular file that is open as an object; leaves its access time alone where that is allowed.
+fn open_data(object: &OwnedFd) -> io::Result<OwnedFd> {
+    let path = descriptor_path(object.as_fd());
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    match fs::open(path.as_str(), flags | OFlags::NOATIME, Mode::empty()) {
+        Err(Errno::PERM) => fs::open(path.as_str(), flags, Mode::empty()),
+        other => other,
+    }
+}
+
+/// Reads until the buffer is full or the file ends; gives what was read.
+fn read_all<'a>(fd: BorrowedFd<'_>, offset: u64, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
+    let mut len = 0;
+    while let Some(space) = buffer.get_mut(len..).filter(|space| !space.is_empty()) {
+        match io::retry_on_intr(|| io::pread(fd, &mut *space, offset + len as u64))? {
+            0 => break,
+            read => len += read,
+        }
+    }
+    Ok(buffer.get(..len).unwrap_or_default())
+}
+
+fn is_acl(name: &[u8]) -> bool {
+    name == ACL_ACCESS.as_bytes() || name == ACL_DEFAULT.as_bytes()
+}
+
+fn kind_of_name(name: &[u8]) -> PropertyKind {
+    match name {
+        name if name == ACL_ACCESS.as_bytes() => PropertyKind::PosixAccessAcl,
+        name if name == ACL_DEFAULT.as_bytes() => PropertyKind::PosixDefaultAcl,
+        _ => PropertyKind::Xattr,
+    }
+}
+
+/// What a difference is, in words that follow "cannot confirm PATH".
+const fn reason(difference: Difference) -> &'static str {
+    match difference {
+        Difference::Missing => "it is not there",
+        Difference::Kind => "it is another kind of object",
+        Difference::Data(_) => "its data differs",
+        Difference::Size => "its length differs",
+        Difference::Permissions => "its permissions differ",
+        Difference::Owner => "its owner or group differs",
+        Difference::Modified => "its modification time differs",
+        Difference::Device => "its device number differs",
+        Difference::Property(PropertyKind::Xattr) => "an extended attribute differs",
+        Difference::Property(_) => "its ACL differs",
+        Difference::Link => "it is not the same object as its other name",
+        _ => "it differs",
+    }
+}
+
+#[cfg(test)]
+mod tests;
