@@ -21,6 +21,8 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "verify_against_the_tree", needs: &[], run: verify_against_the_tree },
     Case { name: "tape_create_info_label_erase", needs: &[], run: tape_create_info_label_erase },
     Case { name: "default_tape_library", needs: &[], run: default_tape_library },
+    Case { name: "several_dumps_on_one_tape", needs: &[], run: several_dumps_on_one_tape },
+    Case { name: "completions_and_manual", needs: &[], run: completions_and_manual },
     Case { name: "help_and_version", needs: &[], run: help_and_version },
 ];
 
@@ -152,12 +154,17 @@ fn tape_create_info_label_erase() {
     let _ = dump(&scratch, &source, &tape).args(["--label", "my label"]).outcome().done();
     let info = command("info").outcome().done();
     assert!(info.out().contains("20") && !info.out().is_empty(), "{info}");
-    let refused = command("erase").outcome();
-    if !refused.ended_with(code::DONE) {
-        assert!(refused.mentions("--"), "says how to be asked: {refused}");
-        let _ = restore(&scratch, &tape, &scratch.directory("target")).outcome().done();
-        Compare::EXACT.assert_equal(&tree, &Tree::read(&scratch.join("target")).expect("tree"));
-    }
+    assert_eq!(json(&command("info").arg("--json").outcome().done()).len(), 1);
+    let _ = command("label").arg("--protect").outcome().done();
+    let refused = dump(&scratch, &source, &tape).arg("--overwrite").outcome().expect(code::FAILED);
+    assert!(refused.mentions("protect"), "{refused}");
+    let _ = restore(&scratch, &tape, &scratch.directory("target")).outcome().done();
+    Compare::EXACT.assert_equal(&tree, &Tree::read(&scratch.join("target")).expect("tree"));
+    let _ = command("label").arg("--writable").outcome().done();
+    let _ = command("erase").outcome().done();
+    let empty = restore(&scratch, &tape, &scratch.directory("nothing")).outcome().expect(code::FAILED);
+    assert!(empty.mentions("blank") || empty.mentions("empty"), "{empty}");
+    let _ = dump(&scratch, &source, &tape).outcome().done();
 }
 
 /// With no `--tape`: a virtual tape in the state directory.
@@ -171,6 +178,38 @@ fn default_tape_library() {
     let _ = Run::tapedump(&scratch).arg("restore").arg("--to").arg(&target).outcome().done();
     Compare::EXACT.assert_equal(&tree, &Tree::read(&target).expect("tree"));
     assert!(scratch.join("state").is_dir(), "the library is in the state directory");
+}
+
+/// Each dump is a tape file of its own, and each can be read.
+fn several_dumps_on_one_tape() {
+    let scratch = Scratch::new("appended");
+    let (source, first) = make_tree(&scratch, &[Section::Types]);
+    let tape = scratch.join("virtual");
+    let _ = Run::tapedump(&scratch).args(["tape", "create"]).arg(&tape).outcome().done();
+    let _ = dump(&scratch, &source, &tape).outcome().done();
+    fs::write(source.join("later"), b"later").expect("tree");
+    let second = Tree::read(&source).expect("tree");
+    let _ = dump(&scratch, &source, &tape).arg("--append").outcome().done();
+    for (file, expected) in [("0", &first), ("1", &second)] {
+        let target = scratch.directory(&format!("target {file}"));
+        let _ = restore(&scratch, &tape, &target).args(["--file", file]).outcome().done();
+        Compare::EXACT.assert_equal(expected, &Tree::read(&target).expect("tree"));
+    }
+    let missing = restore(&scratch, &tape, &scratch.directory("none")).args(["--file", "2"]).outcome();
+    assert!(missing.ended_with(code::FAILED), "{missing}");
+}
+
+fn completions_and_manual() {
+    let scratch = Scratch::new("manual");
+    for shell in ["bash", "zsh", "fish"] {
+        let completions = Run::tapedump(&scratch).args(["completions", shell]).outcome().done().out();
+        assert!(completions.contains("tapedump") && completions.contains("blocking-factor"), "{shell}");
+    }
+    let page = Run::tapedump(&scratch).arg("man").outcome().done().out();
+    assert!(page.contains(".TH tapedump"), "{page}");
+    let pages = scratch.directory("pages");
+    let _ = Run::tapedump(&scratch).arg("man").arg(&pages).outcome().done();
+    assert!(fs::read_dir(&pages).expect("pages").count() > 4);
 }
 
 fn help_and_version() {
