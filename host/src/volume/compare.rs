@@ -134,7 +134,7 @@ impl CompareTarget {
 
     /// Opens the object of the tree that has the name; `kind` is what it should be, if that is known.
     fn find(&mut self, place: Place<'_>, ino: Ino, kind: Option<Kind>) -> Result<(), VolumeError> {
-        self.abandon();
+        self.release();
         let Some(parent) = self.directory(place.parent)? else {
             self.tell_missing(ino, PathBuf::from(ino.to_string()), Difference::Missing);
             return Ok(());
@@ -421,11 +421,11 @@ impl TargetVolume for CompareTarget {
             Some(open) if !open.again => self.compare_attributes(open, attributes),
             _ => Ok(()),
         };
-        self.abandon();
+        self.release();
         compared
     }
 
-    fn abandon(&mut self) {
+    fn release(&mut self) {
         self.open = None;
         self.properties.clear();
         self.mentioned.clear();

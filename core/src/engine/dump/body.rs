@@ -103,8 +103,8 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'_, S, T, C> {
         &mut self,
         ino: Ino,
     ) -> Result<(DirectoryContent, u64, Option<DumpEvent>), DumpError<S::Error, T::Error>> {
-        let parent = self.source.parent().unwrap_or(ino);
-        let content = DirectoryContent::new(ino, parent);
+        let parent = self.source.parent();
+        let content = DirectoryContent::new(ino, *parent.as_ref().unwrap_or(&ino));
         let Ok(survey) = DirectoryContent::survey(&mut self.source, &self.in_use) else {
             self.summary.incomplete += 1;
             let _ = self.source.rewind_entries();
@@ -114,7 +114,7 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'_, S, T, C> {
         };
         let len = survey.len.bytes();
         let mut told = None;
-        if survey.strangers {
+        if survey.strangers || parent.is_err() {
             self.summary.incomplete += 1;
             told = Some(DumpEvent::Changed { ino });
         } else if survey.longest > PORTABLE_NAME_LEN_MAX && !self.told_names {
@@ -283,6 +283,7 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'_, S, T, C> {
                 body.unread = true;
                 event = Some(match (&body.content, event) {
                     (Content::Directory(_), _) => DumpEvent::EntriesUnread { ino: body.ino },
+                    (Content::Payload, _) => DumpEvent::PropertiesUnread { ino: body.ino },
                     (_, Some(DumpEvent::DataUnread { ino, from, .. })) => {
                         DumpEvent::DataUnread { ino, from, to: at + most as u64 }
                     }
@@ -328,6 +329,7 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'_, S, T, C> {
             .map(|len| len + u64::from(PayloadContent::OWNER_ROW_LEN))
             .filter(|len| PayloadContent::len(*len) <= u32::MAX.into())
         else {
+            let _ = self.source.close();
             self.summary.incomplete += 1;
             return Ok(DumpEvent::PropertiesUnread { ino });
         };

@@ -145,6 +145,11 @@ pub enum Damage {
         /// The object.
         ino: Ino,
     },
+    /// A record of stage V does not tell whose properties it holds; some object lacks them.
+    OwnerUnknown {
+        /// The block behind the record.
+        at: BlockAddr,
+    },
     /// The directory is damaged: names in it may be wrong or missing.
     Directory {
         /// The directory.
@@ -342,7 +347,8 @@ struct Object {
     /// Bytes that the map would need, when it has numbers beyond the memory lent.
     map_needed: usize,
     bad_entries: u32,
-    /// The name under which it was made.
+    /// It was made on the target, and the name under which it was.
+    made: bool,
     place: (Ino, usize),
     name: NameBuf,
     /// Where its further names are.

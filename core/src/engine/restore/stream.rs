@@ -233,6 +233,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
         match object.taken {
             Use::Map { on_tape } => {
                 self.maps_good |= on_tape && !self.map_damaged;
+                self.summary.announced = self.maps.on_tape.count();
                 if self.maps_good && object.map_needed > 0 {
                     return Err(RestoreError::MapTooSmall { needed: object.map_needed * super::MAPS });
                 }
@@ -240,6 +241,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             Use::Directory if unfinished_payload || object.payload_bad => {
                 self.damage(Damage::Properties { ino });
             }
+            Use::Discard if object.made => self.begin_links(object),
             Use::Directory | Use::Discard => {}
             Use::Attributes { owner: Some(ino) } => {
                 if unfinished_payload || object.payload_bad {
@@ -247,7 +249,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
                 }
                 self.target.release();
             }
-            Use::Attributes { owner: None } => {}
+            Use::Attributes { owner: None } => self.damage(Damage::OwnerUnknown { at: self.reader.addr() }),
             Use::Target => {
                 let size = object.attributes.size;
                 if object.attributes.kind.has_data() && object.segment_end < size {
@@ -421,6 +423,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             let created = self.target.create(place, ino, &attributes);
             if self.outcome(ino, FailedPart::Create, created)? {
                 object.taken = Use::Target;
+                object.made = true;
                 object.place = (parent, len);
                 object.names = names;
             }
@@ -496,6 +499,7 @@ impl Object {
             payload_seen: false,
             payload_bad: false,
             map_needed: 0,
+            made: false,
             bad_entries: 0,
             place: (Ino::ROOT, 0),
             name: EMPTY_NAME,

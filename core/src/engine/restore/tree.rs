@@ -293,7 +293,9 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         if any || self.selected {
             return Ok((None, cursor));
         }
-        self.damage(Damage::Nameless { ino });
+        if !self.maps.lost.contains(ino) {
+            self.damage(Damage::Nameless { ino });
+        }
         self.make_lost_found()?;
         let _ = self.maps.lost.insert(ino);
         Ok((Some((LOST_FOUND, digits(ino, name))), cursor))
