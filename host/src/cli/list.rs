@@ -23,7 +23,7 @@ use tapedump_core::units::{Ino, Timestamp};
 pub fn run(raw: List) -> Result<Ended, CliError> {
     let state = StateDir::find()?;
     let interrupt = Interrupt::install()?;
-    let reading = Reading::open(&raw.from, &state)?;
+    let reading = Reading::open(&raw.from, &state, &interrupt)?;
     let paths = reading::path_bytes(&raw.paths);
     if raw.long || raw.json {
         let spool = BufWriter::new(state.scratch_file()?);

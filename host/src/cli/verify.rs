@@ -19,7 +19,7 @@ pub fn run(raw: Verify) -> Result<Ended, CliError> {
     let state = StateDir::find()?;
     let interrupt = Interrupt::install()?;
     let mut verifier = Verifier { json: raw.json };
-    let reading = Reading::open(&raw.from, &state)?;
+    let reading = Reading::open(&raw.from, &state, &interrupt)?;
     let (_, summary) = reading.run(NullTarget::new(), &mut verifier, &interrupt)?;
     report(&summary, raw.json)?;
     Ok(reading::ended(&summary))
