@@ -76,7 +76,7 @@ pub trait Visitor<V: TargetVolume> {
     /// A name.
     fn entry(
         &mut self,
-        _engine: &Engine<'_, V>,
+        _engine: &mut Engine<'_, V>,
         _entry: Entry,
         _progress: &Progress,
     ) -> Result<(), CliError> {
@@ -89,11 +89,13 @@ pub trait Visitor<V: TargetVolume> {
     }
 }
 
-/// A name that the engine visits; [`Restore::entry_name`] has it.
+/// A name that the engine visits.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
     pub ino: Ino,
-    pub depth: u32,
+    /// The directory it is in.
+    pub parent: Ino,
+    /// Its entries follow.
     pub directory: bool,
 }
 
@@ -322,8 +324,8 @@ where
             progress.stage(text, total);
             return Ok(visitor.stage(stage));
         }
-        RestoreEvent::Entry { ino, depth, directory } => {
-            visitor.entry(engine, Entry { ino, depth, directory }, progress)?;
+        RestoreEvent::Entry { ino, parent, directory, .. } => {
+            visitor.entry(engine, Entry { ino, parent, directory }, progress)?;
         }
         RestoreEvent::Damage(damage) => visitor.finding(&names::damage(engine, &damage), progress)?,
         RestoreEvent::Failed(failure) => visitor.finding(&names::failure(engine, &failure), progress)?,
