@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU64;
 use std::path::Path;
+use tapedump::tape::Stop;
 use tapedump::tape::Tape;
 use tapedump::tape::compressed::Compressed;
 use tapedump::tape::read_ahead::ReadAhead;
@@ -49,7 +50,9 @@ fn plain_file() {
 fn read_ahead() {
     let tapes = Tapes::new();
     for queue_len in [0, 3 * 4096, 1 << 20] {
-        tape_device_contract(|| ReadAhead::new(tapes.blank(None), queue_len).expect("a thread"));
+        tape_device_contract(|| {
+            ReadAhead::new(tapes.blank(None), queue_len, Stop::never()).expect("a thread")
+        });
     }
 }
 
@@ -57,7 +60,7 @@ fn read_ahead() {
 fn write_behind() {
     let tapes = Tapes::new();
     for depth in [1, 3, 64] {
-        tape_device_contract(|| WriteBehind::new(tapes.blank(None), depth).expect("a thread"));
+        tape_device_contract(|| WriteBehind::new(tapes.blank(None), depth, Stop::never()).expect("a thread"));
     }
 }
 
@@ -72,8 +75,8 @@ fn all_of_them_on_top_of_each_other() {
     let tapes = Tapes::new();
     tape_device_contract(|| {
         let tape = Compressed::new(tapes.blank(None)).expect("a position");
-        let tape: Box<dyn Tape> = Box::new(WriteBehind::new(tape, 4).expect("a thread"));
-        ReadAhead::new(tape, 16 * 4096).expect("a thread")
+        let tape: Box<dyn Tape> = Box::new(WriteBehind::new(tape, 4, Stop::never()).expect("a thread"));
+        ReadAhead::new(tape, 16 * 4096, Stop::never()).expect("a thread")
     });
 }
 
@@ -83,7 +86,8 @@ fn end_of_medium() {
     // An eighth of 1 MiB is the early warning: 32 records of 4 KiB.
     end_of_medium_contract(|| tapes.blank(Some(1 << 20)), 4096, 31);
     end_of_medium_contract(|| tapes.blank(Some((1 << 20) + 1000)), 4096, 31);
-    let behind = |depth| WriteBehind::new(tapes.blank(Some(1 << 20)), depth).expect("a thread");
+    let behind =
+        |depth| WriteBehind::new(tapes.blank(Some(1 << 20)), depth, Stop::never()).expect("a thread");
     for depth in [1, 8, 24] {
         // How late the warning reaches the caller depends on the queue; that the end is told truly does not.
         end_of_medium_contract(|| behind(depth), 4096, 31 - 24);

@@ -5,19 +5,18 @@ use crate::tape::TapeError;
 use std::fmt;
 use std::io;
 use std::process::ExitCode;
-use tapedump_core::device::{DeviceError, ErrorKind};
 
 /// Everything was done.
 pub const DONE: u8 = 0;
 /// Done, but the dump is incomplete, or the tape or the tree is not as it should be.
 pub const INCOMPLETE: u8 = 1;
-/// An argument is wrong, or names what is not there; nothing was touched.
+/// The command line is not understood; nothing was touched.
 pub const USAGE: u8 = 2;
 /// It failed.
 pub const FAILED: u8 = 3;
 
 /// The exit codes as the manual has them.
-pub const HELP: &str = "Exit codes: 0 done; 1 done, but incomplete or damaged; 2 wrong usage, nothing was touched; \
+pub const HELP: &str = "Exit codes: 0 done; 1 done, but incomplete or damaged; 2 wrong usage; \
                         3 failed.";
 
 /// How a command ended that came to its end.
@@ -32,8 +31,6 @@ pub enum Ended {
 /// Why a command did not come to its end.
 #[derive(Debug)]
 pub enum CliError {
-    /// What was asked for cannot be done as it was asked; nothing was touched.
-    Usage(String),
     /// It failed.
     Failed(String),
     /// The program that reads our output has enough.
@@ -43,7 +40,7 @@ pub enum CliError {
 impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(message) | Self::Failed(message) => f.write_str(message),
+            Self::Failed(message) => f.write_str(message),
             Self::OutputClosed => f.write_str("the output was closed"),
         }
     }
@@ -54,26 +51,16 @@ impl CliError {
     pub fn failed(message: impl fmt::Display) -> Self {
         Self::Failed(message.to_string())
     }
-
-    /// A failure while the plan is made: wrong usage where the arguments name the wrong thing, a failure where
-    /// the system stands in the way.
-    pub fn planning(kind: ErrorKind, message: impl fmt::Display) -> Self {
-        match kind {
-            ErrorKind::NotFound | ErrorKind::Exists | ErrorKind::Invalid | ErrorKind::Unsupported => {
-                Self::Usage(message.to_string())
-            }
-            _ => Self::Failed(message.to_string()),
-        }
-    }
-
-    /// [`planning`](Self::planning) with a tape.
-    pub fn planning_tape(error: TapeError) -> Self {
-        Self::planning(error.kind(), error)
-    }
 }
 
 impl From<StateError> for CliError {
     fn from(error: StateError) -> Self {
+        Self::failed(error)
+    }
+}
+
+impl From<TapeError> for CliError {
+    fn from(error: TapeError) -> Self {
         Self::failed(error)
     }
 }
@@ -93,10 +80,9 @@ pub fn code(ended: Result<Ended, CliError>) -> ExitCode {
     let code = match &ended {
         Ok(Ended::Done) | Err(CliError::OutputClosed) => DONE,
         Ok(Ended::Incomplete) => INCOMPLETE,
-        Err(CliError::Usage(_)) => USAGE,
         Err(CliError::Failed(_)) => FAILED,
     };
-    if let Err(error @ (CliError::Usage(_) | CliError::Failed(_))) = ended {
+    if let Err(error @ CliError::Failed(_)) = ended {
         eprintln!("tapedump: {error}");
     }
     code.into()
@@ -107,25 +93,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_arguments_name_wrongly_is_usage_and_the_rest_is_failure() {
-        let planned = |kind| CliError::planning(kind, "x");
-        for kind in [ErrorKind::NotFound, ErrorKind::Exists, ErrorKind::Invalid, ErrorKind::Unsupported] {
-            assert!(matches!(planned(kind), CliError::Usage(_)), "{kind:?}");
-        }
-        for kind in
-            [ErrorKind::Busy, ErrorKind::ReadOnly, ErrorKind::Denied, ErrorKind::Medium, ErrorKind::Full]
-        {
-            assert!(matches!(planned(kind), CliError::Failed(_)), "{kind:?}");
-        }
-    }
-
-    #[test]
     fn codes() {
         let shown = |ended| format!("{:?}", code(ended));
         let plain = |code: u8| format!("{:?}", ExitCode::from(code));
         assert_eq!(shown(Ok(Ended::Done)), plain(DONE));
         assert_eq!(shown(Ok(Ended::Incomplete)), plain(INCOMPLETE));
-        assert_eq!(shown(Err(CliError::Usage("u".into()))), plain(USAGE));
         assert_eq!(shown(Err(CliError::failed("f"))), plain(FAILED));
         assert_eq!(shown(Err(io::Error::from(io::ErrorKind::BrokenPipe).into())), plain(DONE));
     }

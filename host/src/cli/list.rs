@@ -4,6 +4,7 @@
 use super::exit::{CliError, Ended};
 use super::interrupt::Interrupt;
 use super::json::JsonPath;
+use super::names::path_of;
 use super::progress::Progress;
 use super::raw::List;
 use super::reading::{self, Engine, Entry, Flow, Reading, Visitor};
@@ -16,14 +17,14 @@ use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::os::unix::fs::FileExt;
 use tapedump_core::device::mem::NullTarget;
 use tapedump_core::device::volume::{Attributes, Failure, Kind, Place, PropertyKind, Room, TargetVolume};
-use tapedump_core::engine::restore::{LOST_FOUND, RestoreStage};
-use tapedump_core::limits::SYMLINK_LEN_MAX;
+use tapedump_core::engine::restore::RestoreStage;
+use tapedump_core::limits::{NAME_LEN_MAX, SYMLINK_LEN_MAX};
 use tapedump_core::units::{Ino, Timestamp};
 
 pub fn run(raw: List) -> Result<Ended, CliError> {
     let state = StateDir::find()?;
     let interrupt = Interrupt::install()?;
-    let reading = Reading::open(&raw.from, &state)?;
+    let reading = Reading::open(&raw.from, &state, &interrupt)?;
     let paths = reading::path_bytes(&raw.paths);
     if raw.long || raw.json {
         let spool = BufWriter::new(state.scratch_file()?);
@@ -36,7 +37,7 @@ pub fn run(raw: List) -> Result<Ended, CliError> {
         return Ok(reading::ended(&summary));
     }
     let mut lister = Names { paths, tree: Tree::default(), out: io::stdout().lock() };
-    let (_, summary) = reading.run(Plain::default(), &mut lister, &interrupt)?;
+    let (_, summary) = reading.run(NullTarget::new(), &mut lister, &interrupt)?;
     Ok(reading::ended(&summary))
 }
 
@@ -44,49 +45,56 @@ fn scratch_failed(error: &io::Error) -> CliError {
     CliError::failed(format!("the scratch file in the state directory failed: {error}"))
 }
 
-/// Puts paths together from names and depths.
+/// Puts paths together: the way to the directory that was named last, so that few paths are looked up.
 #[derive(Default)]
 struct Tree {
-    /// Where names of depth 0 are: nothing, or a directory in `lost+found`.
-    base: Vec<u8>,
     path: Vec<u8>,
-    /// Length of `path` up to each directory on the way.
-    lens: Vec<usize>,
+    /// The directories on the way, with the length of `path` up to each.
+    way: Vec<(Ino, usize)>,
 }
 
 impl Tree {
-    /// The path of an entry.
-    fn place(&mut self, name: &[u8], depth: u32, directory: bool, orphan: Option<Ino>) -> &[u8] {
-        if let Some(ino) = orphan {
-            self.base = format!("lost+found/{}", ino.0).into_bytes();
-        }
-        let depth = depth as usize;
-        if depth == 0 {
+    /// The path of `name` in `parent`; `look_up` gives the path of a directory that is not on the way.
+    fn place(&mut self, parent: Ino, name: &[u8], look_up: impl FnOnce() -> Option<Vec<u8>>) -> &[u8] {
+        if parent == Ino::ROOT {
+            self.way.clear();
             self.path.clear();
-            self.path.extend_from_slice(&self.base);
+        } else if let Some(found) = self.way.iter().rposition(|(ino, _)| *ino == parent) {
+            self.way.truncate(found + 1);
+            self.path.truncate(self.way.get(found).map_or(0, |(_, len)| *len));
         } else {
-            let above = self.lens.get(depth - 1).copied().unwrap_or(0);
-            self.path.truncate(above);
+            // Without a path, the number says at least which directory it is.
+            self.path = look_up().unwrap_or_else(|| format!("inode {}", parent.0).into_bytes());
+            self.way = vec![(parent, self.path.len())];
         }
-        self.lens.truncate(depth);
         if !self.path.is_empty() {
             self.path.push(b'/');
         }
         self.path.extend_from_slice(name);
-        if directory {
-            self.lens.push(self.path.len());
+        &self.path
+    }
+
+    /// What was placed last is a directory.
+    fn enter(&mut self, directory: Ino) {
+        self.way.push((directory, self.path.len()));
+    }
+
+    /// The path of a name that the engine visits.
+    fn visit<V: TargetVolume>(&mut self, engine: &mut Engine<'_, V>, entry: Entry) -> &[u8] {
+        let mut buf = [0; NAME_LEN_MAX];
+        if entry.directory {
+            // An error of the scratch device comes up again at the engine's next step.
+            let len = engine.component(entry.ino, &mut buf).ok().flatten().map_or(0, |(_, len)| len);
+            self.place(entry.parent, buf.get(..len).unwrap_or_default(), || path_of(engine, entry.parent));
+            self.enter(entry.ino);
+        } else {
+            let name = engine.entry_name();
+            let len = name.len().min(NAME_LEN_MAX);
+            buf.iter_mut().zip(name).for_each(|(to, from)| *to = *from);
+            self.place(entry.parent, buf.get(..len).unwrap_or_default(), || path_of(engine, entry.parent));
         }
         &self.path
     }
-}
-
-/// A target that knows below which directory of `lost+found` the engine is.
-trait Orphans {
-    fn take_orphan(&self) -> Option<Ino>;
-}
-
-fn orphan_of(place: Place<'_>, directory: Ino) -> Option<Ino> {
-    (place.parent == LOST_FOUND).then_some(directory)
 }
 
 /// Prints names as they come, and has enough when there are no more.
@@ -96,7 +104,7 @@ struct Names<W> {
     out: W,
 }
 
-impl<W: Write, V: TargetVolume + Orphans> Visitor<V> for Names<W>
+impl<W: Write, V: TargetVolume> Visitor<V> for Names<W>
 where
     V::Error: std::fmt::Display,
 {
@@ -108,9 +116,13 @@ where
         if stage == RestoreStage::Files { Flow::Enough } else { Flow::On }
     }
 
-    fn entry(&mut self, engine: &Engine<'_, V>, entry: Entry, progress: &Progress) -> Result<(), CliError> {
-        let orphan = engine.target().take_orphan();
-        let path = self.tree.place(engine.entry_name(), entry.depth, entry.directory, orphan);
+    fn entry(
+        &mut self,
+        engine: &mut Engine<'_, V>,
+        entry: Entry,
+        progress: &Progress,
+    ) -> Result<(), CliError> {
+        let path = self.tree.visit(engine, entry);
         progress.print(|| writeln!(self.out, "{}", printable(path)))?;
         Ok(())
     }
@@ -123,7 +135,7 @@ struct Spooler {
     spool: BufWriter<File>,
 }
 
-impl<V: TargetVolume + Orphans> Visitor<V> for Spooler
+impl<V: TargetVolume> Visitor<V> for Spooler
 where
     V::Error: std::fmt::Display,
 {
@@ -131,9 +143,8 @@ where
         reading::select(engine, &self.paths)
     }
 
-    fn entry(&mut self, engine: &Engine<'_, V>, entry: Entry, _: &Progress) -> Result<(), CliError> {
-        let orphan = engine.target().take_orphan();
-        let path = self.tree.place(engine.entry_name(), entry.depth, entry.directory, orphan);
+    fn entry(&mut self, engine: &mut Engine<'_, V>, entry: Entry, _: &Progress) -> Result<(), CliError> {
+        let path = self.tree.visit(engine, entry);
         let mut head = [0; 8];
         head[..4].copy_from_slice(&entry.ino.0.to_le_bytes());
         head[4..].copy_from_slice(&(path.len() as u32).to_le_bytes());
@@ -144,26 +155,12 @@ where
     }
 }
 
-/// [`NullTarget`] that notes orphans.
-#[derive(Default)]
-struct Plain {
-    null: NullTarget,
-    orphan: std::cell::Cell<Option<Ino>>,
-}
-
-impl Orphans for Plain {
-    fn take_orphan(&self) -> Option<Ino> {
-        self.orphan.take()
-    }
-}
-
 /// Length of an object's attributes in the table: fixed numbers, then the target of a link.
 const FIXED_LEN: usize = 48;
 const SLOT_LEN: u64 = (FIXED_LEN + 8) as u64;
 
 /// Keeps the attributes of every object in a file, at a place that its number gives.
 struct Attributed {
-    plain: Plain,
     table: Table,
     open: Option<(Ino, Kind)>,
     link: Vec<u8>,
@@ -262,64 +259,7 @@ impl Table {
 impl Attributed {
     fn new(file: File) -> Self {
         let table = Table { file, links_end: 0 };
-        Self { plain: Plain::default(), table, open: None, link: Vec::new(), failure: None }
-    }
-}
-
-impl Orphans for Attributed {
-    fn take_orphan(&self) -> Option<Ino> {
-        self.plain.take_orphan()
-    }
-}
-
-impl TargetVolume for Plain {
-    type Error = std::convert::Infallible;
-
-    fn room(&mut self) -> Result<Room, Self::Error> {
-        self.null.room()
-    }
-    fn knows(&mut self, _: Ino) -> bool {
-        true
-    }
-    fn enter(&mut self, place: Place<'_>, directory: Ino) -> Result<(), Self::Error> {
-        self.null.enter(place, directory)
-    }
-    fn make_directory(&mut self, place: Place<'_>, directory: Ino) -> Result<(), Self::Error> {
-        if let Some(orphan) = orphan_of(place, directory) {
-            self.orphan.set(Some(orphan));
-        }
-        self.null.make_directory(place, directory)
-    }
-    fn create(&mut self, place: Place<'_>, ino: Ino, attributes: &Attributes) -> Result<(), Self::Error> {
-        self.null.create(place, ino, attributes)
-    }
-    fn reopen(&mut self, place: Place<'_>, ino: Ino) -> Result<(), Self::Error> {
-        self.null.reopen(place, ino)
-    }
-    fn write(&mut self, offset: u64, data: &[u8]) -> Result<(), Self::Error> {
-        self.null.write(offset, data)
-    }
-    fn begin_property(&mut self, kind: PropertyKind, name: &[u8], value_len: u32) -> Result<(), Self::Error> {
-        self.null.begin_property(kind, name, value_len)
-    }
-    fn write_property(&mut self, piece: &[u8]) -> Result<(), Self::Error> {
-        self.null.write_property(piece)
-    }
-    fn finish(&mut self, attributes: &Attributes) -> Result<(), Self::Error> {
-        self.null.finish(attributes)
-    }
-    fn release(&mut self) {
-        self.null.release();
-    }
-    fn link(&mut self, existing: Place<'_>, place: Place<'_>, ino: Ino) -> Result<(), Self::Error> {
-        self.null.link(existing, place, ino)
-    }
-    fn poll_failure(&mut self) -> Option<Failure<Self::Error>> {
-        self.null.poll_failure()
-    }
-    fn barrier(&mut self) {}
-    fn flush(&mut self) -> Result<(), Self::Error> {
-        Ok(())
+        Self { table, open: None, link: Vec::new(), failure: None }
     }
 }
 
@@ -327,16 +267,16 @@ impl TargetVolume for Attributed {
     type Error = std::convert::Infallible;
 
     fn room(&mut self) -> Result<Room, Self::Error> {
-        self.plain.room()
+        Ok(Room { bytes: u64::MAX, inodes: u64::MAX })
     }
     fn knows(&mut self, _: Ino) -> bool {
         true
     }
-    fn enter(&mut self, place: Place<'_>, directory: Ino) -> Result<(), Self::Error> {
-        self.plain.enter(place, directory)
+    fn enter(&mut self, _: Place<'_>, _: Ino) -> Result<(), Self::Error> {
+        Ok(())
     }
-    fn make_directory(&mut self, place: Place<'_>, directory: Ino) -> Result<(), Self::Error> {
-        self.plain.make_directory(place, directory)
+    fn make_directory(&mut self, _: Place<'_>, _: Ino) -> Result<(), Self::Error> {
+        Ok(())
     }
     fn create(&mut self, _: Place<'_>, ino: Ino, attributes: &Attributes) -> Result<(), Self::Error> {
         self.open = Some((ino, attributes.kind));

@@ -1,26 +1,35 @@
 use super::*;
 
 #[test]
-fn paths_come_from_names_and_depths() {
+fn paths_come_from_names_and_parents() {
     let mut tree = Tree::default();
     let mut seen = Vec::new();
-    for (name, depth, directory, orphan) in [
-        ("a", 0, true, None),
-        ("b", 1, true, None),
-        ("c", 2, false, None),
-        ("d", 1, false, None),
-        ("e", 0, false, None),
-        ("f", 0, true, Some(Ino(9))),
-        ("g", 1, false, None),
-        ("h", 0, false, None),
+    let mut looked_up = 0;
+    for (parent, name, directory) in [
+        (2, "a", Some(10)),
+        (10, "b", Some(11)),
+        (11, "c", None),
+        (10, "d", None),
+        (2, "e", None),
+        (20, "f", Some(21)),
+        (21, "g", None),
+        (20, "h", None),
+        (30, "i", None),
     ] {
-        let path = tree.place(name.as_bytes(), depth, directory, orphan).to_vec();
+        let look_up = || {
+            looked_up += 1;
+            (parent == 20).then(|| b"lost+found/20".to_vec())
+        };
+        let path = tree.place(Ino(parent), name.as_bytes(), look_up).to_vec();
         seen.push(String::from_utf8(path).unwrap());
+        if let Some(ino) = directory {
+            tree.enter(Ino(ino));
+        }
     }
-    assert_eq!(
-        seen,
-        ["a", "a/b", "a/b/c", "a/d", "e", "lost+found/9/f", "lost+found/9/f/g", "lost+found/9/h"]
-    );
+    let orphans = ["lost+found/20/f", "lost+found/20/f/g", "lost+found/20/h", "inode 30/i"];
+    assert_eq!(seen[..5], ["a", "a/b", "a/b/c", "a/d", "e"]);
+    assert_eq!(seen[5..], orphans);
+    assert_eq!(looked_up, 2);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The command line: raw arguments → resolved plan → work → exit code. Layer: top; the only one that prints.
 
+mod dump;
 mod exit;
 mod generate;
 mod interrupt;
@@ -9,6 +10,7 @@ mod names;
 mod progress;
 mod raw;
 mod reading;
+mod restore;
 mod tape;
 mod verify;
 
@@ -32,7 +34,8 @@ pub fn main() -> ExitCode {
 
 fn run(command: raw::Command) -> Result<Ended, CliError> {
     match command {
-        raw::Command::Dump(_) | raw::Command::Restore(_) => Err(CliError::failed("later")),
+        raw::Command::Dump(raw) => dump::run(raw),
+        raw::Command::Restore(raw) => restore::run(raw),
         raw::Command::List(raw) => list::run(raw),
         raw::Command::Verify(raw) => verify::run(raw),
         raw::Command::Tape(raw) => tape::run(raw),

@@ -54,9 +54,9 @@ pub struct Dump {
     /// Label of the dump, up to 15 bytes
     #[arg(short, long, value_parser = label)]
     pub label: Option<String>,
-    /// Threads that read the tree; 0: as many as suit the machine
-    #[arg(long, value_name = "N", default_value = "0", value_parser = threads)]
-    pub threads: usize,
+    /// Threads that read the tree [default: as many as suit the machine]
+    #[arg(long, value_name = "N", value_parser = threads)]
+    pub threads: Option<usize>,
     /// Write over what the tape holds
     #[arg(long)]
     pub overwrite: bool,
@@ -99,9 +99,9 @@ pub struct Restore {
     /// Restore what fits even where the room seems too small
     #[arg(long)]
     pub force: bool,
-    /// Threads that write the tree; 0: one for each processor
-    #[arg(long, value_name = "N", default_value = "0", value_parser = threads)]
-    pub threads: usize,
+    /// Threads that write the tree [default: one for each processor]
+    #[arg(long, value_name = "N", value_parser = threads)]
+    pub threads: Option<usize>,
 }
 
 /// List what a dump holds
@@ -212,8 +212,8 @@ fn label(text: &str) -> Result<String, String> {
 
 fn threads(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(threads @ 0..=256) => Ok(threads),
-        _ => Err("it is a number from 0 to 256".into()),
+        Ok(threads @ 1..=256) => Ok(threads),
+        _ => Err("the number of threads is from 1 to 256".into()),
     }
 }
 

@@ -9,10 +9,11 @@ use crate::checksum::HostCrc32c;
 use crate::state::StateDir;
 use crate::state::scratch::ScratchDevice;
 use crate::tape::virtual_tape::VirtualTape;
-use crate::tape::{Mode, Tape, TapeError, TapeSpec, ahead_or_behind, open};
+use crate::tape::{Mode, Stop, Tape, TapeError, TapeSpec, ahead_or_behind, open};
 use crate::text::printable;
 use std::collections::VecDeque;
 use std::fmt::Display;
+use tapedump_core::catalog::TableError;
 use tapedump_core::device::ErrorKind;
 use tapedump_core::device::tape::{Spaced, TapeDevice, TapePosition};
 use tapedump_core::device::volume::TargetVolume;
@@ -20,7 +21,8 @@ use tapedump_core::engine::restore::{
     DumpInfo, Restore, RestoreError, RestoreEvent, RestoreMemory, RestoreStage, RestoreSummary,
 };
 use tapedump_core::limits::MAP_LEN_MAX;
-use tapedump_core::units::TAPE_BLOCK_LEN;
+use tapedump_core::stream::reader::ReaderError;
+use tapedump_core::units::{Ino, TAPE_BLOCK_LEN};
 use zerocopy::FromZeros;
 
 /// The engine as the host puts it together.
@@ -74,7 +76,7 @@ pub trait Visitor<V: TargetVolume> {
     /// A name.
     fn entry(
         &mut self,
-        _engine: &Engine<'_, V>,
+        _engine: &mut Engine<'_, V>,
         _entry: Entry,
         _progress: &Progress,
     ) -> Result<(), CliError> {
@@ -87,34 +89,36 @@ pub trait Visitor<V: TargetVolume> {
     }
 }
 
-/// A name that the engine visits; [`Restore::entry_name`] has it.
+/// A name that the engine visits.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
-    pub ino: tapedump_core::units::Ino,
-    pub depth: u32,
+    pub ino: Ino,
+    /// The directory it is in.
+    pub parent: Ino,
+    /// Its entries follow.
     pub directory: bool,
 }
 
 impl Reading {
     /// Finds and opens the dump that the arguments name.
-    pub fn open(from: &From, state: &StateDir) -> Result<Self, CliError> {
+    pub fn open(from: &From, state: &StateDir, interrupt: &Interrupt) -> Result<Self, CliError> {
         let library = state.library();
         let mut specs = VecDeque::new();
         for tape in &from.tape {
-            specs.push_back(TapeSpec::resolve(tape, &library, Mode::Read).map_err(CliError::planning_tape)?);
+            specs.push_back(TapeSpec::resolve(tape, &library, Mode::Read)?);
         }
         let spec = match specs.pop_front() {
             Some(spec) => spec,
             None => {
-                let newest = library.newest().map_err(CliError::planning_tape)?;
+                let newest = library.newest()?;
                 eprintln!("reading {}, the newest tape of the library", newest.name);
                 TapeSpec::Virtual(newest.path)
             }
         };
         let name = spec.to_string();
-        let mut tape = open(&spec, Mode::Read).map_err(CliError::planning_tape)?;
+        let mut tape = open(&spec, Mode::Read)?;
         let len = find_file(&spec, &mut tape, from.file)?;
-        let tape = ahead_or_behind(tape, Mode::Read, AHEAD_LEN, 0).map_err(CliError::failed)?;
+        let tape = ahead_or_behind(tape, Mode::Read, AHEAD_LEN, 0, Stop::when(interrupt.flag()))?;
         Ok(Self { tape, further: specs, name, len, state: state.clone() })
     }
 
@@ -136,52 +140,116 @@ impl Reading {
         let mut maps = <[u8]>::new_box_zeroed_with_elems(MAPS * MAP_LEN_MAX)
             .map_err(|_| CliError::failed("there is no address space for the maps of the dump"))?;
         let memory = RestoreMemory { stream: &mut stream, maps: &mut maps, names: &mut names };
-        let name = self.name;
-        let mut further = self.further;
-        let explain = |error| CliError::Failed(format!("{name}: {}", explain::<V>(&error)));
-        let mut engine = Engine::new(self.tape, target, scratch, memory).map_err(explain)?;
+        let Self { tape, mut further, name, .. } = self;
+        let mut engine = Engine::new(tape, target, scratch, memory)
+            .map_err(|error| CliError::Failed(format!("{name}: {}", explain::<V>(&error))))?;
         let mut progress = Progress::new();
-        let summary = loop {
-            if interrupt.is_set() {
-                progress.end();
-                return Err(CliError::failed(
-                    "interrupted; what was restored so far stays, and is not complete",
-                ));
+        let mut drive =
+            Drive { further: &mut further, visitor, interrupt, progress: &mut progress, object: None };
+        let ended = drive.run(&mut engine);
+        let open = drive.object.and_then(|ino| names::path_of(&mut engine, ino));
+        progress.end();
+        let (_, mut target, _) = engine.into_devices();
+        match ended {
+            Ok(summary) => Ok((target, summary)),
+            Err(error) => {
+                settle(&mut target, open.as_deref());
+                Err(match error {
+                    Stopped::Engine(why) => CliError::Failed(format!("{name}: {why}")),
+                    Stopped::Other(error) => error,
+                })
             }
-            let event = engine.step().map_err(explain)?;
-            let flow = match event {
-                RestoreEvent::Done(summary) => break summary,
-                RestoreEvent::NeedTape(number) => {
-                    next_tape(&mut engine, &mut further, number.0, &progress)?;
+        }
+    }
+}
+
+/// Why the engine was stopped.
+enum Stopped {
+    /// By itself.
+    Engine(String),
+    /// By the command.
+    Other(CliError),
+}
+
+impl std::convert::From<CliError> for Stopped {
+    fn from(error: CliError) -> Self {
+        Self::Other(error)
+    }
+}
+
+/// The engine's steps, and what is told of them.
+struct Drive<'a, W> {
+    further: &'a mut VecDeque<TapeSpec>,
+    visitor: &'a mut W,
+    interrupt: &'a Interrupt,
+    progress: &'a mut Progress,
+    /// The object that began last.
+    object: Option<Ino>,
+}
+
+impl<W> Drive<'_, W> {
+    fn run<V>(&mut self, engine: &mut Engine<'_, V>) -> Result<RestoreSummary, Stopped>
+    where
+        V: TargetVolume,
+        V::Error: Display,
+        W: Visitor<V>,
+    {
+        let interrupted =
+            || CliError::failed("interrupted; what was restored so far stays, the rest is missing");
+        loop {
+            if self.interrupt.is_set() {
+                return Err(interrupted().into());
+            }
+            let flow = match engine.step() {
+                Err(_) if self.interrupt.is_set() => return Err(interrupted().into()),
+                Err(error) => return Err(Stopped::Engine(explain::<V>(&error))),
+                Ok(RestoreEvent::Done(summary)) => return Ok(summary),
+                Ok(RestoreEvent::NeedTape(number)) => {
+                    next_tape(engine, self.further, number.0, self.interrupt, self.progress)?;
                     Flow::On
                 }
-                event => tell(&mut engine, event, visitor, &mut progress)?,
+                Ok(RestoreEvent::Object { ino, .. }) => {
+                    self.object = Some(ino);
+                    Flow::On
+                }
+                Ok(event) => tell(engine, event, self.visitor, self.progress)?,
             };
             if flow == Flow::Enough {
-                break engine.progress();
+                return Ok(engine.progress());
             }
-            progress.step(|| {
+            self.progress.step(|| {
                 let done = engine.progress();
                 Progressed { objects: done.objects, bytes: done.blocks * TAPE_BLOCK_LEN as u64 }
             });
-        };
-        progress.end();
-        let (_, target, _) = engine.into_devices();
-        Ok((target, summary))
+        }
+    }
+}
+
+/// After an early end: lets the target finish what it was given, and names what is not whole.
+fn settle<V: TargetVolume>(target: &mut V, open: Option<&[u8]>)
+where
+    V::Error: Display,
+{
+    target.barrier();
+    while let Some(failure) = target.poll_failure() {
+        eprintln!("tapedump: not restored, or not wholly: {}", failure.error);
+    }
+    if let Some(path) = open {
+        eprintln!("tapedump: {}: the last one begun; it may not be whole", printable(path));
     }
 }
 
 /// Goes to the tape file with the dump, by default the last one; gives its length where that is known.
 fn find_file(spec: &TapeSpec, tape: &mut Box<dyn Tape>, file: Option<u32>) -> Result<Option<u64>, CliError> {
     let wrong = |what: String| {
-        Err(CliError::planning_tape(
+        Err(CliError::from(
             TapeError::new(ErrorKind::NotFound, spec.to_string(), what)
                 .advise("see what it holds with: tapedump tape info"),
         ))
     };
     match spec {
         TapeSpec::Virtual(dir) => {
-            let files = VirtualTape::inspect(dir).map_err(CliError::planning_tape)?.files;
+            let files = VirtualTape::inspect(dir)?.files;
             let last = files.iter().rposition(|file| file.records > 0);
             let Some(last) = last else { return wrong("the tape is blank".into()) };
             let number = file.unwrap_or(last as u32);
@@ -217,6 +285,7 @@ fn next_tape<V: TargetVolume>(
     engine: &mut Engine<'_, V>,
     further: &mut VecDeque<TapeSpec>,
     number: u32,
+    interrupt: &Interrupt,
     progress: &Progress,
 ) -> Result<(), CliError> {
     let Some(spec) = further.pop_front() else {
@@ -226,7 +295,7 @@ fn next_tape<V: TargetVolume>(
     let mut tape = open(&spec, Mode::Read).map_err(CliError::failed)?;
     find_file(&spec, &mut tape, None)?;
     progress.tell(&format!("tape {number}: {spec}"));
-    let tape = ahead_or_behind(tape, Mode::Read, AHEAD_LEN, 0).map_err(CliError::failed)?;
+    let tape = ahead_or_behind(tape, Mode::Read, AHEAD_LEN, 0, Stop::when(interrupt.flag()))?;
     drop(engine.next_tape(tape));
     Ok(())
 }
@@ -255,8 +324,8 @@ where
             progress.stage(text, total);
             return Ok(visitor.stage(stage));
         }
-        RestoreEvent::Entry { ino, depth, directory } => {
-            visitor.entry(engine, Entry { ino, depth, directory }, progress)?;
+        RestoreEvent::Entry { ino, parent, directory, .. } => {
+            visitor.entry(engine, Entry { ino, parent, directory }, progress)?;
         }
         RestoreEvent::Damage(damage) => visitor.finding(&names::damage(engine, &damage), progress)?,
         RestoreEvent::Failed(failure) => visitor.finding(&names::failure(engine, &failure), progress)?,
@@ -275,6 +344,8 @@ where
         RestoreError::Target { source, .. } => {
             format!("the destination can take nothing more, and what follows is not restored: {source}")
         }
+        RestoreError::Scratch(TableError::Device { source, .. }) => source.to_string(),
+        RestoreError::Stream(ReaderError::NotADump { .. }) => format!("this tape holds no dump: {error}"),
         other => other.to_string(),
     }
 }
@@ -295,7 +366,7 @@ where
     if missing.is_empty() {
         return Ok(());
     }
-    Err(CliError::Usage(format!("not on the dump: {}; see what is with: tapedump list", missing.join(", "))))
+    Err(CliError::Failed(format!("not on the dump: {}; see what is with: tapedump list", missing.join(", "))))
 }
 
 /// How a reading ended.

@@ -33,9 +33,9 @@ pub fn run(raw: Tape) -> Result<Ended, CliError> {
 
 /// The directory of a virtual tape that exists.
 fn virtual_tape(library: &Library, argument: &OsStr) -> Result<PathBuf, CliError> {
-    match TapeSpec::resolve(argument, library, Mode::Read).map_err(CliError::planning_tape)? {
+    match TapeSpec::resolve(argument, library, Mode::Read)? {
         TapeSpec::Virtual(dir) => Ok(dir),
-        other => Err(CliError::planning_tape(
+        other => Err(CliError::from(
             TapeError::new(ErrorKind::Invalid, other.to_string(), "this is not a virtual tape")
                 .advise("tapedump tape works on virtual tapes; see what there is with: tapedump tape list"),
         )),
@@ -46,10 +46,10 @@ fn create(library: &Library, name: &OsStr, capacity: Option<NonZeroU64>) -> Resu
     let path = if name.as_bytes().contains(&b'/') {
         let path = PathBuf::from(name);
         let label = path.file_name().map_or_else(String::new, |name| printable(name.as_bytes()));
-        VirtualTape::create(&path, &label, capacity).map_err(CliError::planning_tape)?;
+        VirtualTape::create(&path, &label, capacity)?;
         path
     } else {
-        library.create(&name.to_string_lossy(), capacity).map_err(CliError::planning_tape)?
+        library.create(&name.to_string_lossy(), capacity)?
     };
     writeln!(io::stdout(), "made the blank tape {}", printable_path(&path))?;
     Ok(Ended::Done)
@@ -62,14 +62,14 @@ fn label(
     write_protected: Option<bool>,
 ) -> Result<Ended, CliError> {
     let dir = virtual_tape(library, argument)?;
-    let mut tape = VirtualTape::open(&dir, Access::Write).map_err(CliError::planning_tape)?;
+    let mut tape = VirtualTape::open(&dir, Access::Write)?;
     tape.relabel(text, write_protected).map_err(CliError::failed)?;
     Ok(Ended::Done)
 }
 
 fn erase(library: &Library, argument: &OsStr, remove: bool) -> Result<Ended, CliError> {
     let dir = virtual_tape(library, argument)?;
-    let mut tape = VirtualTape::open(&dir, Access::Write).map_err(CliError::planning_tape)?;
+    let mut tape = VirtualTape::open(&dir, Access::Write)?;
     tape.erase().map_err(CliError::failed)?;
     if remove {
         tape.remove().map_err(CliError::failed)?;
@@ -119,9 +119,9 @@ fn print_json(value: &impl Serialize) -> Result<(), CliError> {
 fn info(library: &Library, argument: Option<&OsStr>, json: bool) -> Result<Ended, CliError> {
     let dir = match argument {
         Some(argument) => virtual_tape(library, argument)?,
-        None => library.newest().map_err(CliError::planning_tape)?.path,
+        None => library.newest()?.path,
     };
-    let label = VirtualTape::inspect(&dir).map_err(CliError::planning_tape)?;
+    let label = VirtualTape::inspect(&dir)?;
     if json {
         print_json(&TapeJson::new(&dir, &label))?;
         return Ok(Ended::Done);
@@ -152,7 +152,7 @@ fn info(library: &Library, argument: Option<&OsStr>, json: bool) -> Result<Ended
 }
 
 fn list(library: &Library, json: bool) -> Result<Ended, CliError> {
-    let tapes = library.list().map_err(CliError::planning_tape)?;
+    let tapes = library.list()?;
     let mut ended = Ended::Done;
     let mut out = io::stdout().lock();
     for tape in tapes {

@@ -8,6 +8,7 @@ use super::raw::Verify;
 use super::reading::{self, Reading, Visitor};
 use crate::state::StateDir;
 use crate::text::size;
+use crate::volume::compare::CompareTarget;
 use serde::Serialize;
 use std::io::{self, Write};
 use tapedump_core::device::mem::NullTarget;
@@ -19,8 +20,12 @@ pub fn run(raw: Verify) -> Result<Ended, CliError> {
     let state = StateDir::find()?;
     let interrupt = Interrupt::install()?;
     let mut verifier = Verifier { json: raw.json };
-    let reading = Reading::open(&raw.from, &state)?;
-    let (_, summary) = reading.run(NullTarget::new(), &mut verifier, &interrupt)?;
+    let tree = raw.against.as_deref().map(CompareTarget::open).transpose().map_err(CliError::failed)?;
+    let reading = Reading::open(&raw.from, &state, &interrupt)?;
+    let summary = match tree {
+        Some(tree) => reading.run(tree, &mut verifier, &interrupt)?.1,
+        None => reading.run(NullTarget::new(), &mut verifier, &interrupt)?.1,
+    };
     report(&summary, raw.json)?;
     Ok(reading::ended(&summary))
 }

@@ -10,11 +10,13 @@ pub mod null;
 mod open;
 pub mod read_ahead;
 pub mod stream_file;
+mod thread;
 pub mod virtual_tape;
 pub mod write_behind;
 
 pub use error::TapeError;
 pub use open::{Existing, Mode, TapeSpec, ahead_or_behind, open};
+pub use thread::Stop;
 
 use tapedump_core::device::tape::{
     Space, Spaced, TapeCapabilities, TapeDevice, TapePosition, TapeRead, TapeWrite,

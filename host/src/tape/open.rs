@@ -8,6 +8,7 @@ use super::library::{Library, is_tape_name};
 use super::null::NullTape;
 use super::read_ahead::ReadAhead;
 use super::stream_file::{READ_LEN, ReadPipe, StreamFile, WritePipe};
+use super::thread::Stop;
 use super::virtual_tape::{Access, VirtualTape};
 use super::write_behind::WriteBehind;
 use crate::text::printable_path;
@@ -109,7 +110,7 @@ impl TapeSpec {
         match std::fs::metadata(parent) {
             Ok(metadata) if metadata.is_dir() && path.file_name().is_some() => Ok(Self::File(path.into())),
             Ok(_) => Err(no_such_tape(path)),
-            Err(error) => Err(TapeError::io(parent, "cannot make a tape there", error)),
+            Err(error) => Err(TapeError::io(path, "cannot make a tape there", error)),
         }
     }
 }
@@ -228,7 +229,8 @@ fn duplicate(name: &'static str, fd: std::os::fd::BorrowedFd<'_>) -> Result<File
         .map_err(|error| TapeError::io(Path::new(name), "cannot use", error))
 }
 
-/// Lets a thread work ahead (reading) or behind (writing records of `record_len`), by up to `queue_len` bytes.
+/// Lets a thread work ahead (reading) or behind (writing records of `record_len`), by up to `queue_len` bytes. `stop` ends
+/// waiting for a pipe.
 ///
 /// # Errors
 /// The system gives no thread.
@@ -237,10 +239,13 @@ pub fn ahead_or_behind(
     mode: Mode,
     queue_len: usize,
     record_len: usize,
+    stop: Stop,
 ) -> Result<Box<dyn Tape>, TapeError> {
     Ok(match mode {
-        Mode::Read => Box::new(ReadAhead::new(tape, queue_len)?),
-        Mode::Write(_) => Box::new(WriteBehind::new(tape, (queue_len / record_len.max(1)).clamp(2, 1024))?),
+        Mode::Read => Box::new(ReadAhead::new(tape, queue_len, stop)?),
+        Mode::Write(_) => {
+            Box::new(WriteBehind::new(tape, (queue_len / record_len.max(1)).clamp(2, 1024), stop)?)
+        }
     })
 }
 

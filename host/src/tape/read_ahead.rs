@@ -5,8 +5,9 @@
 
 use super::Tape;
 use super::error::TapeError;
+use super::thread::{Stop, locked, wait};
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use tapedump_core::device::ErrorKind;
 use tapedump_core::device::tape::{
@@ -22,6 +23,7 @@ pub struct ReadAhead<T> {
     shared: Arc<Shared<T>>,
     worker: Option<JoinHandle<()>>,
     capabilities: TapeCapabilities,
+    stop: Stop,
     /// Where the caller stands while the thread is ahead.
     at: TapePosition,
 }
@@ -56,21 +58,12 @@ struct State {
     stop: bool,
 }
 
-/// A panic of the other thread is passed on when it is joined; what is behind the lock stays usable.
-fn locked<S>(mutex: &Mutex<S>) -> MutexGuard<'_, S> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn wait<'a, S>(condvar: &Condvar, guard: MutexGuard<'a, S>) -> MutexGuard<'a, S> {
-    condvar.wait(guard).unwrap_or_else(PoisonError::into_inner)
-}
-
 impl<T: Tape + 'static> ReadAhead<T> {
-    /// Puts a thread that reads up to `queue_len` bytes ahead, at least one record, before `tape`.
+    /// Puts a thread that reads up to `queue_len` bytes ahead, at least one record, before `tape`. `stop` ends waits.
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn new(tape: T, queue_len: usize) -> Result<Self, TapeError> {
+    pub fn new(tape: T, queue_len: usize, stop: Stop) -> Result<Self, TapeError> {
         let capabilities = tape.capabilities();
         let state = State::default();
         let shared = Arc::new(Shared {
@@ -85,7 +78,7 @@ impl<T: Tape + 'static> ReadAhead<T> {
             std::thread::Builder::new().name("tape-reader".into()).spawn(move || work.run()).map_err(
                 |error| TapeError::new(ErrorKind::Other, "tape", format!("no thread for reading: {error}")),
             )?;
-        Ok(Self { shared, worker: Some(worker), capabilities, at: TapePosition::default() })
+        Ok(Self { shared, worker: Some(worker), capabilities, stop, at: TapePosition::default() })
     }
 
     /// Brings the worker to rest and the tape to where the caller stands.
@@ -94,7 +87,7 @@ impl<T: Tape + 'static> ReadAhead<T> {
         let was_running = state.running || !state.ready.is_empty();
         state.running = false;
         while state.busy {
-            state = wait(&self.shared.done, state);
+            state = self.stop.wait(&self.shared.done, state)?;
         }
         let ahead = !state.ready.is_empty();
         while let Some((_, buffer)) = state.ready.pop_front() {
@@ -185,7 +178,7 @@ impl<T: Tape + 'static> TapeDevice for ReadAhead<T> {
             state = locked(&self.shared.state);
         }
         while state.ready.is_empty() {
-            state = wait(&self.shared.done, state);
+            state = self.stop.wait(&self.shared.done, state)?;
         }
         let Some((read, record)) = state.ready.pop_front() else { return Ok(TapeRead::EndOfData) };
         state.ready_len -= record.len();
@@ -252,7 +245,7 @@ impl<T: Tape + 'static> TapeDevice for ReadAhead<T> {
         let mut state = locked(&self.shared.state);
         state.running = false;
         while state.busy {
-            state = wait(&self.shared.done, state);
+            state = self.stop.wait(&self.shared.done, state)?;
         }
         drop(state);
         locked(&self.shared.tape).unload()

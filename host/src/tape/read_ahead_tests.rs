@@ -60,7 +60,7 @@ impl TapeDevice for BadSpot {
 #[test]
 fn an_error_comes_in_its_place_and_reading_goes_on_behind_it() {
     for queue_len in [0, 128, 1 << 20] {
-        let mut tape = ReadAhead::new(BadSpot { at: 0, bad: 4 }, queue_len).unwrap();
+        let mut tape = ReadAhead::new(BadSpot { at: 0, bad: 4 }, queue_len, Stop::never()).unwrap();
         let mut buf = [0; 64];
         for record in 0..10 {
             assert_eq!(tape.position().unwrap().record, record);
@@ -80,7 +80,7 @@ fn an_error_comes_in_its_place_and_reading_goes_on_behind_it() {
 
 #[test]
 fn moves_start_where_the_reader_stands() {
-    let mut tape = ReadAhead::new(BadSpot { at: 0, bad: 99 }, 512).unwrap();
+    let mut tape = ReadAhead::new(BadSpot { at: 0, bad: 99 }, 512, Stop::never()).unwrap();
     let mut buf = [0; 64];
     let mut expect = |tape: &mut ReadAhead<BadSpot>, record: u64| {
         assert_eq!(tape.read(&mut buf).unwrap(), TapeRead::Record(8));
@@ -100,7 +100,8 @@ fn moves_start_where_the_reader_stands() {
 #[test]
 fn a_pipe_loses_nothing_to_a_move_it_cannot_make() {
     let bytes: Vec<u8> = (0..=255).collect();
-    let mut tape = ReadAhead::new(ReadPipe::new("pipe", std::io::Cursor::new(bytes), 16), 64).unwrap();
+    let mut tape =
+        ReadAhead::new(ReadPipe::new("pipe", std::io::Cursor::new(bytes), 16), 64, Stop::never()).unwrap();
     let mut buf = [0; 64];
     assert_eq!(tape.read(&mut []).unwrap(), TapeRead::BufferTooSmall { needed: 16 });
     for record in 0..16_u8 {
@@ -117,9 +118,22 @@ fn a_pipe_loses_nothing_to_a_move_it_cannot_make() {
 #[test]
 fn dropping_does_not_wait_for_a_silent_pipe() {
     let (reader, writer) = std::io::pipe().unwrap();
-    let mut tape = ReadAhead::new(ReadPipe::new("pipe", reader, 16), 64).unwrap();
+    let mut tape = ReadAhead::new(ReadPipe::new("pipe", reader, 16), 64, Stop::never()).unwrap();
     std::io::Write::write_all(&mut &writer, &[1; 16]).unwrap();
     assert_eq!(tape.read(&mut [0; 64]).unwrap(), TapeRead::Record(16));
+    drop(tape);
+    drop(writer);
+}
+
+#[test]
+fn an_interruption_ends_the_wait_for_a_pipe() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let flag = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stop = Stop::when(Arc::clone(&flag));
+    let mut tape = ReadAhead::new(ReadPipe::new("pipe", reader, 16), 64, stop).unwrap();
+    let setter = std::thread::spawn(move || flag.store(true, std::sync::atomic::Ordering::Relaxed));
+    assert_eq!(tape.read(&mut [0; 64]).unwrap_err().kind(), ErrorKind::Interrupted);
+    setter.join().unwrap();
     drop(tape);
     drop(writer);
 }

@@ -11,8 +11,9 @@
 
 use super::Tape;
 use super::error::TapeError;
+use super::thread::{Stop, locked, wait};
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use tapedump_core::device::ErrorKind;
 use tapedump_core::device::tape::{
@@ -25,6 +26,7 @@ pub struct WriteBehind<T> {
     shared: Arc<Shared<T>>,
     worker: Option<JoinHandle<()>>,
     capabilities: TapeCapabilities,
+    stop: Stop,
     /// Where the caller stands, while it only writes.
     at: Option<TapePosition>,
 }
@@ -53,21 +55,12 @@ struct State {
     stop: bool,
 }
 
-/// A panic of the other thread is passed on when it is joined; what is behind the lock stays usable.
-fn locked<S>(mutex: &Mutex<S>) -> MutexGuard<'_, S> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn wait<'a, S>(condvar: &Condvar, guard: MutexGuard<'a, S>) -> MutexGuard<'a, S> {
-    condvar.wait(guard).unwrap_or_else(PoisonError::into_inner)
-}
-
 impl<T: Tape + 'static> WriteBehind<T> {
-    /// Puts a thread and a queue of `depth` records, at least one, before `tape`.
+    /// Puts a thread and a queue of `depth` records, at least one, before `tape`. `stop` ends waits.
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn new(tape: T, depth: usize) -> Result<Self, TapeError> {
+    pub fn new(tape: T, depth: usize, stop: Stop) -> Result<Self, TapeError> {
         let capabilities = tape.capabilities();
         let state = State { free: vec![Vec::new(); depth.max(1)], ..State::default() };
         let shared = Arc::new(Shared {
@@ -81,14 +74,14 @@ impl<T: Tape + 'static> WriteBehind<T> {
             std::thread::Builder::new().name("tape-writer".into()).spawn(move || work.run()).map_err(
                 |error| TapeError::new(ErrorKind::Other, "tape", format!("no thread for writing: {error}")),
             )?;
-        Ok(Self { shared, worker: Some(worker), capabilities, at: None })
+        Ok(Self { shared, worker: Some(worker), capabilities, stop, at: None })
     }
 
     /// Waits until the queue is empty, and tells a failure that was not told yet.
     fn drain(&self) -> Result<MutexGuard<'_, T>, TapeError> {
         let mut state = locked(&self.shared.state);
         while state.busy || !state.queue.is_empty() {
-            state = wait(&self.shared.done, state);
+            state = self.stop.wait_for_medium(&self.shared.done, state, self.capabilities.can_position)?;
         }
         match state.failure.take() {
             Some(failure) => Err(failure),
@@ -112,7 +105,7 @@ impl<T: Tape + 'static> WriteBehind<T> {
             }
             match state.free.pop() {
                 Some(buffer) => break buffer,
-                None => state = wait(&self.shared.done, state),
+                None => state = self.stop.wait(&self.shared.done, state)?,
             }
         };
         drop(state);
@@ -251,7 +244,9 @@ impl<T> Drop for WriteBehind<T> {
     fn drop(&mut self) {
         locked(&self.shared.state).stop = true;
         self.shared.queued.notify_one();
-        if let Some(worker) = self.worker.take() {
+        // A thread that waits for the reader of a pipe is left behind where the work was stopped.
+        let may_wait = self.capabilities.can_position || !self.stop.is_set();
+        if let Some(worker) = self.worker.take().filter(|_| may_wait) {
             // A panic of the worker was printed when it happened.
             _ = worker.join();
         }

@@ -203,10 +203,13 @@ pub enum RestoreEvent<E> {
     Dump(DumpInfo),
     /// All directories are read: [`Restore::select`] may be called now, and only now.
     Catalogued,
-    /// A name in the tree, directories before what they hold; [`Restore::entry_name`] gives the name.
+    /// A name in the tree, directories before what they hold. [`Restore::entry_name`] gives the name of an object that is
+    /// no directory, [`Restore::component`] that of a directory, which has only one.
     Entry {
         /// The object.
         ino: Ino,
+        /// The directory that holds the name; it need not have been told, where only some objects are selected.
+        parent: Ino,
         /// Directories between the root and the name.
         depth: u32,
         /// The object is a directory of this dump; its entries follow one deeper.
@@ -523,7 +526,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
         core::mem::replace(&mut self.tape, tape)
     }
 
-    /// Name of the last [`RestoreEvent::Entry`].
+    /// Name of the last [`RestoreEvent::Entry`] that is no directory.
     #[must_use]
     pub fn entry_name(&self) -> &[u8] {
         self.walk.name()

@@ -131,7 +131,12 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         let wanted = self.is_wanted(visit.ino);
         if !unmade {
             if wanted && self.is_wanted_name(visit.directory) {
-                self.tell(RestoreEvent::Entry { ino: visit.ino, depth, directory: false });
+                self.tell(RestoreEvent::Entry {
+                    ino: visit.ino,
+                    parent: visit.directory,
+                    depth,
+                    directory: false,
+                });
             }
             return Ok(());
         }
@@ -144,7 +149,12 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
             return Ok(());
         }
         if wanted {
-            self.tell(RestoreEvent::Entry { ino: visit.ino, depth, directory: true });
+            self.tell(RestoreEvent::Entry {
+                ino: visit.ino,
+                parent: visit.directory,
+                depth,
+                directory: true,
+            });
         }
         self.maps.directories.remove(visit.ino);
         self.ensure(visit.directory, None)?;

@@ -1,0 +1,370 @@
+//! `tapedump dump`: a directory tree to a tape.
+
+use super::exit::{CliError, Ended};
+use super::interrupt::Interrupt;
+use super::progress::{Progress, Progressed, rate};
+use super::raw;
+use super::tape::{existing, new_name};
+use crate::checksum::HostCrc32c;
+use crate::state::StateDir;
+use crate::tape::virtual_tape::{Access, VirtualTape};
+use crate::tape::{Mode, Stop, Tape, TapeError, TapeSpec, ahead_or_behind, open};
+use crate::text::{printable_path, size};
+use crate::volume::VolumeError;
+use crate::volume::source::{LinuxSource, SourceOptions};
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tapedump_core::device::tape::{TapeDevice, TapePosition};
+use tapedump_core::device::volume::SourceVolume;
+use tapedump_core::engine::dump::{
+    Dump, DumpError, DumpEvent, DumpMemory, DumpOptions, DumpSummary, NotPortable, Stage,
+};
+use tapedump_core::stream::writer::DumpIdentity;
+use tapedump_core::units::{BlockingFactor, DumpId, Ino, Level, TAPE_BLOCK_LEN};
+use zerocopy::FromZeros;
+
+/// Bytes written behind the dump.
+const BEHIND_LEN: usize = 4 << 20;
+/// Tape records filled at once, in bytes: as long as the largest segment, and some.
+const STREAM_LEN: usize = 1 << 20;
+/// Mount points that are named; more are counted.
+const MOUNT_POINTS_NAMED: usize = 20;
+
+type Engine<'m> = Dump<'m, LinuxSource, Box<dyn Tape>, HostCrc32c>;
+
+/// What a dump is to do, with everything checked that can be checked before anything is touched.
+struct Plan {
+    tree: PathBuf,
+    tape: TapeSpec,
+    mode: Mode,
+    created: Created,
+    blocking: BlockingFactor,
+    label: [u8; 16],
+    identity: DumpIdentity,
+    threads: usize,
+}
+
+/// What was made for this dump, to be removed should nothing get onto it.
+enum Created {
+    Nothing,
+    Tape(PathBuf),
+    File(PathBuf),
+}
+
+impl Created {
+    fn remove(&self) {
+        // Best effort: what cannot be removed is a blank tape.
+        match self {
+            Self::Nothing => {}
+            Self::Tape(path) => _ = VirtualTape::open(path, Access::Write).and_then(VirtualTape::remove),
+            Self::File(path) => {
+                if std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0) {
+                    _ = std::fs::remove_file(path);
+                }
+            }
+        }
+    }
+}
+
+pub fn run(raw: raw::Dump) -> Result<Ended, CliError> {
+    let state = StateDir::find()?;
+    let interrupt = Interrupt::install()?;
+    let plan = resolve(raw, &state)?;
+    let opened = open(&plan.tape, plan.mode).and_then(|mut tape| {
+        let begin = tape.position()?;
+        let record_len = plan.blocking.record_len();
+        let tape = ahead_or_behind(tape, plan.mode, BEHIND_LEN, record_len, Stop::when(interrupt.flag()))?;
+        Ok((tape, begin))
+    });
+    let (tape, begin) = opened.inspect_err(|_| plan.created.remove())?;
+    let mut progress = Progress::new();
+    progress.stage("stage I: finding files and directories", 0);
+    let source = match open_source(&plan, &state, &interrupt, &progress) {
+        Ok(source) => source,
+        Err(error) => {
+            progress.end();
+            drop(tape);
+            plan.created.remove();
+            return Err(error);
+        }
+    };
+    write(&plan, source, tape, begin, &interrupt, progress)
+}
+
+fn resolve(raw: raw::Dump, state: &StateDir) -> Result<Plan, CliError> {
+    let tree = raw.path;
+    let cannot = |why: &dyn std::fmt::Display| {
+        CliError::failed(format!("{}: cannot dump this tree: {why}", printable_path(&tree)))
+    };
+    let metadata = std::fs::metadata(&tree).map_err(|error| cannot(&error))?;
+    if !metadata.is_dir() {
+        return Err(cannot(&"it is not a directory; name the directory it is in"));
+    }
+    let identity = identity()?;
+    let library = state.library();
+    let mode = Mode::Write(existing(raw.overwrite, raw.append));
+    let mut created = Created::Nothing;
+    let tape = match &raw.tape {
+        Some(argument) => {
+            let spec = TapeSpec::resolve(argument, &library, mode)?;
+            if let TapeSpec::File(path) = &spec
+                && !path.exists()
+            {
+                created = Created::File(path.clone());
+            }
+            spec
+        }
+        None if raw.append => TapeSpec::Virtual(library.newest()?.path),
+        None => {
+            let name = new_name(&library, raw.label.as_deref(), u64::from(identity.date))?;
+            let path = library.create(&name, None)?;
+            eprintln!("the dump goes to the new tape {name}");
+            created = Created::Tape(path.clone());
+            TapeSpec::Virtual(path)
+        }
+    };
+    let mut label = [0; 16];
+    let text = raw.label.as_deref().unwrap_or("none");
+    label.iter_mut().zip(text.bytes()).for_each(|(to, from)| *to = from);
+    let threads = raw.threads.unwrap_or(0);
+    Ok(Plan { tree, tape, mode, created, blocking: raw.blocking_factor, label, identity, threads })
+}
+
+/// Identity and time of the dump. For reproducible dumps both can be given: `TAPEDUMP_DUMP_ID` (32 hexadecimal
+/// digits) and `SOURCE_DATE_EPOCH` (seconds since 1970).
+fn identity() -> Result<DumpIdentity, CliError> {
+    let wrong =
+        |name: &str, what: &str| CliError::failed(format!("{name}: it is {what}; correct or unset it"));
+    let date = match std::env::var("SOURCE_DATE_EPOCH") {
+        Ok(text) => {
+            text.parse().map_err(|_| wrong("SOURCE_DATE_EPOCH", "not a number of seconds since 1970"))?
+        }
+        Err(_) => {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            u32::try_from(now)
+                .map_err(|_| CliError::failed("the clock shows a year that no tape can hold"))?
+        }
+    };
+    let id = match std::env::var("TAPEDUMP_DUMP_ID") {
+        Ok(text) => parse_id(&text).ok_or_else(|| wrong("TAPEDUMP_DUMP_ID", "not 32 hexadecimal digits"))?,
+        Err(_) => random_id()?,
+    };
+    Ok(DumpIdentity { id, date, base_date: 0, level: Level::BASELINE })
+}
+
+fn parse_id(text: &str) -> Option<DumpId> {
+    let digits: String = text.chars().filter(|c| *c != '-').collect();
+    (digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(())?;
+    u128::from_str_radix(&digits, 16).ok().map(|id| DumpId(id.to_be_bytes()))
+}
+
+/// A random UUID (version 4).
+fn random_id() -> Result<DumpId, CliError> {
+    let mut id = [0_u8; 16];
+    let filled = rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty());
+    if filled != Ok(id.len()) {
+        return Err(CliError::failed("the system gives no random numbers for the dump's identity"));
+    }
+    id[6] = (id[6] & 0x0f) | 0x40;
+    id[8] = (id[8] & 0x3f) | 0x80;
+    Ok(DumpId(id))
+}
+
+fn open_source(
+    plan: &Plan,
+    state: &StateDir,
+    interrupt: &Interrupt,
+    progress: &Progress,
+) -> Result<LinuxSource, CliError> {
+    let mut options = SourceOptions::new(state.scratch_dir()?);
+    options.threads = plan.threads;
+    options.interrupt = Some(interrupt.flag());
+    let source = LinuxSource::open(&plan.tree, options).map_err(|error| {
+        if interrupt.is_set() {
+            CliError::failed("interrupted; nothing was written")
+        } else {
+            CliError::failed(error)
+        }
+    })?;
+    let mount_points = source.tally().mount_points;
+    for path in mount_points.iter().take(MOUNT_POINTS_NAMED) {
+        progress.tell(&format!("{}: another file system is mounted here; not entered", printable_path(path)));
+    }
+    if mount_points.len() > MOUNT_POINTS_NAMED {
+        progress.tell(&format!("and {} further mount points", mount_points.len() - MOUNT_POINTS_NAMED));
+    }
+    Ok(source)
+}
+
+/// Runs the engine; whatever ends it early, the tape is closed behind what is on it.
+fn write(
+    plan: &Plan,
+    mut source: LinuxSource,
+    tape: Box<dyn Tape>,
+    begin: TapePosition,
+    interrupt: &Interrupt,
+    mut progress: Progress,
+) -> Result<Ended, CliError> {
+    let started = Instant::now();
+    let no_memory = || CliError::failed("there is no memory for the maps of the dump");
+    let ino_limit = source.ino_limit().map_err(CliError::failed)?;
+    let map_len = ino_limit.0.saturating_sub(1).div_ceil(8) as usize;
+    let mut in_use = <[u8]>::new_box_zeroed_with_elems(map_len).map_err(|_| no_memory())?;
+    let mut on_tape = <[u8]>::new_box_zeroed_with_elems(map_len).map_err(|_| no_memory())?;
+    let record_len = plan.blocking.record_len();
+    let mut stream = vec![0; STREAM_LEN.div_ceil(record_len) * record_len];
+    let memory = DumpMemory { stream: &mut stream, in_use: &mut in_use, on_tape: &mut on_tape };
+    let options = DumpOptions { identity: plan.identity, blocking: plan.blocking, label: plan.label };
+    let mut engine = Engine::new(source, tape, memory, options)
+        .map_err(|error| CliError::failed(explain(&error, &plan.tape)))?;
+    let ended = drive(&mut engine, plan, interrupt, &mut progress);
+    progress.end();
+    let (_, mut tape) = engine.into_devices();
+    match ended {
+        Ok(summary) => {
+            tape.unload()?;
+            Ok(report(&summary, &plan.tape, started.elapsed()))
+        }
+        Err(message) => Err(give_up(&message, tape, begin, plan)),
+    }
+}
+
+/// Steps through the dump. The error is what ended it early.
+fn drive(
+    engine: &mut Engine<'_>,
+    plan: &Plan,
+    interrupt: &Interrupt,
+    progress: &mut Progress,
+) -> Result<DumpSummary, String> {
+    loop {
+        if interrupt.is_set() {
+            return Err("interrupted".into());
+        }
+        match engine.step() {
+            Ok(DumpEvent::Done(summary)) => return Ok(summary),
+            Ok(DumpEvent::Stage(stage)) => begin_stage(engine, stage, progress),
+            Ok(DumpEvent::Working) => {}
+            Ok(event) => {
+                if let Some((ino, text)) = describe(&event) {
+                    progress.tell(&format!("tapedump: {}: {text}", path_of(engine, ino)));
+                }
+            }
+            Err(_) if interrupt.is_set() => return Err("interrupted".into()),
+            Err(error) => return Err(explain(&error, &plan.tape)),
+        }
+        progress.step(|| {
+            let done = engine.progress();
+            Progressed { objects: done.handled, bytes: done.blocks * TAPE_BLOCK_LEN as u64 }
+        });
+    }
+}
+
+fn begin_stage(engine: &Engine<'_>, stage: Stage, progress: &mut Progress) {
+    let found = engine.progress();
+    let total = found.directories + found.others;
+    let text = match stage {
+        // Named when the tree was opened, which is where the time goes.
+        Stage::Map => return,
+        Stage::Directories => "directories to tape",
+        Stage::Files => "files to tape",
+        Stage::Attributes => "further attributes to tape",
+    };
+    progress.stage(&format!("stage {}: {text}", stage.number()), total);
+}
+
+fn path_of(engine: &Engine<'_>, ino: Ino) -> String {
+    engine.source().path_of(ino).map_or_else(|| ino.to_string(), |path| printable_path(&path))
+}
+
+/// The object an event is about, and what the user is told of it.
+fn describe(event: &DumpEvent) -> Option<(Ino, String)> {
+    Some(match event {
+        DumpEvent::Skipped { ino, error } => (*ino, format!("not dumped: {error}")),
+        DumpEvent::EntriesUnread { ino } => (*ino, "its names could not all be read".into()),
+        DumpEvent::DataUnread { ino, from, to } => {
+            (*ino, format!("bytes {from} to {to} could not be read; the dump has zeros there and says so"))
+        }
+        DumpEvent::PropertiesUnread { ino } => {
+            (*ino, "its ACLs or extended attributes could not all be read".into())
+        }
+        DumpEvent::Changed { ino } => (*ino, "changed while it was read".into()),
+        DumpEvent::NotPortable { ino, why } => {
+            let what = match why {
+                NotPortable::Name => "a name longer than 254 bytes",
+                NotPortable::Directory => "a directory of 256 MiB or more",
+                _ => "something",
+            };
+            (*ino, format!("{what}: third-party restore programs cannot read this; tapedump can"))
+        }
+        _ => return None,
+    })
+}
+
+fn explain(error: &DumpError<VolumeError, TapeError>, tape: &TapeSpec) -> String {
+    match error {
+        DumpError::Source(source) => source.to_string(),
+        DumpError::Tape { source, .. } => source.to_string(),
+        DumpError::EndOfMedium { .. } => format!("{tape}: the tape is full; use a larger one"),
+        DumpError::MapTooSmall { needed } => {
+            format!("the maps need {needed} bytes: the tree grew while it was read")
+        }
+        DumpError::RecordTooLong { limit } => format!("{tape}: it takes records of up to {limit} bytes only"),
+        other => format!("{tape}: {other:?}"),
+    }
+}
+
+/// Closes the tape behind what is on it, and says in what state it is.
+fn give_up(message: &str, mut tape: Box<dyn Tape>, begin: TapePosition, plan: &Plan) -> CliError {
+    if !tape.capabilities().can_position {
+        return CliError::Failed(format!("{message}; the dump on {} is incomplete", plan.tape));
+    }
+    // An error that was on its way is told by the first call; after it the position is the true one.
+    let at = tape.position().or_else(|_| tape.position());
+    if at.as_ref().is_ok_and(|at| *at == begin) {
+        drop(tape);
+        plan.created.remove();
+        return CliError::Failed(format!("{message}; nothing was written"));
+    }
+    let closed = tape.write_filemark().and_then(|_| tape.unload());
+    match closed {
+        Ok(()) => CliError::Failed(format!("{message}; the dump on {} is incomplete", plan.tape)),
+        Err(error) => CliError::Failed(format!(
+            "{message}; the dump on {} is incomplete, and could not be closed: {error}",
+            plan.tape
+        )),
+    }
+}
+
+fn report(summary: &DumpSummary, tape: &TapeSpec, time: Duration) -> Ended {
+    let DumpSummary { directories, others, data_len, blocks, incomplete, .. } = summary;
+    let tape_len = blocks * TAPE_BLOCK_LEN as u64;
+    eprintln!(
+        "dumped {directories} directories and {others} other objects, {} of data in {} of tape, to {tape} ({})",
+        size(*data_len),
+        size(tape_len),
+        rate(tape_len, time)
+    );
+    if *incomplete == 0 {
+        return Ended::Done;
+    }
+    eprintln!("tapedump: the dump is incomplete: {incomplete} objects are not on it, or not as they were");
+    Ended::Incomplete
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identities() {
+        let id = parse_id("00112233445566778899aabbccddeeff").unwrap();
+        assert_eq!(id.to_string(), "00112233-4455-6677-8899-aabbccddeeff");
+        assert_eq!(parse_id(&id.to_string()), Some(id));
+        for bad in ["", "0", "+0112233445566778899aabbccddeeff", "x0112233445566778899aabbccddeeff"] {
+            assert_eq!(parse_id(bad), None, "{bad}");
+        }
+        let (a, b) = (random_id().unwrap(), random_id().unwrap());
+        assert_ne!(a, b);
+        assert_eq!((a.0[6] >> 4, a.0[8] >> 6), (4, 2));
+    }
+}

@@ -1,0 +1,176 @@
+//! `tapedump restore`: a dump, or some paths of it, into a directory.
+
+use super::exit::{CliError, Ended};
+use super::interrupt::Interrupt;
+use super::progress::rate;
+use super::raw;
+use super::reading::{self, Engine, Reading, Visitor};
+use crate::pipeline::write_behind::WriteBehind;
+use crate::state::StateDir;
+use crate::text::{printable_path, size};
+use crate::volume::target::LinuxTarget;
+use rustix::fs::{Access, AtFlags, CWD};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use tapedump_core::device::volume::TargetVolume;
+use tapedump_core::engine::restore::{DumpInfo, RestoreSummary};
+
+/// What a restore needs beside the data (R-RESTORE-6).
+const ROOM_BESIDE: u64 = 100 << 20;
+
+pub fn run(raw: raw::Restore) -> Result<Ended, CliError> {
+    let started = Instant::now();
+    let state = StateDir::find()?;
+    let interrupt = Interrupt::install()?;
+    let missing = check_destination(&raw.to)?;
+    let reading = Reading::open(&raw.from, &state, &interrupt)?;
+    let mut restorer = Restorer {
+        paths: reading::path_bytes(&raw.paths),
+        to: raw.to.clone(),
+        tape_len: reading.len.filter(|_| raw.paths.is_empty()),
+        force: raw.force,
+    };
+    if missing {
+        fs::create_dir(&raw.to).map_err(|error| cannot_restore(&raw.to, &error))?;
+    }
+    let restored = LinuxTarget::open(&raw.to).map_err(CliError::failed).and_then(|target| {
+        let target = WriteBehind::new(target, raw.threads.unwrap_or(0));
+        reading.run(target, &mut restorer, &interrupt)
+    });
+    match restored {
+        Ok((_, summary)) => Ok(report(&summary, &raw.to, started.elapsed())),
+        Err(error) => {
+            if missing {
+                // Goes only while nothing is in it.
+                _ = fs::remove_dir(&raw.to);
+            }
+            Err(error)
+        }
+    }
+}
+
+fn cannot_restore(to: &Path, why: &dyn std::fmt::Display) -> CliError {
+    CliError::failed(format!("{}: cannot restore there: {why}", printable_path(to)))
+}
+
+/// Checks all that can be checked before the tape is read. `true`: the directory is yet to be made.
+fn check_destination(to: &Path) -> Result<bool, CliError> {
+    let (place, missing) = match fs::metadata(to) {
+        Ok(metadata) if metadata.is_dir() => (to, false),
+        Ok(_) => return Err(cannot_restore(to, &"it is not a directory")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(to).is_err() => {
+            let parent =
+                to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            if !parent.is_dir() {
+                return Err(cannot_restore(to, &"neither it nor the directory above it exists"));
+            }
+            (parent, true)
+        }
+        Err(error) => return Err(cannot_restore(to, &error)),
+    };
+    rustix::fs::accessat(CWD, place, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
+        .map_err(|errno| cannot_restore(to, &io::Error::from(errno)))?;
+    Ok(missing)
+}
+
+/// What happens before the first object is made.
+struct Restorer {
+    paths: Vec<Vec<u8>>,
+    to: PathBuf,
+    /// No more data than this is on the tape, where that is known and all of it is wanted.
+    tape_len: Option<u64>,
+    force: bool,
+}
+
+impl<V: TargetVolume> Visitor<V> for Restorer
+where
+    V::Error: std::fmt::Display,
+{
+    fn dump(&mut self, info: &DumpInfo) -> Result<(), CliError> {
+        if info.level != 0 {
+            eprintln!("this dump has level {}: it holds only what changed since its base", info.level);
+        }
+        Ok(())
+    }
+
+    fn catalogued(&mut self, engine: &mut Engine<'_, V>) -> Result<(), CliError> {
+        reading::select(engine, &self.paths)?;
+        if self.force || !self.paths.is_empty() {
+            return Ok(());
+        }
+        let room = rustix::fs::statvfs(&self.to)
+            .map_err(|errno| cannot_restore(&self.to, &io::Error::from(errno)))?;
+        // A file system that makes inodes as it needs them says that it has none.
+        let inodes = if room.f_files == 0 { u64::MAX } else { room.f_favail };
+        let bytes = room.f_bavail.saturating_mul(room.f_frsize);
+        check_room(self.tape_len, engine.progress().announced, bytes, inodes)
+            .map_err(|why| cannot_restore(&self.to, &why))
+    }
+}
+
+/// R-RESTORE-6: the data plus about 100 MB, and an inode for each object.
+fn check_room(tape_len: Option<u64>, objects: u64, bytes: u64, inodes: u64) -> Result<(), String> {
+    let needed = tape_len.map_or(ROOM_BESIDE, |len| len.saturating_add(ROOM_BESIDE));
+    let advice = "make room, or restore what fits with --force";
+    if needed > bytes {
+        return Err(format!(
+            "not enough space: it needs about {}, and {} are free; {advice}",
+            size(needed),
+            size(bytes)
+        ));
+    }
+    if objects > inodes {
+        return Err(format!("not enough inodes: it needs {objects}, and {inodes} are free; {advice}"));
+    }
+    Ok(())
+}
+
+fn report(summary: &RestoreSummary, to: &Path, time: Duration) -> Ended {
+    let RestoreSummary { directories, objects, data_len, damaged, failed, checked, .. } = summary;
+    eprintln!(
+        "restored {directories} directories and {objects} other objects, {} of data, to {} ({})",
+        size(*data_len),
+        printable_path(to),
+        rate(*data_len, time)
+    );
+    if !checked {
+        eprintln!("this dump has no checksums of data, so damage inside of files would not show");
+    }
+    if !summary.is_good() {
+        eprintln!(
+            "tapedump: the restore is incomplete: {damaged} times damage on the tape, {failed} failures"
+        );
+    }
+    reading::ended(summary)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_refused_with_both_figures() {
+        assert_eq!(check_room(Some(1 << 20), 10, 101 << 20, 10), Ok(()));
+        let why = check_room(Some(1 << 20), 10, (101 << 20) - 1, 10).unwrap_err();
+        assert!(why.contains("space") && why.contains("101.0 MiB") && why.contains("--force"), "{why}");
+        let why = check_room(Some(1 << 20), 11, u64::MAX, 10).unwrap_err();
+        assert!(why.contains("11") && why.contains("10 are free") && why.contains("inodes"), "{why}");
+        assert!(check_room(Some(u64::MAX), 0, u64::MAX - 1, 0).is_err());
+    }
+
+    #[test]
+    fn destinations() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("file"), "").unwrap();
+        assert!(!check_destination(dir.path()).unwrap());
+        assert!(check_destination(&dir.path().join("new")).unwrap());
+        for (bad, why) in
+            [("file", "not a directory"), ("new/new", "neither it nor"), ("file/x", "directory")]
+        {
+            let error = check_destination(&dir.path().join(bad)).unwrap_err();
+            assert!(error.to_string().to_lowercase().contains(why), "{error}");
+        }
+    }
+}
