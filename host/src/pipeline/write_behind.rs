@@ -7,11 +7,14 @@
 //!
 //! Memory: at most [`BATCHES_MAX`] batches exist, each of bounded size; when all are on their way, the engine waits.
 
+mod batch;
+mod worker;
+
 use crate::volume::VolumeError;
-use crate::volume::target::{Caller, Directory, LinuxTarget, ObjectWriter};
+use crate::volume::target::{Caller, LinuxTarget, ObjectWriter};
+use batch::{BATCH_CALLS_MAX, BATCH_LEN_MAX, Batch, Call, Span};
 use std::collections::VecDeque;
 use std::mem;
-use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -21,12 +24,7 @@ use tapedump_core::device::volume::{
     Attributes, FailedPart, Failure, Place, PropertyKind, Room, TargetVolume,
 };
 use tapedump_core::units::Ino;
-
-/// Bytes of data and names in one batch.
-const BATCH_LEN_MAX: usize = 256 * 1024;
-
-/// Calls in one batch; bounds it where objects have no data.
-const BATCH_CALLS_MAX: usize = 512;
+use worker::Worker;
 
 /// Batches there are: all the memory of this module.
 const BATCHES_MAX: usize = 64;
@@ -349,92 +347,6 @@ impl Drop for Pool {
     }
 }
 
-/// Where a piece of a batch's bytes is.
-type Span = Range<u32>;
-
-/// A call on its way to a worker.
-#[derive(Debug)]
-enum Call {
-    Create { directory: Arc<Directory>, name: Span, ino: Ino, attributes: Attributes },
-    Reopen { directory: Arc<Directory>, name: Span, ino: Ino, known: Option<Arc<Directory>> },
-    Write { offset: u64, data: Span },
-    Property { kind: PropertyKind, name: Span, value_len: u32 },
-    Value { value: Span },
-    Finish { attributes: Attributes },
-    Release,
-    Link { from: Arc<Directory>, existing: Span, to: Arc<Directory>, name: Span, ino: Ino },
-}
-
-/// Calls in their order, with their bytes. Used again and again.
-#[derive(Debug, Default)]
-struct Batch {
-    bytes: Vec<u8>,
-    calls: Vec<Call>,
-    /// The stream whose open object its first calls are for.
-    continues: Option<u64>,
-    /// The stream whose object it leaves open.
-    leaves_open: Option<u64>,
-}
-
-impl Batch {
-    fn room(&self) -> usize {
-        BATCH_LEN_MAX.saturating_sub(self.bytes.len())
-    }
-
-    fn has_room(&self, len: usize) -> bool {
-        self.room() >= len && self.calls.len() < BATCH_CALLS_MAX
-    }
-
-    /// Whether an object with `size` bytes of data, its name and some properties most likely fits.
-    fn has_room_for_object(&self, size: u64) -> bool {
-        const BESIDES: usize = 4096;
-        const CALLS: usize = 16;
-        let len = usize::try_from(size).unwrap_or(usize::MAX).min(BATCH_LEN_MAX - BESIDES) + BESIDES;
-        self.bytes.is_empty() || self.room() >= len && self.calls.len() + CALLS <= BATCH_CALLS_MAX
-    }
-
-    fn keep(&mut self, bytes: &[u8]) -> Span {
-        self.reserve();
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(bytes);
-        // Bounded by `BATCH_LEN_MAX` and a few names.
-        start as u32..self.bytes.len() as u32
-    }
-
-    /// Takes all the memory it may have at once, so that it never grows into twice as much.
-    fn reserve(&mut self) {
-        if self.bytes.capacity() == 0 {
-            self.bytes.reserve_exact(BATCH_LEN_MAX);
-            self.calls.reserve_exact(BATCH_CALLS_MAX);
-        }
-    }
-
-    /// Adds data to the write before, when it goes on there.
-    fn append(&mut self, offset: u64, data: &[u8]) -> bool {
-        let len = self.bytes.len();
-        let fits = self.room() >= data.len();
-        match self.calls.last_mut() {
-            Some(Call::Write { offset: before, data: span })
-                if fits
-                    && span.end as usize == len
-                    && before.checked_add(u64::from(span.end - span.start)) == Some(offset) =>
-            {
-                span.end += data.len() as u32;
-                self.bytes.extend_from_slice(data);
-                true
-            }
-            _ => false,
-        }
-    }
-
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.calls.clear();
-        self.continues = None;
-        self.leaves_open = None;
-    }
-}
-
 /// What the engine's thread and the workers share.
 #[derive(Debug, Default)]
 struct Shared {
@@ -512,88 +424,6 @@ impl Drop for Alarm {
         if thread::panicking() {
             self.0.lock().broken = true;
             self.0.idle.notify_all();
-        }
-    }
-}
-
-/// One thread that makes objects.
-struct Worker {
-    shared: Arc<Shared>,
-    writer: ObjectWriter,
-    /// The object that the calls are for.
-    ino: Ino,
-    /// It failed: the further calls for it are for nothing.
-    skip: bool,
-    /// It was not made: links to its name would be links to something else.
-    unmade: bool,
-}
-
-impl Worker {
-    fn run(mut self) {
-        let _alarm = Alarm(Arc::clone(&self.shared));
-        let mut stream = None;
-        while let Some(mut batch) = self.shared.take(stream) {
-            stream = batch.leaves_open;
-            let Batch { bytes, calls, .. } = &mut batch;
-            for call in calls.drain(..) {
-                self.perform(call, bytes);
-            }
-            if stream.is_none() {
-                // Nothing stays open that no call can reach any more.
-                self.writer.release();
-            }
-            self.shared.tell(self.writer.failures());
-            self.shared.give_back(batch);
-        }
-    }
-
-    fn perform(&mut self, call: Call, bytes: &[u8]) {
-        let at = |span: &Span| bytes.get(span.start as usize..span.end as usize).unwrap_or_default();
-        let (what, done) = match &call {
-            Call::Create { directory, name, ino, attributes } => {
-                self.ino = *ino;
-                let created = self.writer.create(directory, at(name), *ino, attributes);
-                self.unmade = created.is_err();
-                self.skip = self.unmade;
-                (FailedPart::Create, created)
-            }
-            Call::Reopen { directory, name, ino, known } => {
-                self.ino = *ino;
-                let opened = self.writer.reopen(directory, at(name), *ino, known.clone());
-                self.skip = opened.is_err();
-                (FailedPart::Attributes, opened)
-            }
-            Call::Link { to, name, ino, .. } if self.unmade && self.ino == *ino => {
-                (FailedPart::Link, Err(unmade(to.path_of(at(name)))))
-            }
-            Call::Link { from, existing, to, name, ino } => {
-                self.ino = *ino;
-                (FailedPart::Link, self.writer.link((from, at(existing)), (to, at(name))))
-            }
-            _ if self.skip => return,
-            Call::Write { offset, data } => {
-                let written = self.writer.write(*offset, at(data));
-                self.skip = written.is_err();
-                (FailedPart::Data, written)
-            }
-            Call::Property { kind, name, value_len } => {
-                (FailedPart::Property(*kind), self.writer.begin_property(*kind, at(name), *value_len))
-            }
-            Call::Value { value } => (FailedPart::Attributes, self.writer.write_property(at(value))),
-            Call::Finish { attributes } => {
-                self.writer.finish(attributes);
-                return;
-            }
-            Call::Release => {
-                self.writer.release();
-                return;
-            }
-        };
-        if let Err(error) = done {
-            if self.skip {
-                self.writer.release();
-            }
-            self.writer.failures().push(Failure { ino: self.ino, what, error });
         }
     }
 }

@@ -3,13 +3,16 @@
 //! Layer: volume. A restore over this target reads the whole dump and finds every difference that a restore of it
 //! would remove. What the tree has and the dump does not know of at all is not looked for, except properties.
 
+mod object;
+
 use super::VolumeError;
 use super::target::{
     ACL_ACCESS, ACL_DEFAULT, Directories, Directory, Properties, check_name, descriptor_path, open_directory,
     open_root, room_of,
 };
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{self, AtFlags, Mode, OFlags, SeekFrom, Stat};
+use object::{Open, open_data, open_object};
+use rustix::fd::AsFd;
+use rustix::fs::{self, AtFlags};
 use rustix::io::{self, Errno};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -40,30 +43,12 @@ pub struct CompareTarget {
     /// Names of the properties of the open object that the dump has, each with a NUL.
     mentioned: Vec<u8>,
     surplus: VecDeque<Surplus>,
+    /// Properties that the dump brought before the attributes of their object: of directories.
+    early: Vec<(Ino, Vec<u8>)>,
     /// A bit for each object that was compared or told missing.
     done: Vec<u64>,
     failures: VecDeque<Failure<VolumeError>>,
     buffer: Vec<u8>,
-}
-
-/// The open object. Without one, what the dump says of it is passed over.
-#[derive(Debug)]
-struct Open {
-    ino: Ino,
-    kind: Kind,
-    /// By `O_PATH`.
-    object: OwnedFd,
-    /// A file, open for reading.
-    data: Option<OwnedFd>,
-    /// A link's target.
-    link_target: Vec<u8>,
-    stat: Stat,
-    path: PathBuf,
-    /// Up to where the data was compared.
-    compared: u64,
-    data_differs: bool,
-    /// It was compared before and only properties follow.
-    again: bool,
 }
 
 /// A property that the tree has and the dump did not mention yet.
@@ -86,6 +71,7 @@ impl CompareTarget {
             properties: Properties::default(),
             mentioned: Vec::new(),
             surplus: VecDeque::new(),
+            early: Vec::new(),
             done: Vec::new(),
             failures: VecDeque::new(),
             buffer: vec![0; BUFFER_LEN],
@@ -134,11 +120,15 @@ impl CompareTarget {
 
     /// Opens the object of the tree that has the name; `kind` is what it should be, if that is known.
     fn find(&mut self, place: Place<'_>, ino: Ino, kind: Option<Kind>) -> Result<(), VolumeError> {
-        self.release();
+        self.close();
         let Some(parent) = self.directory(place.parent)? else {
             self.tell_missing(ino, PathBuf::from(ino.to_string()), Difference::Missing);
             return Ok(());
         };
+        if let Some(None) = self.directories.look_up(ino) {
+            // A directory that was told missing or another kind of object.
+            return Ok(());
+        }
         let name = if place.name.is_empty() { b"." } else { place.name };
         let path = parent.path_of(place.name);
         let opened = match place.name {
@@ -169,7 +159,6 @@ impl CompareTarget {
             }
             _ => Vec::new(),
         };
-        let again = self.set_done(ino);
         self.open = Some(Open {
             ino,
             kind: found,
@@ -180,9 +169,18 @@ impl CompareTarget {
             path,
             compared: 0,
             data_differs: false,
-            again,
         });
         Ok(())
+    }
+
+    fn close(&mut self) {
+        self.open = None;
+        self.properties.clear();
+        self.mentioned.clear();
+    }
+
+    fn is_done(&self, ino: Ino) -> bool {
+        self.done.get(ino.0 as usize / 64).is_some_and(|word| word & 1 << (ino.0 % 64) != 0)
     }
 
     /// Marks the object as done; tells whether it was.
@@ -263,7 +261,8 @@ impl CompareTarget {
             // Of the system's own, only ACLs are dumped, and those not twice: XFS lists them in its own form, too.
             let is_dumped =
                 !(name.starts_with(b"system.") || name.starts_with(b"trusted.SGI_ACL_")) || is_acl(name);
-            let is_mentioned = self.mentioned.split(|&byte| byte == 0).any(|mentioned| mentioned == name);
+            let is_mentioned = self.mentioned.split(|&byte| byte == 0).any(|mentioned| mentioned == name)
+                || self.early.iter().any(|(ino, early)| *ino == open.ino && early == name);
             if !name.is_empty() && is_dumped && !is_mentioned {
                 surplus.push(Surplus { ino: open.ino, name: name.to_vec(), path: open.path.clone() });
             }
@@ -280,63 +279,6 @@ impl CompareTarget {
 
     fn tell_surplus(&mut self, surplus: Surplus) {
         self.differs(surplus.ino, surplus.path, Difference::Property(kind_of_name(&surplus.name)));
-    }
-}
-
-impl Open {
-    /// Compares data with the file's, and what was left out before with zeros. Gives the first difference.
-    fn compare(&mut self, offset: u64, data: &[u8], buffer: &mut [u8]) -> io::Result<Option<Difference>> {
-        if self.kind == Kind::Symlink {
-            let at = usize::try_from(offset).unwrap_or(usize::MAX);
-            let same = self.link_target.get(at..).is_some_and(|rest| rest.starts_with(data));
-            return Ok((!same).then_some(Difference::Data(offset)));
-        }
-        let hole = self.compare_zeros(offset, buffer)?;
-        if hole.is_some() {
-            return Ok(hole);
-        }
-        let Some(fd) = &self.data else { return Ok(None) };
-        let mut at = offset;
-        for expected in data.chunks(buffer.len()) {
-            let Some(space) = buffer.get_mut(..expected.len()) else { break };
-            let found = read_all(fd.as_fd(), at, space)?;
-            if let Some(first) = found.iter().zip(expected).position(|(found, expected)| found != expected) {
-                return Ok(Some(Difference::Data(at + first as u64)));
-            }
-            at = at.saturating_add(expected.len() as u64);
-            // Shorter: its size tells.
-        }
-        self.compared = self.compared.max(at);
-        Ok(None)
-    }
-
-    /// Compares what lies between the data compared so far and `end` with zeros.
-    fn compare_zeros(&mut self, end: u64, buffer: &mut [u8]) -> io::Result<Option<Difference>> {
-        let Some(fd) = &self.data else { return Ok(None) };
-        if self.data_differs {
-            return Ok(None);
-        }
-        let end = end.min(self.stat.st_size as u64);
-        while self.compared < end {
-            let at = match fs::seek(fd, SeekFrom::Data(self.compared)) {
-                Ok(at) => at.max(self.compared),
-                Err(Errno::NXIO) => end,
-                // A file system that knows no holes.
-                Err(Errno::INVAL | Errno::OPNOTSUPP) => self.compared,
-                Err(errno) => return Err(errno),
-            };
-            if at >= end {
-                self.compared = end;
-                break;
-            }
-            let len = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
-            let found = read_all(fd.as_fd(), at, buffer.get_mut(..len).unwrap_or_default())?;
-            if let Some(first) = found.iter().position(|&byte| byte != 0) {
-                return Ok(Some(Difference::Data(at + first as u64)));
-            }
-            self.compared = at + len as u64;
-        }
-        Ok(None)
     }
 }
 
@@ -418,17 +360,22 @@ impl TargetVolume for CompareTarget {
 
     fn finish(&mut self, attributes: &Attributes) -> Result<(), VolumeError> {
         let compared = match self.open.take() {
-            Some(open) if !open.again => self.compare_attributes(open, attributes),
+            Some(open) if !self.set_done(open.ino) => self.compare_attributes(open, attributes),
             _ => Ok(()),
         };
-        self.release();
+        self.close();
         compared
     }
 
     fn release(&mut self) {
-        self.open = None;
-        self.properties.clear();
-        self.mentioned.clear();
+        if let Some(Open { ino, .. }) = self.open
+            && !self.is_done(ino)
+        {
+            let names = self.mentioned.split(|&byte| byte == 0).filter(|name| !name.is_empty());
+            let room = SURPLUS_MAX.saturating_sub(self.early.len());
+            self.early.extend(names.take(room).map(|name| (ino, name.to_vec())));
+        }
+        self.close();
     }
 
     fn link(&mut self, existing: Place<'_>, place: Place<'_>, ino: Ino) -> Result<(), VolumeError> {
@@ -459,37 +406,6 @@ impl TargetVolume for CompareTarget {
         }
         Ok(())
     }
-}
-
-/// Opens what has the name, whatever it is, without touching it.
-fn open_object(directory: &Directory, name: &[u8]) -> io::Result<(OwnedFd, Stat, Kind)> {
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let object = fs::openat(directory, name, flags, Mode::empty())?;
-    let stat = fs::fstat(&object)?;
-    let kind = Kind::from_mode((stat.st_mode & 0xffff) as u16).ok_or(Errno::INVAL)?;
-    Ok((object, stat, kind))
-}
-
-/// Opens the data of a regular file that is open as an object; leaves its access time alone where that is allowed.
-fn open_data(object: &OwnedFd) -> io::Result<OwnedFd> {
-    let path = descriptor_path(object.as_fd());
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    match fs::open(path.as_str(), flags | OFlags::NOATIME, Mode::empty()) {
-        Err(Errno::PERM) => fs::open(path.as_str(), flags, Mode::empty()),
-        other => other,
-    }
-}
-
-/// Reads until the buffer is full or the file ends; gives what was read.
-fn read_all<'a>(fd: BorrowedFd<'_>, offset: u64, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
-    let mut len = 0;
-    while let Some(space) = buffer.get_mut(len..).filter(|space| !space.is_empty()) {
-        match io::retry_on_intr(|| io::pread(fd, &mut *space, offset + len as u64))? {
-            0 => break,
-            read => len += read,
-        }
-    }
-    Ok(buffer.get(..len).unwrap_or_default())
 }
 
 fn is_acl(name: &[u8]) -> bool {

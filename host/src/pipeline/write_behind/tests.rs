@@ -56,7 +56,7 @@ fn give(target: &mut WriteBehind, seed: u64) {
             }
         }
         if random.below(50) == 0 {
-            target.abandon();
+            target.release();
         } else {
             target.finish(&object).unwrap();
             for further in 0..random.below(30).saturating_sub(26) {

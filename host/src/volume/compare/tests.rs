@@ -34,7 +34,10 @@ fn give<T: TargetVolume<Error = VolumeError>>(target: &mut T) {
     // A property that came too late for the file itself.
     target.reopen(at(10, "noted"), Ino(16)).unwrap();
     note(target, "user.late", b"late");
-    target.finish(&noted).unwrap();
+    target.release();
+    target.reopen(at(10, "deep"), Ino(11)).unwrap();
+    note(target, "user.early", b"early");
+    target.release();
     for (place, ino) in [(at(10, "deep"), 11), (at(2, "dir"), 10), (at(2, ""), 2)] {
         target.reopen(place, Ino(ino)).unwrap();
         target.finish(&attributes(Kind::Directory, 0o755, 0)).unwrap();
@@ -224,6 +227,8 @@ fn properties_are_compared_both_ways() {
     assert_eq!(changed, [differs(16)]);
     let late = differences(|root| set(&root.join("dir/noted"), "user.late", b"later"));
     assert_eq!(late, [differs(16)]);
+    let early = differences(|root| set(&root.join("dir/deep"), "user.early", b""));
+    assert_eq!(early, [differs(11)]);
     let gone = differences(|root| fs::removexattr(root.join("dir/noted"), "user.empty").unwrap());
     assert_eq!(gone, [differs(16)]);
     let surplus = differences(|root| {

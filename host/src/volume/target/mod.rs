@@ -9,6 +9,7 @@
 mod caller;
 mod directory;
 mod handle;
+mod make;
 mod object;
 mod property;
 
@@ -215,7 +216,7 @@ impl TargetVolume for LinuxTarget {
     fn barrier(&mut self) {}
 
     fn flush(&mut self) -> Result<(), VolumeError> {
-        self.writer.release();
+        self.writer.discard();
         self.writer.lock_directories();
         sync(self.directories.root())
     }

@@ -7,11 +7,12 @@
 //! holds part of the permissions) and capabilities, and the times last.
 
 use super::caller::{Caller, Locked};
-use super::directory::{ACL_ACCESS, Birth, Directory, check_name, path_of, remove};
+use super::directory::{ACL_ACCESS, Directory, check_name, path_of};
 use super::handle::{Handle, mode_of};
+use super::make::{State, is_same, open_path, replacing};
 use super::property::{Complete, Properties, acl_permissions};
 use crate::volume::VolumeError;
-use rustix::fs::{self, AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{self, AtFlags};
 use rustix::io::{self, Errno};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,9 +20,6 @@ use tapedump_core::device::ErrorKind;
 use tapedump_core::device::volume::{Attributes, FailedPart, Failure, Kind, PropertyKind};
 use tapedump_core::limits::SYMLINK_LEN_MAX;
 use tapedump_core::units::Ino;
-
-/// Tries to take a name that somebody else keeps taking.
-const REPLACE_TRIES: u32 = 8;
 
 /// Makes objects; one at a time is open.
 #[derive(Debug)]
@@ -50,17 +48,6 @@ struct Open {
     known: Option<Arc<Directory>>,
 }
 
-/// What the object has already.
-#[derive(Clone, Copy, Debug)]
-struct State {
-    uid: u32,
-    gid: u32,
-    /// `None`: unknown.
-    permissions: Option<u16>,
-    /// It inherited an ACL.
-    acl: bool,
-}
-
 impl ObjectWriter {
     pub(crate) fn new(caller: Arc<Caller>) -> Self {
         Self {
@@ -86,7 +73,7 @@ impl ObjectWriter {
         ino: Ino,
         attributes: &Attributes,
     ) -> Result<(), VolumeError> {
-        self.release();
+        self.discard();
         let make = || {
             check_name(name)?;
             match attributes.kind {
@@ -121,7 +108,7 @@ impl ObjectWriter {
         ino: Ino,
         known: Option<Arc<Directory>>,
     ) -> Result<(), VolumeError> {
-        self.release();
+        self.discard();
         let open = || {
             let name = if name.is_empty() { &b"."[..] } else { check_name(name).map(|()| name)? };
             open_path(directory, name)
@@ -340,8 +327,23 @@ impl ObjectWriter {
         }
     }
 
-    /// See [`release`](tapedump_core::device::volume::TargetVolume::abandon). Of a link, nothing is there.
+    /// See [`release`](tapedump_core::device::volume::TargetVolume::release). What was made only now gets none of the
+    /// properties that speak of a whole object, and of a link, nothing is there.
     pub(crate) fn release(&mut self) {
+        if let Some(open) = self.open.take()
+            && open.made_in.is_none()
+            && let Some(handle) = &open.handle
+        {
+            self.set_held(open.ino, handle);
+            if let Some(known) = &open.known {
+                known.set_birth(None);
+            }
+        }
+        self.discard();
+    }
+
+    /// Closes the open object; nothing more is done for it.
+    pub(crate) fn discard(&mut self) {
         self.open = None;
         self.properties.clear();
     }
@@ -375,88 +377,6 @@ impl Open {
             (None, None) => PathBuf::new(),
         }
     }
-}
-
-impl Caller {
-    fn make_file(
-        &self,
-        directory: &Directory,
-        name: &[u8],
-        attributes: &Attributes,
-    ) -> io::Result<(Handle, State)> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let (mode, permissions) = self.birth_mode(attributes.permissions);
-        let fd = replacing(directory, name, || fs::openat(directory, name, flags, mode))?;
-        let birth = match directory.birth() {
-            Some(birth) => birth,
-            None => {
-                let stat = fs::fstat(&fd)?;
-                let birth = Birth { uid: stat.st_uid, gid: stat.st_gid, acl: directory.has_default_acl() };
-                directory.set_birth(Some(birth));
-                birth
-            }
-        };
-        let permissions = (!birth.acl).then_some(permissions);
-        Ok((Handle::File(fd), State { uid: birth.uid, gid: birth.gid, permissions, acl: birth.acl }))
-    }
-
-    fn make_node(
-        &self,
-        directory: &Directory,
-        name: &[u8],
-        attributes: &Attributes,
-    ) -> io::Result<(Handle, State)> {
-        let file_type = FileType::from_raw_mode(attributes.kind.mode_bits().into());
-        let (mode, _) = self.birth_mode(attributes.permissions);
-        let is_device = matches!(attributes.kind, Kind::CharDevice | Kind::BlockDevice);
-        let device =
-            if is_device { fs::makedev(attributes.device.major, attributes.device.minor) } else { 0 };
-        replacing(directory, name, || fs::mknodat(directory, name, file_type, mode, device))?;
-        let (handle, kind, mut now) = open_path(directory, name)?;
-        let stat = handle.stat()?;
-        if kind != attributes.kind || stat.st_nlink != 1 {
-            return Err(Errno::LOOP);
-        }
-        if is_device && stat.st_rdev != device {
-            // A number beyond what this system's nodes hold; another device must not stay behind.
-            remove(directory, name)?;
-            return Err(Errno::OVERFLOW);
-        }
-        now.acl = directory.has_default_acl();
-        Ok((handle, now))
-    }
-}
-
-/// Opens what has the name, whatever it is, without touching it.
-fn open_path(directory: &Directory, name: &[u8]) -> io::Result<(Handle, Kind, State)> {
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let handle = Handle::Path(fs::openat(directory, name, flags, Mode::empty())?);
-    let stat = handle.stat()?;
-    let mode = mode_of(&stat);
-    let kind = Kind::from_mode(mode).ok_or(Errno::INVAL)?;
-    let permissions = Some(mode & 0o7777);
-    Ok((handle, kind, State { uid: stat.st_uid, gid: stat.st_gid, permissions, acl: false }))
-}
-
-/// Makes something at a name; removes what has the name already.
-fn replacing<T>(
-    directory: &Directory,
-    name: &[u8],
-    mut make: impl FnMut() -> io::Result<T>,
-) -> io::Result<T> {
-    for _ in 1..REPLACE_TRIES {
-        match make() {
-            Err(Errno::EXIST) => remove(directory, name)?,
-            other => return other,
-        }
-    }
-    make()
-}
-
-fn is_same(from: &Directory, existing: &[u8], to: &Directory, name: &[u8]) -> io::Result<bool> {
-    let one = fs::statat(from, existing, AtFlags::SYMLINK_NOFOLLOW)?;
-    let other = fs::statat(to, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
 }
 
 fn write_all(fd: &rustix::fd::OwnedFd, mut offset: u64, mut data: &[u8]) -> io::Result<()> {

@@ -453,20 +453,37 @@ fn a_property_that_does_not_fit_concerns_its_object_only() {
 }
 
 #[test]
-fn an_abandoned_object_stays_as_it_is() {
+fn a_released_object_stays_as_it_is() {
     let (root, mut target) = new_target();
     let attributes = attributes(Kind::File, 0o644, 10);
     target.create(at(2, "torn"), Ino(10), &attributes).unwrap();
     target.write(0, b"half").unwrap();
-    target.abandon();
+    target.release();
     assert_eq!(target.write(4, b"more").unwrap_err().kind(), ErrorKind::Invalid);
     target.create(at(2, "link"), Ino(11), &super::tests::attributes(Kind::Symlink, 0o777, 3)).unwrap();
     target.write(0, b"to").unwrap();
-    target.abandon();
+    target.release();
     let found = std::fs::metadata(root.path().join("torn")).unwrap();
     assert_eq!(found.len(), 4);
     assert_ne!(found.mtime(), 1_600_000_001);
     assert!(std::fs::symlink_metadata(root.path().join("link")).is_err());
+}
+
+#[test]
+fn properties_that_come_last_leave_the_attributes() {
+    let (root, mut target) = new_target();
+    let file = attributes(Kind::File, 0o674, 1);
+    put(&mut target, at(2, "file"), 10, &file, b"x");
+    target.reopen(at(2, "file"), Ino(10)).unwrap();
+    property(&mut target, PropertyKind::Xattr, "user.late", b"late");
+    property(&mut target, PropertyKind::PosixAccessAcl, "", &some_acl());
+    target.release();
+    assert_eq!(failures(&mut target), []);
+    let path = root.path().join("file");
+    let found = std::fs::metadata(&path).unwrap();
+    assert_eq!((found.mode() & 0o7777, found.mtime_nsec(), found.len()), (0o674, 987_654_321, 1));
+    assert_eq!(xattr(&path, "user.late").as_deref(), Some(&b"late"[..]));
+    assert_eq!(xattr(&path, ACL_ACCESS), Some(some_acl()));
 }
 
 #[test]
