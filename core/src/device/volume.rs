@@ -397,7 +397,7 @@ pub enum Difference {
 /// [`create`](Self::create) or [`reopen`](Self::reopen), then data and properties in any order, then [`finish`](Self::finish).
 ///
 /// A target may work behind: what fails later is told by [`poll_failure`](Self::poll_failure), at the latest
-/// after [`barrier`](Self::barrier). A failure concerns its object only, except [`super::ErrorKind::Full`],
+/// after [`barrier`](Self::barrier); what only the end of the restore tells, after [`flush`](Self::flush). A failure concerns its object only, except [`super::ErrorKind::Full`],
 /// [`super::ErrorKind::ReadOnly`] and [`super::ErrorKind::Interrupted`], upon which the engine stops.
 /// No call follows a link somebody put in the target, nor leaves its root.
 pub trait TargetVolume {

@@ -451,6 +451,11 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
                 _ => Err(error),
             },
         )?;
+        // What only the end brings to light.
+        if let Some(failure) = self.target.poll_failure() {
+            self.summary.failed += 1;
+            return self.failure(failure).map(Some);
+        }
         self.phase = Phase::Over;
         self.summary.blocks = self.reader.addr().0;
         Ok(Some(RestoreEvent::Done(self.summary)))
