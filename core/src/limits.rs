@@ -11,7 +11,7 @@ pub const SEGMENT_LEN_MAX: usize = SEGMENT_BLOCKS_MAX * TAPE_BLOCK_LEN;
 /// Longest name of a directory entry in bytes: `u8` on tape, and `NAME_MAX` of every system we know.
 pub const NAME_LEN_MAX: usize = 255;
 
-/// Longest name that third-party `restore` programs read (`tape-format` 2.4: Debian 12).
+/// Longest name that third-party `restore` programs read (`format.md` 2.4: Debian 12).
 pub const PORTABLE_NAME_LEN_MAX: usize = 254;
 
 /// Longest target of a symbolic link in bytes: `PATH_MAX` less its NUL.
@@ -39,7 +39,7 @@ pub const PROPERTIES_MAX: u32 = 65536 / 7;
 pub const SEARCH_LEN_MAX: u64 = 64 << 20;
 
 /// Directory size in bytes from which Linux and OpenBSD `restore` misread the rest of the tape
-/// (`tape-format` 2.4, "quad swapping").
+/// (`format.md` 2.4, "quad swapping").
 pub const PORTABLE_DIRECTORY_LEN_MAX: u64 = 0x0fff_ffff;
 
 const _: () = assert!(SEGMENT_LEN_MAX == 524_288);

@@ -44,7 +44,7 @@ impl Ino {
     pub const ROOT: Self = Self(2);
     /// The lowest number an object may have.
     pub const FIRST: Self = Self::ROOT;
-    /// The highest number an object may have (`tape-format` 2.4: third-party readers fail from here on).
+    /// The highest number an object may have (`format.md` 2.4: third-party readers fail from here on).
     pub const LAST: Self = Self(0x7fff_ffff - 8192);
 
     /// The number after this one; saturates.

@@ -11,7 +11,7 @@ use crate::record::payload::{
 };
 use crate::units::Ino;
 
-/// The entries of a directory, as tape-format chunks. Two passes: the length first, then the chunks.
+/// The entries of a directory, as chunks of the format (`format.md` 6). Two passes: the length first, then the chunks.
 pub struct DirectoryContent {
     ino: Ino,
     parent: Ino,

@@ -1,7 +1,7 @@
 //! Directory data: packed entries `u32 ino, u16 entry length, u8 type, u8 name length, name, NUL, pad to 4`.
 //!
 //! Entries do not cross chunks of [`CHUNK_LEN`] bytes; the last one of a chunk absorbs the rest. We write type 0, so
-//! that old readers, which see a 16-bit name length, read the same (`tape-format` section 2, profile A).
+//! that old readers, which see a 16-bit name length, read the same (`format.md` 6).
 
 use crate::limits::NAME_LEN_MAX;
 use crate::record::dialect::{Dialect, InodeLayout, Order};

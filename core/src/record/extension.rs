@@ -76,7 +76,7 @@ pub mod extension_flags {
     pub const PRECEDING_CHANGED: u16 = 0x0002;
 }
 
-/// The extension: bytes 904 to 1023 of every header we write (`docs/format.md`, section 7.2 of its table).
+/// The extension: bytes 904 to 1023 of every header we write (`format.md` 7.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extension {
     /// What this record is in stage V.

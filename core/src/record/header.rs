@@ -198,7 +198,7 @@ impl<'a> Header<'a> {
     }
 
     /// Finds the dialect from the magic, and the layout as far as this one header tells it: a tape or map header
-    /// tells BSD from Solaris by its flags (`tape-format` section 9).
+    /// tells BSD from Solaris by its flags (`format.md` 3).
     ///
     /// # Errors
     /// No header, or one of a dialect that is not read.
@@ -368,7 +368,7 @@ impl HeaderTemplate {
         if repr.kind_has_holes() {
             holes.emit(repr.count as usize, &mut raw.holes);
         } else if repr.kind == HeaderKind::Tape {
-            // c_inos[1]: "unknown", or illumos believes that all files are on the first tape (tape-format 2.2).
+            // c_inos[1]: "unknown", or illumos believes that all files are on the first tape (format.md 1).
             if let Some(slot) = raw.holes.get_mut(4..8) {
                 slot.copy_from_slice(&u32::MAX.to_be_bytes());
             }

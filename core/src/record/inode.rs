@@ -155,7 +155,7 @@ impl Timestamp {
 
 /// Times of a foreign inode image. Fractions from 10⁶ on are nanoseconds, below they are microseconds
 /// (Linux, ONTAP), always nanoseconds in UFS2; seconds are unsigned on Linux and signed on the others, which only
-/// differ outside 1970 to 2038 (`tape-format` 1.1 and 9).
+/// differ outside 1970 to 2038 (`format.md` 3).
 fn times_of_inode<O: ByteOrder>(inode: &RawInode<O>, layout: InodeLayout, attributes: &mut Attributes) {
     let fraction = |raw: u32| match (layout, raw) {
         (InodeLayout::Ufs2, nanos) => nanos,

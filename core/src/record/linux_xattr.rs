@@ -1,4 +1,4 @@
-//! Extended attributes and ACLs as Linux `dump` has them on tape (`tape-format` 1.2, 3).
+//! Extended attributes and ACLs as Linux `dump` has them on tape (`format.md` 3.1).
 //!
 //! They follow the object in records of their own: a second (and third) TS_INODE header with flag 0x8000 and
 //! kind 3, whose size is that of the content. The content is what ext2/3/4 has on disk, always little-endian, in

@@ -9,10 +9,10 @@ use crate::units::{Ino, TAPE_BLOCK_LEN};
 /// Numbers that one tape block of a map holds.
 const INOS_PER_BLOCK: u32 = TAPE_BLOCK_LEN as u32 * 8;
 
-/// Fewest tape blocks of a map we write: illumos takes no fewer for granted (`tape-format` 4).
+/// Fewest tape blocks of a map we write: illumos takes no fewer for granted (`format.md` 7.4).
 const BLOCKS_MIN: u32 = 8;
 
-/// Tape blocks that the maps of a dump take whose numbers all lie below `limit` (`tape-format` 7.4).
+/// Tape blocks that the maps of a dump take whose numbers all lie below `limit` (`format.md` 7.4).
 #[must_use]
 pub const fn map_blocks(limit: Ino) -> u32 {
     let blocks = limit.0.saturating_sub(1).div_ceil(INOS_PER_BLOCK);

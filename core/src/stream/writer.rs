@@ -171,7 +171,7 @@ impl<'m, C: Crc32c> Writer<'m, C> {
     #[must_use]
     pub const fn plain(&self, kind: HeaderKind) -> HeaderRepr {
         // The layout bit is looked at in tape and map headers; elsewhere illumos takes it for something else and
-        // scrambles the hole map (tape-format 1.2).
+        // scrambles the hole map (format.md 1.2).
         let flags = match kind {
             HeaderKind::Tape => flags::NEW_HEADER | flags::NEW_INODE_FORMAT,
             HeaderKind::InUseMap | HeaderKind::OnTapeMap => flags::NEW_INODE_FORMAT,

@@ -1,4 +1,4 @@
-//! Reading the compressed dumps of Linux `dump -z`, `-j` and `-y` (tape-format 1.3). Layer: on top of any tape.
+//! Reading the compressed dumps of Linux `dump -z`, `-j` and `-y` (`format.md` 3.2). Layer: on top of any tape.
 //!
 //! Such a tape file begins with one plain record. Its TS_TAPE header has the flag 0x0080 and the number of tape blocks
 //! per record (`c_ntrec`). Every later record is a prefix of 4 bytes, little-endian, and that many bytes: bit 0

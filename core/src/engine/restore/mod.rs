@@ -33,7 +33,7 @@ use crate::record::payload::PayloadParser;
 use crate::stream::reader::{Gap, Reader, ReaderError};
 use crate::units::{BlockAddr, DumpId, Ino, TapeNo};
 
-/// Longest extended attribute block that Linux `dump` writes (`tape-format` 2.4).
+/// Longest extended attribute block that Linux `dump` writes (`format.md` 2.4).
 const LINUX_XATTRS_LEN_MAX: usize = 4096;
 
 /// The number under which the engine makes `lost+found` on the target: no object of a dump has it.

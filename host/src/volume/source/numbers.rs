@@ -1,4 +1,4 @@
-//! Dump numbers for real inode numbers (`tape-format` 7.4).
+//! Dump numbers for real inode numbers (`format.md` 7.4).
 //!
 //! * **Direct**, where all real numbers are below a limit: the number is the real one. The root and whatever owns 2
 //!   swap; real 0 and 1 get a free number.
