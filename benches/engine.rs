@@ -63,10 +63,10 @@ fn dump<C: Crc32c>(source: &mut MemVolume<'_>, tape: &mut MemTape<'_>, lent: &mu
 fn restore<C: Crc32c, V: TargetVolume>(tape: &mut MemTape<'_>, target: V, lent: &mut Lent) -> RestoreSummary {
     lent.maps.fill(0);
     let scratch = MemBlock::new(&mut lent.scratch, 512).expect("a block length");
-    let memory =
-        RestoreMemory { stream: &mut lent.stream, maps: &mut lent.maps, names: &mut lent.names };
+    let memory = RestoreMemory { stream: &mut lent.stream, maps: &mut lent.maps, names: &mut lent.names };
     tape.rewind().expect("a tape");
-    let mut restore = Restore::<_, _, _, C>::new(tape, target, scratch, memory).expect("memory that suffices");
+    let mut restore =
+        Restore::<_, _, _, C>::new(tape, target, scratch, memory).expect("memory that suffices");
     loop {
         match restore.step() {
             Ok(RestoreEvent::Done(summary)) => {

@@ -8,10 +8,10 @@ use tapedump_benches::checksums::{Folding, Instruction};
 use tapedump_benches::sizes::Random;
 use tapedump_core::checksum::{Crc32c, PortableCrc32c};
 use tapedump_core::device::volume::{Attributes, Kind, VolumeNames};
+use tapedump_core::record::dialect::Dialect;
 use tapedump_core::record::dirent::{CHUNK_LEN, ChunkWriter, Dirents};
-use tapedump_core::record::header::{
-    Dialect, Extension, Header, HeaderKind, HeaderRepr, HeaderTemplate, TapeBlock,
-};
+use tapedump_core::record::extension::Extension;
+use tapedump_core::record::header::{Header, HeaderKind, HeaderRepr, HeaderTemplate, TapeBlock};
 use tapedump_core::record::holes::Holes;
 use tapedump_core::units::{BlockAddr, DumpId, Ino, TAPE_BLOCK_LEN, TapeNo};
 
@@ -119,7 +119,8 @@ fn directories(c: &mut Criterion) {
     pack(&names, &mut data);
     group.bench_function("read", |b| {
         b.iter(|| {
-            let found = Dirents::new(black_box(&data), Dialect::OURS).map(|entry| entry.expect("good")).count();
+            let found =
+                Dirents::new(black_box(&data), Dialect::OURS).map(|entry| entry.expect("good")).count();
             assert_eq!(found, names.len());
         });
     });

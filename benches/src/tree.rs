@@ -93,7 +93,8 @@ impl Shape {
             }
             let name = format!("file-{index:06}.dat");
             let attributes = attributes(Kind::File, index);
-            let file = volume.add_file(directory, name.as_bytes(), &attributes, &data[..*size]).expect("room");
+            let file =
+                volume.add_file(directory, name.as_bytes(), &attributes, &data[..*size]).expect("room");
             if (index + 1).is_multiple_of(self.property_every) {
                 volume.set_property(file, PropertyKind::Xattr, b"user.note", &data[..60]).expect("room");
             }
