@@ -1,1 +1,6 @@
-//! Inputs of the benchmarks.
+//! Inputs of the benchmarks: providers of checksums, sizes of files, trees, and an allocator that counts.
+
+pub mod allocations;
+pub mod checksums;
+pub mod sizes;
+pub mod tree;
