@@ -187,6 +187,8 @@ fn only_what_is_selected_comes_back() {
     assert_eq!(target.look_up(dir, b"node"), None);
 }
 
+const PROPERTY: &[u8] = b"user.property";
+
 /// Every path of a volume, with what `differs` would compare of it.
 fn listing(v: &MemVolume<'_>) -> BTreeMap<Vec<u8>, (Ino, String)> {
     let mut all = BTreeMap::new();
@@ -211,7 +213,8 @@ fn listing(v: &MemVolume<'_>) -> BTreeMap<Vec<u8>, (Ino, String)> {
             found.size = 0;
             found.links = 0;
         }
-        all.insert(path, (ino, format!("{found:?} {sum}")));
+        let property = v.property_value(ino, PropertyKind::Xattr, PROPERTY);
+        all.insert(path, (ino, format!("{found:?} {sum} {property:?}")));
     }
     all
 }
@@ -234,6 +237,15 @@ fn small() -> MemVolume<'static> {
         }
     }
     v.add_symlink(dir, b"symlink", &attributes(Kind::Symlink, 8), b"file-0").unwrap();
+    let fifo = v.add_node(dir, b"fifo", &attributes(Kind::Fifo, 9)).unwrap();
+    let named = |parent, name: &[u8]| v.look_up(parent, name).unwrap();
+    // In trailing blocks, as the data of a node, of a directory, and in stage V.
+    let owners =
+        [named(Ino::ROOT, b"file-3000"), fifo, dir, named(dir, b"file-0"), named(Ino::ROOT, b"file-0")];
+    for (index, owner) in owners.into_iter().enumerate() {
+        v.set_property(owner, PropertyKind::Xattr, PROPERTY, &pattern(60 + index * 20, index as u32))
+            .unwrap();
+    }
     v
 }
 

@@ -74,6 +74,8 @@ pub mod extension_flags {
     pub const PRECEDING_UNREAD: u16 = 0x0001;
     /// The object before this header changed while it was read.
     pub const PRECEDING_CHANGED: u16 = 0x0002;
+    /// Properties of the object before this header could not be read, and are not on the dump.
+    pub const PROPERTIES_UNREAD: u16 = 0x0004;
 }
 
 /// The extension: bytes 904 to 1023 of every header we write (`format.md` 7.2).

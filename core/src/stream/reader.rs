@@ -203,12 +203,14 @@ impl<'m, C: Crc32c> Reader<'m, C> {
         self.ended = true;
     }
 
-    /// The next tape is in place.
+    /// The next tape is in place; also another one, after [`ReaderError::WrongTape`].
     pub fn handle_next_tape(&mut self) {
         self.ended = false;
         self.start = self.end;
-        self.tape = TapeNo(self.tape.0.saturating_add(1));
-        self.state = State::AtTape { in_body: self.state == State::Body };
+        if !matches!(self.state, State::AtTape { .. }) {
+            self.tape = TapeNo(self.tape.0.saturating_add(1));
+            self.state = State::AtTape { in_body: self.state == State::Body };
+        }
     }
 
     /// The tape being read.
@@ -278,7 +280,7 @@ impl<'m, C: Crc32c> Reader<'m, C> {
             }
             return Ok(self.need_record());
         };
-        let Some(repr) = self.genuine(block)? else {
+        let Some(repr) = self.due_header(block)? else {
             self.broken |= self.identity.is_some_and(|identity| identity.id.is_none());
             self.state = State::Search { skipped: 0 };
             return self.search(0);
@@ -289,11 +291,6 @@ impl<'m, C: Crc32c> Reader<'m, C> {
         if repr.extension.is_none() {
             // Others count in their own way; what matters is the distance from header to header.
             self.addr = repr.addr;
-        } else if repr.addr == self.header_addr && self.addr > repr.addr {
-            // The header before stands here a second time.
-            self.start += TAPE_BLOCK_LEN;
-            let gap = Gap { expected: self.addr, found: Some(self.addr), skipped: TAPE_BLOCK_LEN as u64 };
-            return Ok(ReaderAction::Gap(gap));
         } else if repr.addr != self.addr {
             let gap = Gap { expected: self.addr, found: Some(repr.addr), skipped: 0 };
             self.addr = repr.addr;
@@ -366,6 +363,15 @@ impl<'m, C: Crc32c> Reader<'m, C> {
         Ok(header.parse::<C>(dialect).ok().filter(|repr| self.belongs(repr)))
     }
 
+    /// As [`genuine`](Self::genuine), without headers that were passed already: a stretch of the tape, or a copy of the
+    /// tape in a file, comes a second time.
+    fn due_header(&self, block: &TapeBlock) -> Result<Option<HeaderRepr>, ReaderError> {
+        let passed = |repr: &HeaderRepr| {
+            self.identity.is_some() && repr.extension.is_some() && repr.addr <= self.header_addr
+        };
+        Ok(self.genuine(block)?.filter(|repr| !passed(repr)))
+    }
+
     fn belongs(&self, repr: &HeaderRepr) -> bool {
         self.identity.is_none_or(|identity| {
             repr.date == identity.date && repr.extension.map(|extension| extension.dump_id) == identity.id
@@ -390,7 +396,7 @@ impl<'m, C: Crc32c> Reader<'m, C> {
             if self.identity.is_none() && skipped > SEARCH_LEN_MAX {
                 return Err(ReaderError::NotADump { searched: skipped });
             }
-            if let Some(repr) = self.genuine(block)? {
+            if let Some(repr) = self.due_header(block)? {
                 self.identify(self.start)?;
                 self.addr = repr.addr;
                 self.state = State::AtHeader;
@@ -531,6 +537,12 @@ impl<'m, C: Crc32c> Reader<'m, C> {
         };
         let repr = match self.genuine(block)? {
             Some(repr) if repr.kind == HeaderKind::Tape && repr.tape == wanted => repr,
+            None if Header::new(block).detect().is_err() => {
+                // Damaged; whose tape it is shows with the next header.
+                self.broken = true;
+                self.state = State::Search { skipped: 0 };
+                return self.search(0);
+            }
             Some(repr) if repr.kind == HeaderKind::Tape => {
                 return Err(ReaderError::WrongTape { wanted, found: Some(repr.tape) });
             }
@@ -562,6 +574,9 @@ impl<'m, C: Crc32c> Reader<'m, C> {
     }
 
     fn data_left(&self) -> usize {
+        if self.count > SEGMENT_BLOCKS_MAX {
+            return self.count.saturating_sub(self.entry);
+        }
         (self.entry..self.count).filter(|entry| self.is_data(*entry)).count()
     }
 }

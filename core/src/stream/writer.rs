@@ -7,7 +7,7 @@
 use core::marker::PhantomData;
 
 use crate::checksum::Crc32c;
-use crate::record::extension::{Extension, extension_flags};
+use crate::record::extension::Extension;
 use crate::record::header::{HeaderKind, HeaderRepr, HeaderTemplate, TapeBlock, flags};
 use crate::record::holes::Holes;
 use crate::units::{BlockAddr, BlockingFactor, DumpId, Level, TAPE_BLOCK_LEN, TapeNo};
@@ -47,7 +47,7 @@ pub struct Writer<'m, C> {
     blocking: BlockingFactor,
     /// CRC32C of everything since the last header.
     crc: u32,
-    /// [`extension_flags`] for the next header.
+    /// Flags for the next header.
     flags: u16,
     checksums: PhantomData<C>,
 }
@@ -141,9 +141,9 @@ impl<'m, C: Crc32c> Writer<'m, C> {
         self.commit(len);
     }
 
-    /// Sets bits of [`extension_flags`] in the next header.
+    /// Sets bits of [`extension_flags`](crate::record::extension::extension_flags) in the next header.
     pub fn flag_preceding(&mut self, bits: u16) {
-        self.flags |= bits & (extension_flags::PRECEDING_UNREAD | extension_flags::PRECEDING_CHANGED);
+        self.flags |= bits;
     }
 
     /// Writes a header: `repr` as [`plain`](Self::plain) gave it, completed by the caller. `false`: no room, write records first.

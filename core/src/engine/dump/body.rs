@@ -37,6 +37,7 @@ pub(super) struct Body {
     payload: Option<PayloadContent>,
     payload_len: u64,
     unread: bool,
+    properties_unread: bool,
 }
 
 impl Body {
@@ -93,6 +94,7 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'_, S, T, C> {
             payload,
             payload_len,
             unread: false,
+            properties_unread: !whole,
         });
         Ok(event)
     }
@@ -171,6 +173,9 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'_, S, T, C> {
     fn end_body(&mut self, mut body: Body, event: DumpEvent) -> DumpEvent {
         let ino = body.ino;
         let mut bad = body.unread;
+        if body.properties_unread {
+            self.writer.flag_preceding(extension_flags::PROPERTIES_UNREAD);
+        }
         if body.payload.as_ref().is_some_and(PayloadContent::is_spoiled) {
             bad = true;
             self.tell(Some(DumpEvent::PropertiesUnread { ino }));
@@ -338,6 +343,8 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'_, S, T, C> {
         let mut attributes = Attributes::new(Kind::File);
         attributes.permissions = 0o600;
         attributes.size = payload_len;
+        // The owner's number stands under the header's checksum, too: a reader opens the owner before the payload.
+        attributes.real_ino = ino.0.into();
         self.body = Some(Body {
             ino,
             attributes,
@@ -349,6 +356,7 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'_, S, T, C> {
             payload: Some(PayloadContent::new(rows_len as u32, Some(ino))),
             payload_len,
             unread: false,
+            properties_unread: false,
         });
         Ok(DumpEvent::Working)
     }

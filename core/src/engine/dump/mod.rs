@@ -482,13 +482,13 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'m, S, T, C> {
     }
 
     fn write_records(&mut self) -> Done<S, T> {
-        let at = self.writer.unsent_addr();
-        while let Some(record) = self.writer.poll_record() {
+        loop {
+            let at = self.writer.unsent_addr();
+            let Some(record) = self.writer.poll_record() else { return Ok(()) };
             match self.tape.write(record).map_err(|source| DumpError::Tape { at, source })? {
                 TapeWrite::Written | TapeWrite::EarlyWarning => self.writer.record_written(),
                 TapeWrite::EndOfMedium => return Err(DumpError::EndOfMedium { at }),
             }
         }
-        Ok(())
     }
 }

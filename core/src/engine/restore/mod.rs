@@ -145,11 +145,6 @@ pub enum Damage {
         /// The object.
         ino: Ino,
     },
-    /// A record of stage V does not tell whose properties it holds; some object lacks them.
-    OwnerUnknown {
-        /// The block behind the record.
-        at: BlockAddr,
-    },
     /// The directory is damaged: names in it may be wrong or missing.
     Directory {
         /// The directory.
@@ -182,6 +177,11 @@ pub enum Damage {
     /// A header with a number that no object has.
     BadObject {
         /// The number.
+        ino: Ino,
+    },
+    /// The map does not announce the object, or it came before; it is restored if a directory names it.
+    Unannounced {
+        /// The object.
         ino: Ino,
     },
     /// The object should be on the tape and was not found there.
@@ -314,8 +314,8 @@ enum Use {
     Directory,
     /// An object open on the target.
     Target,
-    /// A record of stage V; open on the target once its owner is known.
-    Attributes { owner: Option<Ino> },
+    /// A record of stage V; its owner is open on the target.
+    Attributes,
 }
 
 /// What the blocks of the present header are.
@@ -366,11 +366,8 @@ enum Phase {
     /// The caller may select.
     Selecting,
     Directories,
-    /// Placing directories that no walk from the root reaches: first those whose parent is not there.
-    Orphans {
-        from: Ino,
-        circles: bool,
-    },
+    /// Placing directories that no walk from the root reaches.
+    Orphans,
     Missing {
         from: Ino,
     },
@@ -378,6 +375,14 @@ enum Phase {
         cursor: Cursor,
     },
     Over,
+}
+
+/// The search for directories that no walk from the root reaches: first those whose parent is not there, then, from
+/// the beginning, those that are left, whose names lead in circles.
+#[derive(Clone, Copy)]
+struct Orphans {
+    from: Ino,
+    circles: bool,
 }
 
 enum Catalog<'m, C> {
@@ -389,8 +394,8 @@ enum Catalog<'m, C> {
 
 struct Maps<'m> {
     on_tape: DumpMap<'m>,
-    /// Directories on tape that are not yet made.
-    directories: DumpMap<'m>,
+    /// Directories on tape that are not yet made, and other objects that could not be made.
+    unmade: DumpMap<'m>,
     /// Directories placed in `lost+found`.
     lost: DumpMap<'m>,
     /// Selected objects; directories of these with all they hold.
@@ -417,6 +422,7 @@ pub struct Restore<'m, T, V: TargetVolume, B, C> {
     /// The object whose further names are being made.
     linking: Option<Object>,
     walk: Walk,
+    orphans: Orphans,
     /// Names in `names` below here are of objects already passed.
     name_cursor: Cursor,
     /// Linux' extended attribute block.
@@ -450,7 +456,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
         let catalog = NamesBuilder::new(&scratch, memory.names).map_err(RestoreError::Scratch)?;
         let each = memory.maps.len() / MAPS;
         let (on_tape, rest) = memory.maps.split_at_mut(each);
-        let (directories, rest) = rest.split_at_mut(each);
+        let (unmade, rest) = rest.split_at_mut(each);
         let (lost, rest) = rest.split_at_mut(each);
         let (wanted, rest) = rest.split_at_mut(each);
         let (passage, rest) = rest.split_at_mut(each);
@@ -463,7 +469,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             catalog: Catalog::Building(catalog),
             maps: Maps {
                 on_tape: DumpMap::new(on_tape),
-                directories: DumpMap::new(directories),
+                unmade: DumpMap::new(unmade),
                 lost: DumpMap::new(lost),
                 wanted: DumpMap::new(wanted),
                 passage: DumpMap::new(passage),
@@ -475,6 +481,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             object: None,
             linking: None,
             walk: Walk::new(Ino::ROOT),
+            orphans: Orphans { from: Ino::FIRST, circles: false },
             name_cursor: Cursor::START,
             linux_xattrs: [0; LINUX_XATTRS_LEN_MAX],
             events: Deque::new(),
@@ -565,7 +572,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
                 return Ok(self.begin(RestoreStage::Directories));
             }
             Phase::Directories => self.make_directories()?,
-            Phase::Orphans { from, circles } => self.place_orphan(from, circles)?,
+            Phase::Orphans => self.place_orphan()?,
             Phase::Missing { from } => self.tell_missing(from)?,
             Phase::SetAttributes { cursor } => {
                 if let Some(done) = self.set_attributes(cursor)? {
@@ -594,10 +601,28 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
 
     /// A failure of the target: told, or the end when the target can take nothing more.
     fn failure(&mut self, failure: Failure<V::Error>) -> RestoreResult<RestoreEvent<V::Error>, T, V, B> {
-        if matches!(failure.error.kind(), ErrorKind::Full | ErrorKind::ReadOnly | ErrorKind::Interrupted) {
+        if is_final(&failure.error) {
             return Err(RestoreError::Target { ino: failure.ino, source: failure.error });
         }
         Ok(RestoreEvent::Failed(failure))
+    }
+
+    /// As [`outcome`](Self::outcome), for one of many calls on the same object: only the first failure is told, so that a
+    /// step tells a bounded number of events.
+    fn outcome_once(
+        &mut self,
+        told: &mut bool,
+        ino: Ino,
+        what: FailedPart,
+        result: Result<(), V::Error>,
+    ) -> RestoreResult<(), T, V, B> {
+        match result {
+            Err(error) if *told && !is_final(&error) => Ok(()),
+            result => {
+                *told |= !self.outcome(ino, what, result)?;
+                Ok(())
+            }
+        }
     }
 
     /// Tells what came of a call on the target; `true`: it went well.
@@ -617,6 +642,11 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             }
         }
     }
+}
+
+/// After such a failure the target can take nothing more.
+fn is_final(error: &impl DeviceError) -> bool {
+    matches!(error.kind(), ErrorKind::Full | ErrorKind::ReadOnly | ErrorKind::Interrupted)
 }
 
 impl<T: DeviceError, V: DeviceError, B: DeviceError> fmt::Display for RestoreError<T, V, B> {

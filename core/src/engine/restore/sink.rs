@@ -31,16 +31,15 @@ pub struct Sink<'s, 'm, V, B, C> {
 }
 
 impl<V: TargetVolume, B: BlockDevice, C: Crc32c> Sink<'_, '_, V, B, C> {
-    /// Takes blocks of the present segment from `entry` on; gives the bytes at their end that are not taken yet, because
-    /// a record of stage V has named its owner, which must be opened first.
-    pub fn data(&mut self, entry: usize, bytes: &[u8]) -> Result<usize, SinkError<V::Error, B::Error>> {
+    /// Takes blocks of the present segment from `entry` on.
+    pub fn data(&mut self, entry: usize, bytes: &[u8]) -> Result<(), SinkError<V::Error, B::Error>> {
         match self.object.collect {
-            Collect::Ignore => return Ok(0),
+            Collect::Ignore => return Ok(()),
             Collect::LinuxXattrs { .. } => {
                 let at = entry * TAPE_BLOCK_LEN;
                 let space = self.linux_xattrs.get_mut(at..).unwrap_or_default();
                 space.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
-                return Ok(0);
+                return Ok(());
             }
             Collect::Own => {}
         }
@@ -50,10 +49,10 @@ impl<V: TargetVolume, B: BlockDevice, C: Crc32c> Sink<'_, '_, V, B, C> {
         let left = usize::try_from(self.object.attributes.size.saturating_sub(offset)).unwrap_or(usize::MAX);
         let used = data.get(..left.min(data.len())).unwrap_or_default();
         match self.object.taken {
-            Use::Discard | Use::Map { on_tape: false } => return Ok(0),
+            Use::Discard | Use::Map { on_tape: false } => return Ok(()),
             Use::Map { on_tape: true } => {
                 self.map(entry, bytes);
-                return Ok(0);
+                return Ok(());
             }
             Use::Directory => self.entries(used)?,
             Use::Target if self.object.attributes.kind.has_data() && !used.is_empty() => {
@@ -63,20 +62,22 @@ impl<V: TargetVolume, B: BlockDevice, C: Crc32c> Sink<'_, '_, V, B, C> {
                     .map_err(|error| SinkError::Target(FailedPart::Data, error))?;
             }
             Use::Target => {}
-            Use::Attributes { .. } => return self.payload(data),
+            Use::Attributes => return self.payload(data),
         }
         self.payload(payload)
     }
 
     fn map(&mut self, entry: usize, bytes: &[u8]) {
-        let at = entry.saturating_mul(TAPE_BLOCK_LEN);
+        // Solaris continues a map in further segments.
+        let before = usize::try_from(self.object.segment_at).unwrap_or(usize::MAX);
+        let at = before.saturating_add(entry.saturating_mul(TAPE_BLOCK_LEN));
         let map = self.maps.on_tape.bytes_mut();
         let fits = map.len().saturating_sub(at).min(bytes.len());
         let (inside, beyond) = bytes.split_at(fits);
         if let Some(last) = beyond.iter().rposition(|byte| *byte != 0) {
-            self.object.map_needed = at + fits + last + 1;
+            self.object.map_needed = at.saturating_add(fits + last + 1);
         }
-        if let Some(map) = map.get_mut(at..at + fits) {
+        if let Some(map) = map.get_mut(at..at.saturating_add(fits)) {
             map.copy_from_slice(inside);
         }
     }
@@ -86,46 +87,41 @@ impl<V: TargetVolume, B: BlockDevice, C: Crc32c> Sink<'_, '_, V, B, C> {
         let directory = self.object.ino;
         for entry in Dirents::new(bytes, self.dialect) {
             let Ok(entry) = entry else {
-                self.object.bad_entries += 1;
+                self.object.bad_entries = self.object.bad_entries.saturating_add(1);
                 continue;
             };
             let ino = Ino(entry.ino);
             match entry.name {
                 b"." | b".." => {
                     // They are in their places, and name what they must; nothing is done with them.
-                    self.object.bad_entries += u32::from(entry.name == b"." && ino != directory);
+                    let wrong = entry.name == b"." && ino != directory;
+                    self.object.bad_entries = self.object.bad_entries.saturating_add(wrong.into());
                 }
                 name if (Ino::FIRST..=Ino::LAST).contains(&ino) && ino != Ino::ROOT => {
                     builder.entry(self.scratch, directory, name, ino).map_err(SinkError::Scratch)?;
                 }
-                _ => self.object.bad_entries += 1,
+                _ => self.object.bad_entries = self.object.bad_entries.saturating_add(1),
             }
         }
         Ok(())
     }
 
-    /// Takes bytes of the payload, as [`data`](Self::data) does.
-    pub fn payload(&mut self, bytes: &[u8]) -> Result<usize, SinkError<V::Error, B::Error>> {
+    fn payload(&mut self, bytes: &[u8]) -> Result<(), SinkError<V::Error, B::Error>> {
         let len = self.object.payload_left.min(bytes.len());
         let mut input = bytes.get(..len).unwrap_or_default();
         self.object.payload_left -= len;
-        let mut first_error = None;
+        let mut failure = None;
         while let Some(part) = self.object.parser.next::<C>(&mut input) {
             let result = match part {
                 PayloadPart::Owner(owner) => {
-                    if self.object.taken == (Use::Attributes { owner: None }) {
-                        self.object.taken = Use::Attributes { owner: Some(Ino(owner)) };
-                        let rest = input.len() + (bytes.len() - len);
-                        self.object.payload_left += input.len();
-                        return Ok(rest);
-                    }
+                    self.object.payload_bad |= Ino(owner) != self.object.ino;
                     Ok(())
                 }
                 PayloadPart::Property { kind, name_len: _, value_len } => {
                     let name = self.object.parser.name();
                     match self.object.taken {
                         Use::Directory => self.note(|name| NoteBuf::property(kind, name, value_len)),
-                        Use::Target | Use::Attributes { owner: Some(_) } => self
+                        Use::Target | Use::Attributes => self
                             .target
                             .begin_property(kind, name, value_len)
                             .map_err(|error| SinkError::Target(FailedPart::Property(kind), error)),
@@ -141,11 +137,13 @@ impl<V: TargetVolume, B: BlockDevice, C: Crc32c> Sink<'_, '_, V, B, C> {
             };
             match result {
                 Err(error @ SinkError::Scratch(_)) => return Err(error),
-                Err(error) => first_error = first_error.or(Some(error)),
+                // Of several the one counts that ends the restore, or else the first.
+                Err(SinkError::Target(_, error)) if failure.is_some() && !super::is_final(&error) => {}
+                Err(error) => failure = Some(error),
                 Ok(()) => {}
             }
         }
-        first_error.map_or(Ok(0), Err)
+        failure.map_or(Ok(()), Err)
     }
 
     fn value(&mut self, piece: &[u8]) -> Result<(), SinkError<V::Error, B::Error>> {
@@ -156,7 +154,7 @@ impl<V: TargetVolume, B: BlockDevice, C: Crc32c> Sink<'_, '_, V, B, C> {
                 }
                 Ok(())
             }
-            Use::Target | Use::Attributes { owner: Some(_) } => self
+            Use::Target | Use::Attributes => self
                 .target
                 .write_property(piece)
                 .map_err(|error| SinkError::Target(FailedPart::Attributes, error)),

@@ -64,12 +64,21 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
     fn take_data(&mut self, entry: usize) -> RestoreResult<(), T, V, B> {
         let Some((mut sink, bytes)) = self.sink() else { return Ok(()) };
         let result = sink.data(entry, bytes);
-        let Some(rest) = self.taken_up(result)? else { return Ok(()) };
-        // A record of stage V has named its owner, which is open by now.
-        let Some((mut sink, bytes)) = self.sink() else { return Ok(()) };
-        let rest = bytes.get(bytes.len().saturating_sub(rest)..).unwrap_or_default();
-        let result = sink.payload(rest);
-        self.taken_up(result).map(|_| ())
+        let ino = self.object.as_ref().map_or(Ino::ROOT, |object| object.ino);
+        match result {
+            Ok(()) => Ok(()),
+            Err(SinkError::Scratch(error)) => Err(RestoreError::Scratch(error)),
+            Err(SinkError::Target(what, error)) => {
+                self.outcome::<()>(ino, what, Err(error))?;
+                if what == FailedPart::Data {
+                    self.target.release();
+                    if let Some(object) = &mut self.object {
+                        object.taken = Use::Discard;
+                    }
+                }
+                Ok(())
+            }
+        }
     }
 
     fn sink(&mut self) -> Option<SinkAndData<'_, 'm, V, B, C>> {
@@ -126,7 +135,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
                 Use::Directory => self.damage(Damage::Directory { ino }),
                 Use::Map { on_tape } => self.damage_map(on_tape),
                 Use::Target => self.damage(Damage::Data { ino, from, to: size.max(from) }),
-                Use::Attributes { owner: Some(ino) } => self.damage(Damage::Properties { ino }),
+                Use::Attributes => self.damage(Damage::Properties { ino }),
                 _ => {}
             }
             if let Some(object) = &mut self.object {
@@ -174,6 +183,8 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
                 let ours = repr.linux_extended == LINUX_EXTENDED_XATTR
                     && matches!(object.taken, Use::Target | Use::Directory);
                 let len = repr.attributes.map_or(0, |attributes| attributes.size) as usize;
+                // What does not come is no attribute of the object before.
+                self.linux_xattrs.fill(0);
                 object.collect = if ours { Collect::LinuxXattrs { len } } else { Collect::Ignore };
                 Ok(())
             }
@@ -204,8 +215,8 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
                 }
                 Use::Target if from < to => self.damage(Damage::Data { ino, from, to }),
                 Use::Target => self.damage(Damage::Properties { ino }),
-                Use::Attributes { owner: Some(ino) } => self.damage(Damage::Properties { ino }),
-                Use::Discard | Use::Attributes { owner: None } => {}
+                Use::Attributes => self.damage(Damage::Properties { ino }),
+                Use::Discard => {}
             }
         }
         if extension_flags & extension_flags::PRECEDING_UNREAD != 0 {
@@ -214,6 +225,11 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
                 Use::Directory => self.damage(Damage::Directory { ino }),
                 _ => {}
             }
+        }
+        if extension_flags & extension_flags::PROPERTIES_UNREAD != 0
+            && matches!(taken, Use::Target | Use::Directory)
+        {
+            self.damage(Damage::Properties { ino });
         }
         if extension_flags & extension_flags::PRECEDING_CHANGED != 0
             && matches!(taken, Use::Target | Use::Directory)
@@ -235,21 +251,27 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
                 self.maps_good |= on_tape && !self.map_damaged;
                 self.summary.announced = self.maps.on_tape.count();
                 if self.maps_good && object.map_needed > 0 {
-                    return Err(RestoreError::MapTooSmall { needed: object.map_needed * super::MAPS });
+                    return Err(RestoreError::MapTooSmall {
+                        needed: object.map_needed.saturating_mul(super::MAPS),
+                    });
                 }
             }
-            Use::Directory if unfinished_payload || object.payload_bad => {
-                self.damage(Damage::Properties { ino });
+            Use::Directory => {
+                if object.segment_end < object.attributes.size {
+                    self.damage(Damage::Directory { ino });
+                }
+                if unfinished_payload || object.payload_bad {
+                    self.damage(Damage::Properties { ino });
+                }
             }
             Use::Discard if object.made => self.begin_links(object),
-            Use::Directory | Use::Discard => {}
-            Use::Attributes { owner: Some(ino) } => {
+            Use::Discard => {}
+            Use::Attributes => {
                 if unfinished_payload || object.payload_bad {
                     self.damage(Damage::Properties { ino });
                 }
                 self.target.release();
             }
-            Use::Attributes { owner: None } => self.damage(Damage::OwnerUnknown { at: self.reader.addr() }),
             Use::Target => {
                 let size = object.attributes.size;
                 if object.attributes.kind.has_data() && object.segment_end < size {
@@ -277,6 +299,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
         let mut name = EMPTY_NAME;
         let mut value_buf = [0; ACL_LEN_MAX];
         let mut bad = false;
+        let mut told = false;
         for xattr in LinuxXattrs::new(content.get(..len.min(content.len())).unwrap_or_default()) {
             let Ok(xattr) = xattr else {
                 bad = true;
@@ -300,7 +323,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
                 if result.is_ok() && !value.is_empty() {
                     result = self.target.write_property(value);
                 }
-                self.outcome(ino, FailedPart::Property(xattr.kind), result)?;
+                self.outcome_once(&mut told, ino, FailedPart::Property(xattr.kind), result)?;
             }
         }
         if bad {
@@ -330,12 +353,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
                         self.begin_directory(&repr, attributes, building)?;
                     }
                     (Role::Normal, Some(attributes)) => self.begin_file(&repr, attributes)?,
-                    (Role::Attributes, Some(attributes)) => {
-                        let mut object =
-                            Object::new(&repr, Ino(0), attributes, Use::Attributes { owner: None });
-                        object.payload_left = attributes.size as usize;
-                        self.object = Some(object);
-                    }
+                    (Role::Attributes, Some(attributes)) => self.begin_attributes(&repr, attributes)?,
                     _ => {}
                 }
             }
@@ -378,10 +396,10 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             }
             return Ok(());
         }
-        if self.maps.directories.contains(ino) {
+        if self.maps.unmade.contains(ino) {
             return Ok(());
         }
-        if !(Ino::FIRST..=Ino::LAST).contains(&ino) || self.maps.directories.insert(ino).is_err() {
+        if !(Ino::FIRST..=Ino::LAST).contains(&ino) || self.maps.unmade.insert(ino).is_err() {
             self.damage(Damage::BadObject { ino });
             return Ok(());
         }
@@ -406,9 +424,16 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             && (repr.kind == HeaderKind::Continuation || repr.flags & flags::LINUX_EXTENDED != 0);
         let announced = self.maps.on_tape.remove(ino) || !self.maps_good;
         let known = (Ino::FIRST..=Ino::LAST).contains(&ino);
-        if noise || !announced || !known || !self.is_wanted(ino) {
+        if noise || !known || !self.is_wanted(ino) {
             self.object = Some(object);
             return Ok(());
+        }
+        if !announced {
+            self.damage(Damage::Unannounced { ino });
+            if self.names_begin(ino)?.is_none() {
+                self.object = Some(object);
+                return Ok(());
+            }
         }
         let too_long = attributes.kind == Kind::Symlink && attributes.size > SYMLINK_LEN_MAX as u64;
         if object.segment_at > 0 || too_long {
@@ -426,59 +451,37 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
                 object.made = true;
                 object.place = (parent, len);
                 object.names = names;
+            } else {
+                let _ = self.maps.unmade.insert(ino);
             }
         }
         self.object = Some(object);
         Ok(())
     }
 
-    /// What came of the blocks that an object took. When it has named its owner: the bytes that are for the owner.
-    fn taken_up(
-        &mut self,
-        result: Result<usize, SinkError<V::Error, B::Error>>,
-    ) -> RestoreResult<Option<usize>, T, V, B> {
-        let (ino, taken) = self.object.as_ref().map_or((Ino::ROOT, Use::Discard), |o| (o.ino, o.taken));
-        match result {
-            Ok(0) => Ok(None),
-            Ok(rest) => match taken {
-                Use::Attributes { owner: Some(owner) } => {
-                    self.open_owner(owner)?;
-                    Ok(Some(rest))
-                }
-                _ => Ok(None),
-            },
-            Err(SinkError::Scratch(error)) => Err(RestoreError::Scratch(error)),
-            Err(SinkError::Target(what, error)) => {
-                self.outcome::<()>(ino, what, Err(error))?;
-                if what == FailedPart::Data {
-                    self.target.release();
-                    if let Some(object) = &mut self.object {
-                        object.taken = Use::Discard;
-                    }
-                }
-                Ok(None)
-            }
-        }
-    }
-
-    /// Opens the object that a record of stage V belongs to.
-    fn open_owner(&mut self, owner: Ino) -> RestoreResult<(), T, V, B> {
+    /// Takes up a record of stage V: opens the object whose properties it holds.
+    fn begin_attributes(&mut self, repr: &HeaderRepr, attributes: Attributes) -> RestoreResult<(), T, V, B> {
+        let owner = Ino(u32::try_from(attributes.real_ino).unwrap_or_default());
+        let mut object = Object::new(repr, owner, attributes, Use::Discard);
+        object.payload_left = usize::try_from(attributes.size).unwrap_or(usize::MAX);
+        // An owner that was not restored is told elsewhere; what has its name now is none of the dump's.
+        let missing = self.maps_good && self.maps.on_tape.contains(owner);
+        let there = !(missing || self.maps.unmade.contains(owner));
         let mut name = EMPTY_NAME;
-        let place = if self.is_wanted(owner) { self.first_place(owner, &mut name)?.0 } else { None };
-        let mut open = false;
-        if let Some((parent, len)) = place {
+        if there
+            && self.is_wanted(owner)
+            && let Some((parent, len)) = self.owner_place(owner, &mut name)?
+        {
             self.ensure(parent, None)?;
             self.target.barrier();
             let place = Place { parent, name: name.get(..len).unwrap_or_default() };
             let opened = self.target.reopen(place, owner);
-            open = self.outcome(owner, FailedPart::Attributes, opened)?;
-        }
-        if let Some(object) = &mut self.object {
-            object.ino = owner;
-            if !open {
-                object.taken = Use::Discard;
+            if self.outcome(owner, FailedPart::Attributes, opened)? {
+                object.taken = Use::Attributes;
+                object.payload_seen = true;
             }
         }
+        self.object = Some(object);
         Ok(())
     }
 }
@@ -522,7 +525,7 @@ impl Object {
         self.data_entries = count.saturating_sub(trailing);
         self.segment_at = at;
         self.segment_end = at.saturating_add(self.data_entries as u64 * TAPE_BLOCK_LEN as u64);
-        if payload_len > 0 && !matches!(self.taken, Use::Attributes { .. }) {
+        if payload_len > 0 {
             self.payload_left = payload_len;
             self.payload_seen = true;
         }

@@ -1,7 +1,9 @@
 //! The tree side of a restore: selecting, making directories, finding lost ones a place, further names, and the
 //! attributes of directories at the end.
 
-use super::{Catalog, Damage, EMPTY_NAME, LOST_FOUND, Object, Phase, Restore, RestoreError, RestoreEvent};
+use super::{
+    Catalog, Damage, EMPTY_NAME, LOST_FOUND, Object, Orphans, Phase, Restore, RestoreError, RestoreEvent,
+};
 use super::{RestoreResult, RestoreStage};
 use crate::catalog::Cursor;
 use crate::checksum::Crc32c;
@@ -14,7 +16,7 @@ use crate::engine::notes::Note;
 use crate::units::Ino;
 
 /// Directories entered between two looks at what the target knows.
-const CHAIN_LEN: usize = 16;
+const CHAIN_LEN: usize = 64;
 
 /// Directories on one path that are believed: more than any system's path length allows to make.
 const DEPTH_MAX: usize = 1 << 20;
@@ -69,7 +71,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
             }
         }
         let _ = self.maps.passage.insert(Ino::ROOT);
-        if self.maps.directories.contains(ino) {
+        if self.maps.unmade.contains(ino) {
             self.want_tree(ino)?;
         } else {
             let _ = self.maps.wanted.insert(ino);
@@ -87,7 +89,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
             let _ = self.maps.wanted.insert(visit.ino);
             // Only once, and only by its canonical name: a hostile tape can name directories in circles.
             if first
-                && self.maps.directories.contains(visit.ino)
+                && self.maps.unmade.contains(visit.ino)
                 && is_canonical(names, &mut self.scratch, &visit, &walk)?
             {
                 walk.enter(visit.ino);
@@ -119,15 +121,15 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
     pub(super) fn make_directories(&mut self) -> RestoreResult<(), T, V, B> {
         let Catalog::Ready(names) = &mut self.catalog else { return Ok(()) };
         let Some(visit) = self.walk.next(names, &mut self.scratch).map_err(RestoreError::Scratch)? else {
-            self.maps.directories.remove(Ino::ROOT);
-            self.phase = Phase::Orphans { from: Ino::FIRST, circles: false };
+            self.maps.unmade.remove(Ino::ROOT);
+            self.phase = Phase::Orphans;
             return Ok(());
         };
         if visit.repeated {
             self.damage(Damage::RepeatedName { ino: visit.directory });
         }
         let depth = self.walk.depth();
-        let unmade = self.maps.directories.contains(visit.ino) && visit.ino != Ino::ROOT;
+        let unmade = self.maps.unmade.contains(visit.ino) && visit.ino != Ino::ROOT;
         let wanted = self.is_wanted(visit.ino);
         if !unmade {
             if wanted && self.is_wanted_name(visit.directory) {
@@ -156,7 +158,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
                 directory: true,
             });
         }
-        self.maps.directories.remove(visit.ino);
+        self.maps.unmade.remove(visit.ino);
         self.ensure(visit.directory, None)?;
         let place = Place { parent: visit.directory, name: self.walk.name() };
         let made = self.target.make_directory(place, visit.ino);
@@ -166,22 +168,21 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
     }
 
     /// Gives one directory that no walk reached a place in `lost+found`, and walks below it.
-    pub(super) fn place_orphan(&mut self, from: Ino, circles: bool) -> RestoreResult<(), T, V, B> {
-        let next = self.maps.directories.next_from(from).filter(|_| !self.selected);
-        let Some(ino) = next else {
+    pub(super) fn place_orphan(&mut self) -> RestoreResult<(), T, V, B> {
+        let Orphans { from, circles } = self.orphans;
+        let Some(ino) = self.maps.unmade.next_from(from).filter(|_| !self.selected) else {
             if circles || self.selected {
-                self.end_directories()?;
-            } else {
-                self.phase = Phase::Orphans { from: Ino::FIRST, circles: true };
+                self.end_directories();
             }
+            self.orphans = Orphans { from: Ino::FIRST, circles: true };
             return Ok(());
         };
+        // Those before it are placed by now, or will be together with a directory above them.
+        self.orphans.from = ino.next();
         let Catalog::Ready(names) = &mut self.catalog else { return Ok(()) };
         let mut name = EMPTY_NAME;
         let parent = names.canonical(&mut self.scratch, ino, &mut name).map_err(RestoreError::Scratch)?;
-        let below_orphan = parent.is_some_and(|(parent, _)| self.maps.directories.contains(parent));
-        if below_orphan && !circles {
-            self.phase = Phase::Orphans { from: ino.next(), circles };
+        if !circles && parent.is_some_and(|(parent, _)| self.maps.unmade.contains(parent)) {
             return Ok(());
         }
         self.damage(match parent {
@@ -190,7 +191,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         });
         self.make_lost_found()?;
         let _ = self.maps.lost.insert(ino);
-        self.maps.directories.remove(ino);
+        self.maps.unmade.remove(ino);
         let len = digits(ino, &mut name);
         let name = name.get(..len).unwrap_or_default();
         let made = self.target.make_directory(Place { parent: LOST_FOUND, name }, ino);
@@ -210,11 +211,10 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         self.ensure(LOST_FOUND, None)
     }
 
-    fn end_directories(&mut self) -> RestoreResult<(), T, V, B> {
+    fn end_directories(&mut self) {
         self.phase = Phase::Stream;
         let event = self.begin(RestoreStage::Files);
         self.tell(event);
-        Ok(())
     }
 
     /// Makes `directory` known to the target, and keeps `keep` known.
@@ -253,6 +253,30 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
             }
         }
         Ok(())
+    }
+
+    /// Where the owner of a record of stage V was made; the root's name is empty.
+    pub(super) fn owner_place(
+        &mut self,
+        owner: Ino,
+        name: &mut NameBuf,
+    ) -> RestoreResult<Option<(Ino, usize)>, T, V, B> {
+        let directory = match &mut self.catalog {
+            Catalog::Ready(names) => {
+                let cursor = names.notes_of(&mut self.scratch, owner).map_err(RestoreError::Scratch)?;
+                names.peek_directory(&mut self.scratch, cursor).map_err(RestoreError::Scratch)? == Some(owner)
+            }
+            _ => false,
+        };
+        if !directory {
+            return Ok(self.first_place(owner, name)?.0);
+        }
+        let place = self.place_of(owner, name)?.or((owner == Ino::ROOT).then_some((Ino::ROOT, 0)));
+        if let Some((parent, _)) = place {
+            self.ensure(parent, None)?;
+            self.ensure(owner, Some(parent))?;
+        }
+        Ok(place)
     }
 
     /// Where a directory was made.
@@ -311,6 +335,14 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         Ok((Some((LOST_FOUND, digits(ino, name))), cursor))
     }
 
+    /// The first directory that names an object.
+    pub(super) fn names_begin(&mut self, ino: Ino) -> RestoreResult<Option<Ino>, T, V, B> {
+        let mut name = EMPTY_NAME;
+        let mut cursor = self.cursor_of(ino)?;
+        let place = self.next_name(&mut cursor, ino, &mut name)?;
+        Ok(place.map(|(parent, _)| parent))
+    }
+
     /// Where the names of `ino` begin. Objects mostly come in ascending order, and so do their names.
     fn cursor_of(&mut self, ino: Ino) -> RestoreResult<Cursor, T, V, B> {
         let Catalog::Ready(names) = &mut self.catalog else { return Ok(Cursor::START) };
@@ -357,7 +389,8 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
 
     /// Tells what the map announced and the tape did not hold, one object a step.
     pub(super) fn tell_missing(&mut self, from: Ino) -> RestoreResult<(), T, V, B> {
-        if let Some(ino) = self.maps.on_tape.next_from(from).filter(|_| self.maps_good) {
+        if let Some(ino) = self.maps.on_tape.next_from(from).filter(|ino| self.maps_good && *ino <= Ino::LAST)
+        {
             self.phase = Phase::Missing { from: ino.next() };
             // Linux marks number 1 in its maps, which no object has.
             if ino >= Ino::FIRST && self.is_wanted(ino) {
@@ -384,7 +417,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         };
         let next = names.notes_of(&mut self.scratch, ino.next()).map_err(RestoreError::Scratch)?;
         self.phase = Phase::SetAttributes { cursor: next };
-        let made = !self.maps.directories.contains(ino);
+        let made = !self.maps.unmade.contains(ino);
         if made
             && (self.is_wanted(ino) || self.selected && self.maps.passage.contains(ino) && ino != Ino::ROOT)
         {
@@ -405,8 +438,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         }
         let mut note = [0; NOTE_LEN_MAX];
         let mut attributes = None;
-        // One failure of a directory's properties stands for all of them.
-        let mut failed = false;
+        let mut told = false;
         while let Catalog::Ready(names) = &mut self.catalog {
             let found = names.next_note(&mut self.scratch, &mut cursor, ino, &mut note);
             let Some(len) = found.map_err(RestoreError::Scratch)? else { break };
@@ -421,9 +453,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
                 Some(Note::Piece(piece)) => (FailedPart::Attributes, self.target.write_property(piece)),
                 None => continue,
             };
-            if !failed {
-                failed = !self.outcome(ino, result.0, result.1)?;
-            }
+            self.outcome_once(&mut told, ino, result.0, result.1)?;
         }
         match attributes {
             Some(attributes) => {
