@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tapedump_benches::checksums::{Folding, Instruction};
+use tapedump_benches::processor_time::ProcessorTime;
 use tapedump_benches::sizes::Random;
 use tapedump_core::catalog::{Cursor, Table, TableBuilder, region_len};
 use tapedump_core::checksum::{Crc32c, PortableCrc32c};
@@ -58,7 +59,7 @@ fn build<'m, C: Crc32c>(memory: &'m mut [u8], device: &mut MemBlock<'_>, order: 
     builder.finish(device).expect("room")
 }
 
-fn tables<C: Crc32c>(c: &mut Criterion, place: &str, memory_len: usize) {
+fn tables<C: Crc32c>(c: &mut Criterion<ProcessorTime>, place: &str, memory_len: usize) {
     let order = order();
     let mut lent = Lent::new(memory_len);
     let mut device = MemBlock::new(&mut lent.device, BLOCK_LEN).expect("a block length");
@@ -92,7 +93,7 @@ fn tables<C: Crc32c>(c: &mut Criterion, place: &str, memory_len: usize) {
     group.finish();
 }
 
-fn catalog(c: &mut Criterion) {
+fn catalog(c: &mut Criterion<ProcessorTime>) {
     tables::<Instruction>(c, "in memory", 4 << 20);
     tables::<Instruction>(c, "256 KiB, crc32c", 256 << 10);
     tables::<Folding>(c, "256 KiB, crc-fast", 256 << 10);
@@ -102,7 +103,7 @@ fn catalog(c: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default()
+    config = Criterion::default().with_measurement(ProcessorTime::default())
         .sample_size(20)
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1));

@@ -8,6 +8,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tapedump_benches::allocations::{CountingAllocator, counted};
 use tapedump_benches::checksums::{Folding, Instruction};
+use tapedump_benches::processor_time::ProcessorTime;
 use tapedump_benches::tree::Shape;
 use tapedump_core::checksum::{Crc32c, PortableCrc32c};
 use tapedump_core::device::mem::{MemBlock, MemTape, MemVolume, NullTarget, differs};
@@ -79,7 +80,7 @@ fn restore<C: Crc32c, V: TargetVolume>(tape: &mut MemTape<'_>, target: V, lent: 
     }
 }
 
-fn engine_with<C: Crc32c>(c: &mut Criterion, provider: &str) {
+fn engine_with<C: Crc32c>(c: &mut Criterion<ProcessorTime>, provider: &str) {
     for (case, shape) in [("large", Shape::large(16 << 20)), ("small", Shape::small(4000))] {
         let mut source_memory = shape.memory();
         let mut source = source_memory.volume();
@@ -117,7 +118,7 @@ fn engine_with<C: Crc32c>(c: &mut Criterion, provider: &str) {
     }
 }
 
-fn engine(c: &mut Criterion) {
+fn engine(c: &mut Criterion<ProcessorTime>) {
     engine_with::<Instruction>(c, "crc32c");
     engine_with::<Folding>(c, "crc-fast");
     engine_with::<PortableCrc32c>(c, "portable");
@@ -125,7 +126,7 @@ fn engine(c: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default().warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(2));
+    config = Criterion::default().with_measurement(ProcessorTime::default()).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(2));
     targets = engine
 }
 criterion_main!(benches);

@@ -4,7 +4,8 @@
     gen.py small DIRECTORY [FILES]   FILES (200,000) names in 2,000 directories: files of log-normal size around 3 KiB,
                                      at most 16 KiB, half text, half noise; 5 % with an extended attribute, 5 % with
                                      an ACL, 2 % symbolic links, 1 % further names of files before
-    gen.py large DIRECTORY [MIB]     8 files of MIB (512) MiB of noise, and 2 of 10 GiB that are holes but for 64 MiB
+    gen.py large DIRECTORY [MIB]     whole/: 8 files of MIB (512) MiB of noise; sparse/: 2 of 10 GiB, holes but for
+                                     64 MiB
     gen.py empty DIRECTORY [FILES]   FILES (1,000,000) empty files, 500 in a directory
 """
 
@@ -78,16 +79,17 @@ def small(root, count=200_000):
 
 def large(root, mib=512):
     choice = random.Random(99)
-    root.mkdir(parents=True, exist_ok=True)
+    for part in ("whole", "sparse"):
+        (root / part).mkdir(parents=True)
     for number in range(8):
-        with open(root / f"big{number}.bin", "wb", buffering=0) as file:
+        with open(root / "whole" / f"big{number}.bin", "wb", buffering=0) as file:
             left = mib
             while left > 0:
                 piece = min(left, 4)
                 file.write(choice.randbytes(piece * MIB))
                 left -= piece
     for number in range(2):
-        with open(root / f"sparse{number}.img", "wb", buffering=0) as file:
+        with open(root / "sparse" / f"sparse{number}.img", "wb", buffering=0) as file:
             file.truncate(10 << 30)
             for extent in range(64):
                 file.seek(extent * 160 * MIB + 4096 * choice.randrange(1000))

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tapedump_benches::checksums::{Folding, Instruction};
+use tapedump_benches::processor_time::ProcessorTime;
 use tapedump_benches::sizes::Random;
 use tapedump_core::checksum::{Crc32c, PortableCrc32c};
 use tapedump_core::device::volume::{Attributes, Kind, VolumeNames};
@@ -38,7 +39,7 @@ fn header_of(count: u32) -> HeaderRepr {
     }
 }
 
-fn headers_with<C: Crc32c>(c: &mut Criterion, provider: &str) {
+fn headers_with<C: Crc32c>(c: &mut Criterion<ProcessorTime>, provider: &str) {
     let mut group = c.benchmark_group("record/header");
     let template = HeaderTemplate::new(&VolumeNames::default(), &[0; 16]);
     group.throughput(Throughput::Bytes(TAPE_BLOCK_LEN as u64));
@@ -60,7 +61,7 @@ fn headers_with<C: Crc32c>(c: &mut Criterion, provider: &str) {
     group.finish();
 }
 
-fn no_header(c: &mut Criterion) {
+fn no_header(c: &mut Criterion<ProcessorTime>) {
     // What the reader asks of each data block.
     let block: TapeBlock = [0xea; TAPE_BLOCK_LEN];
     c.bench_function("record/header/reject data", |b| {
@@ -68,7 +69,7 @@ fn no_header(c: &mut Criterion) {
     });
 }
 
-fn holes(c: &mut Criterion) {
+fn holes(c: &mut Criterion<ProcessorTime>) {
     let mut group = c.benchmark_group("record/holes");
     let mut random = Random(3);
     let mut mixed = Holes::NONE;
@@ -98,7 +99,7 @@ fn holes(c: &mut Criterion) {
     group.finish();
 }
 
-fn directories(c: &mut Criterion) {
+fn directories(c: &mut Criterion<ProcessorTime>) {
     let names: Vec<String> = (0..10_000).map(|index| format!("file-{index:06}.dat")).collect();
     let pack = |names: &[String], data: &mut Vec<u8>| {
         data.clear();
@@ -127,7 +128,7 @@ fn directories(c: &mut Criterion) {
     group.finish();
 }
 
-fn record(c: &mut Criterion) {
+fn record(c: &mut Criterion<ProcessorTime>) {
     headers_with::<Instruction>(c, "crc32c");
     headers_with::<Folding>(c, "crc-fast");
     headers_with::<PortableCrc32c>(c, "portable");
@@ -138,7 +139,7 @@ fn record(c: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default().warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
+    config = Criterion::default().with_measurement(ProcessorTime::default()).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
     targets = record
 }
 criterion_main!(benches);

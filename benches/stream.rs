@@ -9,6 +9,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tapedump_benches::allocations::{CountingAllocator, counted};
 use tapedump_benches::checksums::{Folding, Instruction, Nothing};
+use tapedump_benches::processor_time::ProcessorTime;
 use tapedump_benches::sizes::{noise, small_files};
 use tapedump_core::checksum::{Crc32c, PortableCrc32c};
 use tapedump_core::device::volume::{Attributes, Kind, VolumeNames};
@@ -138,7 +139,7 @@ fn read<C: Crc32c>(memory: &mut [u8], tape: &[u8]) -> (u64, u64) {
     }
 }
 
-fn write_with<C: Crc32c>(c: &mut Criterion, provider: &str) {
+fn write_with<C: Crc32c>(c: &mut Criterion<ProcessorTime>, provider: &str) {
     let mut group = c.benchmark_group("stream/write");
     for (case, sizes) in cases() {
         let mut memory = noise(RECORDS * BlockingFactor::DEFAULT.record_len());
@@ -161,7 +162,7 @@ fn write_with<C: Crc32c>(c: &mut Criterion, provider: &str) {
     group.finish();
 }
 
-fn read_with<C: Crc32c>(c: &mut Criterion, provider: &str) {
+fn read_with<C: Crc32c>(c: &mut Criterion<ProcessorTime>, provider: &str) {
     let mut group = c.benchmark_group("stream/read");
     for (case, sizes) in cases() {
         let tape = tape::<C>(&sizes);
@@ -178,7 +179,7 @@ fn read_with<C: Crc32c>(c: &mut Criterion, provider: &str) {
 }
 
 /// What reading pays for its input: a copy of each record, which a device would make in its place.
-fn copy(c: &mut Criterion) {
+fn copy(c: &mut Criterion<ProcessorTime>) {
     let mut group = c.benchmark_group("stream/copy");
     let record_len = BlockingFactor::DEFAULT.record_len();
     let tape = noise(PASS_LEN);
@@ -194,7 +195,7 @@ fn copy(c: &mut Criterion) {
     group.finish();
 }
 
-fn checksum_with<C: Crc32c>(c: &mut Criterion, provider: &str) {
+fn checksum_with<C: Crc32c>(c: &mut Criterion<ProcessorTime>, provider: &str) {
     let mut group = c.benchmark_group("stream/checksum");
     for len in [TAPE_BLOCK_LEN, 4 * TAPE_BLOCK_LEN, 64 * TAPE_BLOCK_LEN] {
         let data = noise(len);
@@ -206,7 +207,7 @@ fn checksum_with<C: Crc32c>(c: &mut Criterion, provider: &str) {
     group.finish();
 }
 
-fn stream(c: &mut Criterion) {
+fn stream(c: &mut Criterion<ProcessorTime>) {
     checksum_with::<Instruction>(c, "crc32c");
     checksum_with::<Folding>(c, "crc-fast");
     checksum_with::<PortableCrc32c>(c, "portable");
@@ -223,7 +224,7 @@ fn stream(c: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
+    config = Criterion::default().with_measurement(ProcessorTime::default()).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
     targets = stream
 }
 criterion_main!(benches);

@@ -1,0 +1,209 @@
+#!/usr/bin/env python3
+"""Measures one part of benches/compare.sh, which prepares the images and cleans up: see there."""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass
+class Program:
+    """A program under measurement. `target`: it writes into a fresh file system, in which it is started."""
+
+    name: str
+    command: list
+    target: bool = False
+    # Ratios that tapedump is to reach against it.
+    wall_max: float | None = None
+    runs: list = field(default_factory=list)
+
+
+@dataclass
+class Run:
+    wall: float
+    cpu: float
+    rss: float
+    sync: float = 0.0
+
+
+def measure(command, directory, log):
+    """Runs a command; its usage includes that of the processes it waited for."""
+    start = time.monotonic()
+    process = subprocess.Popen(command, cwd=directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = time.monotonic() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        log.flush()
+        tail = Path(log.name).read_text(errors="replace")[-2000:]
+        sys.exit(f"{' '.join(map(str, command))}: exit code {process.returncode}\n{tail}")
+    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+
+class Bench:
+    def __init__(self, options):
+        self.work = options.work
+        self.pairs = options.pairs
+        self.tapedump = str(options.tapedump)
+        self.source = self.work / "source"
+        self.target = self.work / "target"
+        self.log = open(self.work / "log", "w")
+
+    def shell(self, *command):
+        subprocess.run(command, check=True, stdout=self.log, stderr=self.log)
+
+    def drop_caches(self):
+        """Everything: the file system's caches, its block device's, and those of the image file beneath."""
+        self.shell("sync")
+        Path("/proc/sys/vm/drop_caches").write_text("3")
+
+    def fresh_target(self):
+        self.release_target()
+        image = self.work / "target.img"
+        image.unlink(missing_ok=True)
+        self.shell("truncate", "--size", "14G", str(image))
+        self.shell("mkfs.ext4", "-q", "-F", "-N", "1400000", "-E", "lazy_itable_init=0,lazy_journal_init=0", str(image))
+        self.shell("mount", "-o", "loop", str(image), str(self.target))
+        self.shell("sync")
+
+    def release_target(self):
+        if os.path.ismount(self.target):
+            self.shell("umount", str(self.target))
+        (self.work / "target.img").unlink(missing_ok=True)
+
+    def once(self, program, cold):
+        if program.target:
+            self.fresh_target()
+        if cold:
+            self.drop_caches()
+        run = measure(program.command, self.target if program.target else self.work, self.log)
+        if program.target:
+            start = time.monotonic()
+            self.shell("sync", "--file-system", str(self.target))
+            run.sync = time.monotonic() - start
+        return run
+
+    def compare(self, title, programs, cold=False, size=None, rss_max=64):
+        if not cold:
+            for program in programs:
+                self.once(program, cold)
+        for _ in range(self.pairs):
+            for program in programs:
+                program.runs.append(self.once(program, cold))
+        self.release_target()
+        report(title, programs, size, rss_max)
+
+
+def report(title, programs, size, rss_max):
+    print(f"\n{title}")
+    print(f"  {'':10} {'wall s':>8} {'least':>8} {'cpu s':>8} {'RSS MiB':>8} {'sync s':>8} {'GB/s':>6} "
+          f"{'ratio':>6} {'least':>6} {'cpu':>6}  target")
+    ours = programs[0]
+
+    def median(program, key):
+        return statistics.median(getattr(run, key) for run in program.runs)
+
+    def least(program):
+        return min(run.wall for run in program.runs)
+
+    for program in programs:
+        wall, cpu = median(program, "wall"), median(program, "cpu")
+        rss = max(run.rss for run in program.runs)
+        rate = f"{size / wall / 1e9:6.2f}" if size else f"{'':6}"
+        line = f"  {program.name:10} {wall:8.2f} {least(program):8.2f} {cpu:8.2f} {rss:8.1f} " \
+               f"{median(program, 'sync'):8.2f} {rate}"
+        if program is ours:
+            line += f" {'':6} {'':6} {'':6}  RSS <= {rss_max}: {'met' if rss <= rss_max else 'MISSED'}"
+        else:
+            # Runs that stood side by side are compared with each other.
+            ratio = statistics.median(a.wall / b.wall for a, b in zip(ours.runs, program.runs))
+            line += f" {ratio:6.2f} {least(ours) / least(program):6.2f} {median(ours, 'cpu') / cpu:6.2f}"
+            if program.wall_max:
+                met = "met" if ratio <= program.wall_max else "MISSED"
+                line += f"  <= {program.wall_max}: {met}"
+        print(line, flush=True)
+
+
+TAR = ["tar", "--acls", "--xattrs", "--sparse"]
+
+
+def dumps(bench, tree, tar_max, dump_max):
+    return [
+        Program("tapedump", [bench.tapedump, "dump", str(tree), "--tape", "null:"]),
+        Program("tar", [*TAR, "-cf", "/dev/zero", "-C", str(tree), "."], wall_max=tar_max),
+        Program("dump", ["dump", "-0", "-b", "64", "-f", "/dev/null", str(bench.source)], wall_max=dump_max),
+    ]
+
+
+def small(bench):
+    bench.compare("level 0, small files, warm", dumps(bench, bench.source / "tree", 0.6, 1.0))
+
+
+def cold(bench):
+    bench.compare("level 0, small files, cold", dumps(bench, bench.source / "tree", 0.5, None), cold=True)
+
+
+def restore(bench):
+    archives = bench.work / "archives"
+    tree = bench.source / "tree"
+    tape, tar, dump = (str(archives / name) for name in ("tape", "tar", "dump"))
+    bench.shell(bench.tapedump, "dump", str(tree), "--tape", tape)
+    bench.shell(*TAR, "-cf", tar, "-C", str(tree), ".")
+    bench.shell("dump", "-0", "-b", "64", "-f", dump, str(bench.source))
+    bench.compare(
+        "restore, small files, warm",
+        [
+            Program("tapedump", [bench.tapedump, "restore", "--to", str(bench.target), "--tape", tape], target=True),
+            Program("tar", [*TAR, "-xf", tar], target=True, wall_max=0.8),
+            Program("restore", ["restore", "-r", "-b", "64", "-f", dump], target=True, wall_max=0.8),
+        ],
+    )
+    for archive in (tape, tar, dump):
+        os.unlink(archive)
+
+
+def large(bench):
+    tree = bench.source / "tree" / "whole"
+    files = sorted(str(path) for path in tree.iterdir())
+    size = sum(os.path.getsize(path) for path in files)
+    programs = [
+        dumps(bench, tree, None, None)[0],
+        # 0.8 of its throughput.
+        Program("cat", ["sh", "-c", 'exec cat "$@" > /dev/null', "cat", *files], wall_max=1.25),
+        dumps(bench, tree, None, None)[1],
+    ]
+    bench.compare("level 0, large files, warm", programs, size=size)
+
+
+def sparse(bench):
+    tree = bench.source / "tree" / "sparse"
+    programs = dumps(bench, tree, None, None)[:2]
+    bench.compare("level 0, sparse files, warm", programs, size=2 * 64 << 20)
+
+
+def empty(bench):
+    programs = dumps(bench, bench.source / "tree", None, None)
+    # Beside what any dump takes: the inode maps, two bits for each of 1.4 million numbers.
+    bench.compare("level 0, many empty files, warm", programs)
+
+
+PARTS = {part.__name__: part for part in (small, cold, restore, large, sparse, empty)}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tapedump", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("part", choices=PARTS)
+    options = parser.parse_args()
+    PARTS[options.part](Bench(options))
+
+
+if __name__ == "__main__":
+    main()
