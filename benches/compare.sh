@@ -21,6 +21,7 @@
 # Dumps go to nowhere: `null:` for tapedump, /dev/null for dump, which reads all the same, and /dev/zero for tar, which
 # reads nothing when it recognizes /dev/null. Times are the program's own; what a restore leaves in the page cache is
 # written by a sync afterwards, which is shown as a time of its own (tapedump syncs before it ends).
+# Peak memory below some 16 MiB shows as that much: it is what the measuring program has when it starts the others.
 # Ratios are tapedump's time by the peer's: below 1 tapedump is faster.
 set -euo pipefail
 cd "$(dirname "$0")/.."

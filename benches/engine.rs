@@ -126,7 +126,7 @@ fn engine(c: &mut Criterion<ProcessorTime>) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default().with_measurement(ProcessorTime::default()).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(2));
+    config = Criterion::default().with_measurement(ProcessorTime).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(2));
     targets = engine
 }
 criterion_main!(benches);

@@ -120,8 +120,7 @@ fn directories(c: &mut Criterion<ProcessorTime>) {
     pack(&names, &mut data);
     group.bench_function("read", |b| {
         b.iter(|| {
-            let found =
-                Dirents::new(black_box(&data), Dialect::OURS).map(|entry| entry.expect("good")).count();
+            let found = Dirents::new(black_box(&data), Dialect::OURS).filter(Result::is_ok).count();
             assert_eq!(found, names.len());
         });
     });
@@ -139,7 +138,7 @@ fn record(c: &mut Criterion<ProcessorTime>) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default().with_measurement(ProcessorTime::default()).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
+    config = Criterion::default().with_measurement(ProcessorTime).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
     targets = record
 }
 criterion_main!(benches);

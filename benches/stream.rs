@@ -224,7 +224,7 @@ fn stream(c: &mut Criterion<ProcessorTime>) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default().with_measurement(ProcessorTime::default()).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
+    config = Criterion::default().with_measurement(ProcessorTime).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
     targets = stream
 }
 criterion_main!(benches);
