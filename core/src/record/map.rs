@@ -109,19 +109,28 @@ impl<'a> MapView<'a> {
 #[derive(Debug)]
 pub struct DumpMap<'a> {
     bytes: &'a mut [u8],
+    /// From here on all bytes are zero: looking for a number ends here, not at the end of memory lent for any dump.
+    end: usize,
 }
 
 impl<'a> DumpMap<'a> {
     /// A map over `bytes` as they are.
     #[must_use]
     pub const fn new(bytes: &'a mut [u8]) -> Self {
-        Self { bytes }
+        let end = bytes.len();
+        Self { bytes, end }
+    }
+
+    /// An empty map over `bytes`, which are all zero; those that no number needs are never touched.
+    #[must_use]
+    pub const fn zeroed(bytes: &'a mut [u8]) -> Self {
+        Self { bytes, end: 0 }
     }
 
     /// The map, only to be looked at.
     #[must_use]
-    pub const fn view(&self) -> MapView<'_> {
-        MapView::new(self.bytes)
+    pub fn view(&self) -> MapView<'_> {
+        MapView::new(self.bytes.get(..self.end).unwrap_or_default())
     }
 
     /// The map's bytes, as they stand on tape.
@@ -130,14 +139,21 @@ impl<'a> DumpMap<'a> {
         self.bytes
     }
 
-    /// The map's bytes, to be filled from tape.
-    pub const fn bytes_mut(&mut self) -> &mut [u8] {
-        self.bytes
+    /// Puts `bytes` from tape at the byte `at`, as far as there is room; gives what there is no room for.
+    pub fn put<'b>(&mut self, at: usize, bytes: &'b [u8]) -> &'b [u8] {
+        let fits = self.bytes.len().saturating_sub(at).min(bytes.len());
+        let (inside, beyond) = bytes.split_at(fits);
+        if let Some(place) = self.bytes.get_mut(at..at.saturating_add(fits)) {
+            place.copy_from_slice(inside);
+            self.end = self.end.max(at.saturating_add(fits));
+        }
+        beyond
     }
 
     /// Removes all.
     pub fn clear(&mut self) {
-        self.bytes.fill(0);
+        self.bytes.iter_mut().take(self.end).for_each(|byte| *byte = 0);
+        self.end = 0;
     }
 
     /// As [`MapView::contains`].
@@ -152,8 +168,9 @@ impl<'a> DumpMap<'a> {
     /// The map is too small, or the number is 0.
     pub fn insert(&mut self, ino: Ino) -> Result<(), BeyondMap> {
         let (byte, bit) = place(ino).ok_or(BeyondMap { needed: 0 })?;
-        let byte = self.bytes.get_mut(byte).ok_or(BeyondMap { needed: byte + 1 })?;
-        *byte |= bit;
+        let needed = byte + 1;
+        *self.bytes.get_mut(byte).ok_or(BeyondMap { needed })? |= bit;
+        self.end = self.end.max(needed);
         Ok(())
     }
 
@@ -264,6 +281,24 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn maps_in_zeroed_memory_are_like_others() {
+        let mut bytes = [0; 40];
+        let mut map = DumpMap::zeroed(&mut bytes);
+        check(map.view(), &BTreeSet::new());
+        map.insert(Ino(100)).unwrap();
+        check(map.view(), &BTreeSet::from([100]));
+        assert_eq!(map.put(0, &[1, 0x80]), []);
+        check(map.view(), &BTreeSet::from([1, 16, 100]));
+        assert_eq!(map.put(38, &[2, 0, 4, 5]), [4, 5]);
+        assert_eq!(map.put(50, &[6]), [6]);
+        assert_eq!(map.put(usize::MAX, &[7]), [7]);
+        check(map.view(), &BTreeSet::from([1, 16, 100, 306]));
+        map.clear();
+        check(map.view(), &BTreeSet::new());
+        assert_eq!(bytes, [0; 40]);
     }
 
     #[test]

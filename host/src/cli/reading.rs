@@ -251,7 +251,9 @@ fn find_file(spec: &TapeSpec, tape: &mut Box<dyn Tape>, file: Option<u32>) -> Re
         TapeSpec::Virtual(dir) => {
             let files = VirtualTape::inspect(dir)?.files;
             let last = files.iter().rposition(|file| file.records > 0);
-            let Some(last) = last else { return wrong("the tape is blank".into()) };
+            let Some(last) = last else {
+                return wrong("the tape is empty: nothing was written to it".into());
+            };
             let number = file.unwrap_or(last as u32);
             let Some(found) = files.get(number as usize) else {
                 return wrong(format!("there is no tape file {number}; the last one is {}", files.len() - 1));
@@ -269,13 +271,11 @@ fn find_file(spec: &TapeSpec, tape: &mut Box<dyn Tape>, file: Option<u32>) -> Re
             Ok(Some(found.len))
         }
         _ if file.is_some_and(|file| file != 0) => wrong("there is one tape file only, number 0".into()),
-        TapeSpec::File(path) => {
-            let len = std::fs::metadata(path)
-                .ok()
-                .filter(std::fs::Metadata::is_file)
-                .map(|metadata| metadata.len());
-            Ok(len)
-        }
+        TapeSpec::File(path) => match std::fs::metadata(path) {
+            Ok(metadata) if metadata.is_file() && metadata.len() == 0 => wrong("the file is empty".into()),
+            Ok(metadata) if metadata.is_file() => Ok(Some(metadata.len())),
+            _ => Ok(None),
+        },
         TapeSpec::Standard | TapeSpec::Null => Ok(None),
     }
 }
