@@ -28,9 +28,6 @@ use super::walk::{interrupted, walk};
 use super::{SourceOptions, Volume};
 use crate::volume::VolumeError;
 
-/// Objects asked for out of order before reading ahead starts anew from there.
-const MISSES_MAX: u32 = 8;
-
 /// What the walk found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -52,7 +49,9 @@ pub struct LinuxSource {
     /// The batch being consumed, and the first object in it not looked at yet.
     batch: Batch,
     position: usize,
-    misses: u32,
+    /// The last object taken from what is read ahead, of each class. An object behind it is read by itself: whoever goes
+    /// back (stage V, for a few objects) does not want what lies between.
+    last: [Option<Ino>; 2],
     /// Where objects go that are not read ahead.
     single: Batch,
     loader: Loader,
@@ -113,7 +112,7 @@ impl LinuxSource {
             ahead: None,
             batch: Batch::default(),
             position: 0,
-            misses: 0,
+            last: [None, None],
             single: Batch::default(),
             open: None,
             entries: Entries::default(),

@@ -17,8 +17,7 @@ use super::super::properties::{Kept, classify, names};
 use super::super::reach::{Places, mount_source, stat_fd};
 use super::super::walk::interrupted;
 use super::{
-    LIST, LinuxSource, MISSES_MAX, Open, READ_DIRECTORY, READ_PROPERTY, REPLACED, Walk, no_such_object,
-    not_open,
+    LIST, LinuxSource, Open, READ_DIRECTORY, READ_PROPERTY, REPLACED, Walk, no_such_object, not_open,
 };
 use crate::volume::VolumeError;
 
@@ -69,7 +68,10 @@ impl SourceVolume for LinuxSource {
             Some((given, class)) if given == ino => class,
             _ => self.look_up(ino)?.0,
         };
-        let (record, object, is_single) = if self.advance_to(class, ino)? {
+        let slot = usize::from(class == Class::Others);
+        let in_order = self.last[slot].is_none_or(|last| ino > last);
+        let (record, object, is_single) = if in_order && self.advance_to(class, ino)? {
+            self.last[slot] = Some(ino);
             let record = self.batch.records[self.position];
             let taken = Err(Trouble::Replaced);
             let object = match self.batch.objects.get_mut(self.position) {
@@ -79,11 +81,6 @@ impl SourceVolume for LinuxSource {
             self.position += 1;
             (record, object.map_err(|trouble| self.error(&record, trouble))?, false)
         } else {
-            self.misses += 1;
-            if self.misses >= MISSES_MAX {
-                self.misses = 0;
-                self.ahead = None;
-            }
             let (record, object) = self.load_single(ino)?;
             (record, object, true)
         };
