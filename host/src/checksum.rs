@@ -8,7 +8,11 @@ pub struct HostCrc32c;
 
 impl Crc32c for HostCrc32c {
     fn update(crc: u32, data: &[u8]) -> u32 {
-        crc32c::crc32c_append(crc, data)
+        let before = u64::from(!crc);
+        let mut digest = crc_fast::Digest::new_with_init_state(crc_fast::CrcAlgorithm::Crc32Iscsi, before);
+        digest.update(data);
+        // A 32-bit algorithm: the upper half is zero.
+        digest.finalize() as u32
     }
 }
 
