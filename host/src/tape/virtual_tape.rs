@@ -18,10 +18,10 @@ use std::io;
 use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use tapedump_core::device::ErrorKind;
 use tapedump_core::device::tape::{
     Space, Spaced, TapeCapabilities, TapeDevice, TapePosition, TapeRead, TapeWrite,
 };
+use tapedump_core::device::{DeviceError, ErrorKind};
 
 const LOCK_FILE: &str = "lock";
 /// The kernel is asked to start writing out after this many bytes, so that a filemark finds little left to do.
@@ -81,7 +81,12 @@ impl VirtualTape {
     /// It is not a tape, its label is damaged, or somebody else uses it ([`ErrorKind::Busy`]).
     pub fn open(dir: &Path, access: Access) -> Result<Self, TapeError> {
         // The label first: a directory that is no tape gets no lock file.
-        Label::read(dir)?;
+        Label::read(dir).map_err(|error| match (error.kind(), access) {
+            (ErrorKind::Invalid, Access::Read) => {
+                error.advise("see what there is to read with: tapedump tape list")
+            }
+            _ => error,
+        })?;
         let lock = lock(dir, access)?;
         let label = Label::read(dir)?;
         let extents = extents(dir, &label)?;

@@ -1,5 +1,4 @@
 use super::*;
-use tapedump_core::device::DeviceError;
 
 struct Bench {
     _dir: tempfile::TempDir,
