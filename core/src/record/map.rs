@@ -109,19 +109,28 @@ impl<'a> MapView<'a> {
 #[derive(Debug)]
 pub struct DumpMap<'a> {
     bytes: &'a mut [u8],
+    /// All bytes from here on are zero, so nobody need look at them: a map may be lent far more than it holds.
+    used: usize,
 }
 
 impl<'a> DumpMap<'a> {
     /// A map over `bytes` as they are.
     #[must_use]
     pub const fn new(bytes: &'a mut [u8]) -> Self {
-        Self { bytes }
+        let used = bytes.len();
+        Self { bytes, used }
     }
 
-    /// The map, only to be looked at.
+    /// An empty map over `bytes`, which must be zero; none of them is touched.
     #[must_use]
-    pub const fn view(&self) -> MapView<'_> {
-        MapView::new(self.bytes)
+    pub const fn blank(bytes: &'a mut [u8]) -> Self {
+        Self { bytes, used: 0 }
+    }
+
+    /// The map up to its highest number, only to be looked at.
+    #[must_use]
+    pub fn view(&self) -> MapView<'_> {
+        MapView::new(self.bytes.get(..self.used).unwrap_or(self.bytes))
     }
 
     /// The map's bytes, as they stand on tape.
@@ -130,14 +139,35 @@ impl<'a> DumpMap<'a> {
         self.bytes
     }
 
-    /// The map's bytes, to be filled from tape.
-    pub const fn bytes_mut(&mut self) -> &mut [u8] {
-        self.bytes
+    /// Bytes of memory lent for the map.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// True when no memory was lent.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Fills a part of the map as it stands on tape; what does not fit is left out.
+    pub fn fill(&mut self, at: usize, part: &[u8]) {
+        let end = at.saturating_add(part.len()).min(self.bytes.len());
+        if let Some(into) = self.bytes.get_mut(at..end)
+            && let Some(part) = part.get(..into.len())
+        {
+            into.copy_from_slice(part);
+            self.used = self.used.max(end);
+        }
     }
 
     /// Removes all.
     pub fn clear(&mut self) {
-        self.bytes.fill(0);
+        if let Some(used) = self.bytes.get_mut(..self.used) {
+            used.fill(0);
+        }
+        self.used = 0;
     }
 
     /// As [`MapView::contains`].
@@ -151,9 +181,10 @@ impl<'a> DumpMap<'a> {
     /// # Errors
     /// The map is too small, or the number is 0.
     pub fn insert(&mut self, ino: Ino) -> Result<(), BeyondMap> {
-        let (byte, bit) = place(ino).ok_or(BeyondMap { needed: 0 })?;
-        let byte = self.bytes.get_mut(byte).ok_or(BeyondMap { needed: byte + 1 })?;
+        let (index, bit) = place(ino).ok_or(BeyondMap { needed: 0 })?;
+        let byte = self.bytes.get_mut(index).ok_or(BeyondMap { needed: index + 1 })?;
         *byte |= bit;
+        self.used = self.used.max(index + 1);
         Ok(())
     }
 
@@ -231,6 +262,26 @@ mod tests {
         }
         assert_eq!(map.bytes(), [3, 1, 0, 0x80]);
         check(map.view(), &BTreeSet::from([1, 2, 9, 32]));
+    }
+
+    #[test]
+    fn a_blank_map_grows_with_what_is_in_it() {
+        let mut bytes = [0; 40];
+        let mut map = DumpMap::blank(&mut bytes);
+        assert_eq!((map.view().bytes().len(), map.len()), (0, 40));
+        check(map.view(), &BTreeSet::new());
+        map.insert(Ino(70)).unwrap();
+        assert_eq!(map.view().bytes().len(), 9);
+        map.fill(1, &[0, 2]);
+        check(map.view(), &BTreeSet::from([18, 70]));
+        map.fill(38, &[1, 1, 1, 1]);
+        check(map.view(), &BTreeSet::from([18, 70, 305, 313]));
+        map.fill(1000, &[1]);
+        assert_eq!(map.insert(Ino(321)), Err(BeyondMap { needed: 41 }));
+        map.clear();
+        check(map.view(), &BTreeSet::new());
+        map.insert(Ino(320)).unwrap();
+        check(map.view(), &BTreeSet::from([320]));
     }
 
     #[test]

@@ -71,15 +71,13 @@ impl<V: TargetVolume, B: BlockDevice, C: Crc32c> Sink<'_, '_, V, B, C> {
         // Solaris continues a map in further segments.
         let before = usize::try_from(self.object.segment_at).unwrap_or(usize::MAX);
         let at = before.saturating_add(entry.saturating_mul(TAPE_BLOCK_LEN));
-        let map = self.maps.on_tape.bytes_mut();
+        let map = &mut self.maps.on_tape;
         let fits = map.len().saturating_sub(at).min(bytes.len());
         let (inside, beyond) = bytes.split_at(fits);
         if let Some(last) = beyond.iter().rposition(|byte| *byte != 0) {
             self.object.map_needed = at.saturating_add(fits + last + 1);
         }
-        if let Some(map) = map.get_mut(at..at.saturating_add(fits)) {
-            map.copy_from_slice(inside);
-        }
+        map.fill(at, inside);
     }
 
     fn entries(&mut self, bytes: &[u8]) -> Result<(), SinkError<V::Error, B::Error>> {
