@@ -31,6 +31,40 @@ pub(crate) const CASES: &[Case] = &[
 /// The inode maps and buffers of a run are allowed; anything that a number on the tape asks for is not.
 const PEAK_RSS_MAX_KIB: u64 = 96 * 1024;
 
+/// What a test has found, so that one finding does not hide the next.
+#[derive(Default)]
+struct Findings(Vec<String>);
+
+impl Findings {
+    fn check(&mut self, holds: bool, what: &str, outcome: &Outcome) {
+        if !holds {
+            self.0.push(format!("{what}\n{outcome}"));
+        }
+    }
+
+    /// Demands an exit code other than 0.
+    fn refused(&mut self, what: &str, outcome: &Outcome) {
+        self.check(!outcome.ended_with(code::DONE), &format!("{what}: accepted"), outcome);
+    }
+
+    /// The same, and a message with these words.
+    fn refused_by_name(&mut self, what: &str, words: &str, outcome: &Outcome) {
+        self.refused(what, outcome);
+        self.check(outcome.mentions(words), &format!("{what}: no message with '{words}'"), outcome);
+    }
+
+    /// Demands the content of a file in the destination.
+    fn restored(&mut self, what: &str, arena: &Arena, name: &str, content: &[u8], outcome: &Outcome) {
+        let found = fs::read(arena.target().join(name)).unwrap_or_default();
+        self.check(found == content, &format!("{what}: '{name}' is not restored"), outcome);
+    }
+
+    fn finish(self) {
+        let shown: Vec<&str> = self.0.iter().take(12).map(String::as_str).collect();
+        assert!(self.0.is_empty(), "{} findings:\n{}", self.0.len(), shown.join("\n"));
+    }
+}
+
 /// A destination with neighbors that must not change.
 struct Arena {
     scratch: Scratch,
@@ -83,14 +117,6 @@ impl Arena {
         outcome.is_orderly().unwrap_or_else(|why| panic!("{why}"));
         assert!(outcome.peak_rss_kib <= PEAK_RSS_MAX_KIB, "too much memory:\n{outcome}");
     }
-
-    /// The same for a tape that must be refused, with these words in the message.
-    #[track_caller]
-    fn refuses(&self, tape: &[u8], words: &str) {
-        let outcome = self.run(tape);
-        assert!(!outcome.ended_with(code::DONE), "accepted:\n{outcome}");
-        assert!(outcome.mentions(words), "expected a message with '{words}':\n{outcome}");
-    }
 }
 
 /// The three dialects a reader treats differently.
@@ -110,6 +136,7 @@ fn with_entry(mut forge: Forge, name: &[u8]) -> Vec<u8> {
 }
 
 fn names_that_leave_the_destination() {
+    let mut findings = Findings::default();
     let absolute = |arena: &Arena| arena.outside().join("planted").as_os_str().as_bytes().to_vec();
     let names: [fn(&Arena) -> Vec<u8>; 9] = [
         |_| b"../planted".to_vec(),
@@ -128,27 +155,30 @@ fn names_that_leave_the_destination() {
     for name in all {
         for forge in forges() {
             let arena = Arena::new("leave");
-            arena.refuses(&with_entry(forge, &name), &printable(&name));
-            let good = fs::read(arena.target().join("good file")).expect("the good file is restored");
-            assert_eq!(good, b"good");
+            let outcome = arena.run(&with_entry(forge, &name));
+            findings.refused_by_name("name", &printable(&name), &outcome);
+            findings.restored("name", &arena, "good file", b"good", &outcome);
             assert!(!Path::new("/planted").exists());
         }
     }
+    findings.finish();
 }
 
 fn names_that_are_none() {
+    let mut findings = Findings::default();
     for name in [&b""[..], b".", b"..", b"a\0b", b"\0", b"..\0x"] {
         for forge in forges() {
             let arena = Arena::new("none");
             let outcome = arena.run(&with_entry(forge, name));
-            assert!(!outcome.ended_with(code::DONE), "name {name:?} accepted:\n{outcome}");
-            assert!(outcome.mentions("name"), "{outcome}");
-            assert_eq!(fs::read(arena.target().join("good file")).expect("restored"), b"good");
+            findings.refused_by_name(&printable(name), "name", &outcome);
+            findings.restored(&printable(name), &arena, "good file", b"good", &outcome);
         }
     }
+    findings.finish();
 }
 
 fn links_that_lead_out() {
+    let mut findings = Findings::default();
     for forge in forges() {
         let arena = Arena::new("link-then-directory");
         let outside = arena.outside();
@@ -165,7 +195,7 @@ fn links_that_lead_out() {
             .file(5, b"evil")
             .end();
         let outcome = arena.run(&twice);
-        assert!(!outcome.ended_with(code::DONE) && outcome.mentions("way out"), "{outcome}");
+        findings.refused_by_name("one name twice", "way out", &outcome);
 
         // A link first, and entries that claim to lie beneath it.
         let arena = Arena::new("link-as-directory");
@@ -178,7 +208,7 @@ fn links_that_lead_out() {
             .symlink(3, &target)
             .file(4, b"evil")
             .end();
-        arena.refuses(&beneath, "link/file");
+        findings.refused_by_name("beneath a link", "link/file", &arena.run(&beneath));
 
         // A hard link to a link, then data for the number under both.
         let arena = Arena::new("link-and-file");
@@ -222,13 +252,14 @@ fn links_that_lead_out() {
                 .object(&header, &data)
                 .end();
             let outcome = arena.run(&tape);
-            assert!(!outcome.ended_with(code::DONE), "target {name} accepted:\n{outcome}");
-            assert!(outcome.mentions("the link") || outcome.mentions("inode 3"), "{outcome}");
+            findings.refused_by_name(&format!("target {name}"), "the link", &outcome);
         }
     }
+    findings.finish();
 }
 
 fn directories_in_circles() {
+    let mut findings = Findings::default();
     for forge in forges() {
         let arena = Arena::new("circle");
         let circle = forge
@@ -239,7 +270,7 @@ fn directories_in_circles() {
             .directory(3, &[(3, b"."), (2, b".."), (4, b"b")])
             .directory(4, &[(4, b"."), (3, b".."), (3, b"back to a")])
             .end();
-        arena.refuses(&circle, "back to a");
+        findings.refused_by_name("circle", "back to a", &arena.run(&circle));
 
         let arena = Arena::new("itself");
         let itself = forge
@@ -249,7 +280,7 @@ fn directories_in_circles() {
             .directory(2, &[(2, b"."), (2, b".."), (3, b"a")])
             .directory(3, &[(3, b"."), (2, b".."), (3, b"itself")])
             .end();
-        arena.refuses(&itself, "itself");
+        findings.refused_by_name("in itself", "itself", &arena.run(&itself));
 
         let arena = Arena::new("to-root");
         let to_root = forge
@@ -260,8 +291,9 @@ fn directories_in_circles() {
             .directory(3, &[(3, b"."), (2, b".."), (2, b"up to the root")])
             .end();
         let outcome = arena.run(&to_root);
-        assert!(!outcome.ended_with(code::DONE), "{outcome}");
-        assert!(outcome.mentions("root again") || outcome.mentions("up to the root"), "{outcome}");
+        findings.refused("the root again", &outcome);
+        let named = outcome.mentions("root again") && outcome.mentions("up to the root");
+        findings.check(named, "the root again: not named", &outcome);
 
         let arena = Arena::new("two-names");
         let two_names = forge
@@ -273,8 +305,9 @@ fn directories_in_circles() {
             .file(4, b"content")
             .end();
         let outcome = arena.run(&two_names);
-        assert!(!outcome.ended_with(code::DONE), "{outcome}");
-        assert!(outcome.mentions("first name") || outcome.mentions("second name"), "{outcome}");
+        findings.refused("two names", &outcome);
+        let named = outcome.mentions("first name") || outcome.mentions("second name");
+        findings.check(named, "two names: not named", &outcome);
 
         // Thousands of directories, each with all the others in it: work must not multiply.
         let arena = Arena::new("mesh");
@@ -288,12 +321,14 @@ fn directories_in_circles() {
             mesh.directory(number, &entries);
         }
         let outcome = arena.run(&mesh.end());
-        assert!(!outcome.ended_with(code::DONE), "{outcome}");
-        assert!(outcome.elapsed < Duration::from_secs(5), "{outcome}");
+        findings.refused("mesh", &outcome);
+        findings.check(outcome.elapsed < Duration::from_secs(5), "mesh: slow", &outcome);
     }
+    findings.finish();
 }
 
 fn directory_entries_out_of_shape() {
+    let mut findings = Findings::default();
     for (order, forge) in [(Order::Big, Forge::ours()), (Order::Little, Forge::foreign(Order::Little))] {
         let good = directory_data(order, &[(2, b"."), (2, b".."), (3, b"good file"), (4, b"other")]);
         let third = 12 + 12;
@@ -328,12 +363,14 @@ fn directory_entries_out_of_shape() {
                 .end();
             let outcome = arena.run(&tape);
             // A free entry drops its name only; all else leaves something to be reported.
-            assert!(!outcome.ended_with(code::DONE), "{name} accepted:\n{outcome}");
+            findings.refused(&name, &outcome);
         }
     }
+    findings.finish();
 }
 
 fn counts_and_sizes_at_their_extremes() {
+    let mut findings = Findings::default();
     let base = |forge: &Forge| {
         let mut forge = forge.clone();
         forge.tape().maps(&[2, 3, 4]);
@@ -348,9 +385,8 @@ fn counts_and_sizes_at_their_extremes() {
             let mut tape = base(&forge);
             tape.header(&Header::inode(3, REGULAR, size).with_blocks(1)).data(b"short").file(4, b"good");
             let outcome = arena.run(&tape.end());
-            assert!(!outcome.ended_with(code::DONE), "size {name} accepted:\n{outcome}");
-            assert!(outcome.mentions("culprit") || outcome.mentions("inode 3"), "size {name}:\n{outcome}");
-            assert_eq!(fs::read(arena.target().join("good file")).expect("restored"), b"good", "size {name}");
+            findings.refused_by_name(&format!("size {name}"), "culprit", &outcome);
+            findings.restored(&format!("size {name}"), &arena, "good file", b"good", &outcome);
         }
         for count in [513_u32, 1024, 65_536, i32::MAX as u32, u32::MAX] {
             let arena = Arena::new("count");
@@ -359,12 +395,8 @@ fn counts_and_sizes_at_their_extremes() {
             let mut tape = base(&forge);
             tape.header(&header).data(b"short").file(4, b"good");
             let outcome = arena.run(&tape.end());
-            assert!(!outcome.ended_with(code::DONE), "count {count} accepted:\n{outcome}");
-            assert_eq!(
-                fs::read(arena.target().join("good file")).expect("restored"),
-                b"good",
-                "count {count}"
-            );
+            findings.refused(&format!("count {count}"), &outcome);
+            findings.restored(&format!("count {count}"), &arena, "good file", b"good", &outcome);
         }
         // A map as long as a number can say: nothing of that length may be reserved.
         for kind in [6, 3] {
@@ -381,7 +413,7 @@ fn counts_and_sizes_at_their_extremes() {
                 tape.header(&header).data(&[0xff; 8192]);
                 tape.directory(2, &[(2, b"."), (2, b".."), (4, b"good file")]).file(4, b"good");
                 let outcome = arena.run(&tape.end());
-                assert!(!outcome.ended_with(code::DONE), "map of {count} blocks accepted:\n{outcome}");
+                findings.refused(&format!("map of {count} blocks"), &outcome);
             }
         }
         // A directory that claims to be larger than the tape.
@@ -389,12 +421,13 @@ fn counts_and_sizes_at_their_extremes() {
         let mut tape = forge.clone();
         let data = directory_data(Order::Big, &[(2, b"."), (2, b"..")]);
         tape.tape().maps(&[2]).header(&Header::inode(2, DIRECTORY, 1 << 50).with_blocks(1)).data(&data);
-        let outcome = arena.run(&tape.end());
-        assert!(!outcome.ended_with(code::DONE), "{outcome}");
+        findings.refused("directory larger than the tape", &arena.run(&tape.end()));
     }
+    findings.finish();
 }
 
 fn extreme_numbers() {
+    let mut findings = Findings::default();
     for forge in forges() {
         for number in [0_u32, 1, 65_537, 0x7fff_dfff, 0x7fff_ffff, 0x8000_0000, u32::MAX] {
             let arena = Arena::new("number");
@@ -407,21 +440,19 @@ fn extreme_numbers() {
                 .file(number, b"content")
                 .end();
             let outcome = arena.run(&tape);
-            assert_eq!(
-                fs::read(arena.target().join("good file")).expect("restored"),
-                b"good",
-                "number {number}"
-            );
+            findings.restored(&format!("number {number}"), &arena, "good file", b"good", &outcome);
             if arena.target().join("culprit").exists() {
-                assert_eq!(fs::read(arena.target().join("culprit")).expect("restored"), b"content");
+                findings.restored(&format!("number {number}"), &arena, "culprit", b"content", &outcome);
             } else {
-                assert!(!outcome.ended_with(code::DONE), "number {number} dropped silently:\n{outcome}");
+                findings.refused(&format!("number {number}"), &outcome);
             }
         }
     }
+    findings.finish();
 }
 
 fn records_out_of_order() {
+    let mut findings = Findings::default();
     for forge in forges() {
         let root: &[(u32, &[u8])] = &[(2, b"."), (2, b".."), (3, b"file")];
         let mut tapes: Vec<(&str, Vec<u8>)> = Vec::new();
@@ -468,13 +499,15 @@ fn records_out_of_order() {
         for (name, tape) in tapes {
             let arena = Arena::new("order");
             let outcome = arena.run(&tape);
-            assert!(!outcome.ended_with(code::DONE), "{name}: accepted\n{outcome}");
+            findings.refused(name, &outcome);
         }
     }
+    findings.finish();
 }
 
 /// Valid checksums, and an extension that says what cannot be.
 fn extensions_that_lie() {
+    let mut findings = Findings::default();
     let root: &[(u32, &[u8])] = &[(2, b"."), (2, b".."), (3, b"culprit"), (4, b"good file")];
     let lies = [
         (
@@ -497,8 +530,8 @@ fn extensions_that_lie() {
         let data = Random::new(3).bytes(2048);
         tape.header(&header.with_blocks(2)).data(&data).file(4, b"good");
         let outcome = arena.run(&tape.end());
-        assert!(!outcome.ended_with(code::DONE), "{name}: accepted\n{outcome}");
-        assert_eq!(fs::read(arena.target().join("good file")).expect("restored"), b"good", "{name}");
+        findings.refused(name, &outcome);
+        findings.restored(name, &arena, "good file", b"good", &outcome);
     }
     // Attributes with lengths that lead out of their block, in a payload whose own checksum is right.
     for (name, kind, length) in
@@ -519,12 +552,14 @@ fn extensions_that_lie() {
         tape.header(&header.with_blocks(2)).data(b"file").data(&payload).file(4, b"good");
         let outcome = arena.run(&tape.end());
         println!("attribute of {name} length: {:?}", outcome.ending);
-        assert_eq!(fs::read(arena.target().join("good file")).expect("restored"), b"good", "{name}");
+        findings.restored(name, &arena, "good file", b"good", &outcome);
     }
+    findings.finish();
 }
 
 /// Noise in valid headers: whatever a reader believes of it, it stays orderly and inside.
 fn random_headers() {
+    let mut findings = Findings::default();
     let seed = tapedump_tests::random::seed();
     println!("seed {seed}");
     let mut random = Random::new(seed);
@@ -542,10 +577,11 @@ fn random_headers() {
             tape.data(&data);
         }
         let outcome = arena.run(&tape.end());
-        assert!(!outcome.ended_with(code::DONE), "round {round}: objects are missing\n{outcome}");
+        findings.refused(&format!("round {round}, where objects are missing"), &outcome);
         tapedump_tests::scratch::remove_tree(&arena.target()).expect("own directory");
         fs::create_dir(arena.target()).expect("own directory");
     }
+    findings.finish();
 }
 
 fn random_header(random: &mut Random) -> Header {

@@ -138,7 +138,7 @@ fn mistakes(scratch: &Scratch, tree: &Path, good: &Path, new: &Path, destination
         mistake("text for a tape", with_tape("text"), code::FAILED, &["text", "tape"]),
         mistake("zeros for a tape", with_tape("zeros"), code::FAILED, &["zeros", "tape"]),
         mistake("empty file for a tape", with_tape("nothing"), code::FAILED, &["nothing"]),
-        mistake("directory for a tape", with_tape("no tape directory"), code::FAILED, &["no tape directory"]),
+        mistake("directory for a tape", with_tape("destination"), code::FAILED, &["destination"]),
         mistake("restore to nowhere", bare().arg("restore").arg("--tape").arg(good), code::USAGE, &["--to"]),
         mistake("list of no tape", list(scratch, scratch.join("not there")), code::FAILED, &["not there"]),
         mistake("verify of no tape", verify(scratch, scratch.join("nowhere")), code::FAILED, &["nowhere"]),
