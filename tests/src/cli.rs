@@ -275,9 +275,25 @@ impl Run {
             .stdout(target)
             .stderr(stderr.try_clone().expect("descriptor"));
         let command = describe(&self.command);
+        let own_peak_kib = own_peak_rss_kib();
         let child = self.command.spawn().unwrap_or_else(|error| panic!("{command}: {error}"));
-        Running { command, child, stdout, stderr, timeout: self.timeout, started: Instant::now() }
+        Running {
+            command,
+            child,
+            stdout,
+            stderr,
+            timeout: self.timeout,
+            started: Instant::now(),
+            own_peak_kib,
+        }
     }
+}
+
+/// Most memory that this process held so far.
+fn own_peak_rss_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    peak.and_then(|peak| peak.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or(0)
 }
 
 fn describe(command: &Command) -> String {
@@ -297,6 +313,7 @@ pub struct Running {
     stderr: File,
     timeout: Duration,
     started: Instant,
+    own_peak_kib: u64,
 }
 
 impl Running {
@@ -333,6 +350,8 @@ impl Running {
             self.signal(Signal::KILL);
         }
         let (status, peak_rss_kib) = reap(self.pid());
+        // Before it is the program, the child is a copy of this process, and the system counts that, too.
+        let peak_rss_kib = if peak_rss_kib > self.own_peak_kib { peak_rss_kib } else { 0 };
         let ending = if timed_out {
             Ending::TimedOut
         } else if libc::WIFEXITED(status) {
