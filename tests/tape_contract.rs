@@ -9,6 +9,7 @@ use tapedump::tape::read_ahead::ReadAhead;
 use tapedump::tape::stream_file::StreamFile;
 use tapedump::tape::virtual_tape::{Access, VirtualTape};
 use tapedump::tape::write_behind::WriteBehind;
+use tapedump_core::device::mem::MemTape;
 use tapedump_tests::contract::{end_of_medium_contract, one_tape_file_contract, tape_device_contract};
 
 /// Makes blank virtual tapes below a directory that lasts as long as this.
@@ -32,6 +33,14 @@ fn virtual_tape() {
     let tapes = Tapes::new();
     tape_device_contract(|| tapes.blank(None));
     tape_device_contract(|| tapes.blank(Some(2 << 30)));
+}
+
+/// The core's tape in memory. Its bytes are never freed: a tape is lent them for good.
+#[test]
+fn memory() {
+    let medium = |len: usize| Vec::leak(vec![0; len]);
+    tape_device_contract(|| MemTape::blank(medium(5 << 20)).with_record_len_max(64 << 10));
+    end_of_medium_contract(|| MemTape::blank(medium(1 << 20)).with_early_warning(128 << 10), 4096, 30);
 }
 
 #[test]

@@ -142,14 +142,16 @@ impl<T: Tape> Shared<T> {
             let (len, len_max) = (state.buf_len, state.buf_len_max);
             drop(state);
             buffer.resize(len, 0);
-            let read = match locked(&self.tape).read(&mut buffer) {
-                Ok(TapeRead::BufferTooSmall { needed }) if needed <= len_max => {
-                    // The position is before the record again: these tapes can go back.
-                    buffer.resize(needed, 0);
-                    locked(&self.tape).read(&mut buffer)
-                }
-                read => read,
-            };
+            let mut tape = locked(&self.tape);
+            let mut read = tape.read(&mut buffer);
+            if let Ok(TapeRead::BufferTooSmall { needed }) = read
+                && needed <= len_max
+            {
+                // The position is before the record again: these tapes can go back.
+                buffer.resize(needed, 0);
+                read = tape.read(&mut buffer);
+            }
+            drop(tape);
             state = locked(&self.state);
             state.busy = false;
             state.buf_len = state.buf_len.max(buffer.len());

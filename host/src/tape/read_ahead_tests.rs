@@ -137,3 +137,18 @@ fn an_interruption_ends_the_wait_for_a_pipe() {
     drop(tape);
     drop(writer);
 }
+
+#[test]
+fn records_longer_than_the_first_buffers_are_read_all_the_same() {
+    let record: Vec<u8> = (0..FIRST_BUF_LEN * 3).map(|index| (index / 7) as u8).collect();
+    let bytes = [&record[..], &record].concat();
+    let mut tape =
+        ReadAhead::new(ReadPipe::new("pipe", std::io::Cursor::new(bytes), record.len()), 0, Stop::never())
+            .unwrap();
+    let mut buf = vec![0; 1 << 20];
+    for _ in 0..2 {
+        assert_eq!(tape.read(&mut buf).unwrap(), TapeRead::Record(record.len()));
+        assert!(buf[..record.len()] == record);
+    }
+    assert_eq!(tape.read(&mut buf).unwrap(), TapeRead::Filemark);
+}
