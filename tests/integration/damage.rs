@@ -65,15 +65,15 @@ impl Sample {
         let run = reproducible(dump(&scratch, &source, &path)).args(["--blocking-factor", "4"]);
         let _ = run.outcome().done();
         let tape = Tape::parse(fs::read(&path).expect("tape")).expect("whole");
-        assert!((200..1000).contains(&tape.blocks()), "{} blocks", tape.blocks());
+        assert!((200..1000).contains(&places(&tape).len()), "{} places", places(&tape).len());
         let paths = tape.paths();
         assert_eq!(paths.values().map(BTreeSet::len).sum::<usize>(), tree.entries.len());
         Self { scratch, tree, tape, paths, failures: Vec::new(), runs: 0 }
     }
 
-    /// Blocks up to and with the first end header: all that carries something.
-    fn used_blocks(&self) -> usize {
-        self.tape.records.last().expect("a tape has an end").blocks().end
+    /// The blocks that damage is tested on.
+    fn places(&self) -> Vec<usize> {
+        places(&self.tape)
     }
 
     fn touched_by_block(&self, block: usize) -> Touched {
@@ -146,21 +146,32 @@ impl Sample {
     ) -> Result<(), String> {
         let path = &difference.path;
         let kind = self.tree.entries.get(path).map(|entry| &entry.kind);
-        // What has lost its directory is kept under its number.
-        if kind.is_none() && path.starts_with(b"lost+found") && self.touches_directory(touched) {
+        // What has lost its directory is kept under its number; and a damaged name is still a name.
+        if kind.is_none() && self.touches_directory(touched) {
             return Ok(());
         }
+        let number = self.paths.iter().find(|(_, paths)| paths.contains(path)).map(|(number, _)| *number);
+        let names = number.and_then(|number| self.paths.get(&number)).cloned().unwrap_or_default();
         let attribute_only = touched.stage_five && difference.what.starts_with("attribute");
-        if !allowed.contains(path) && !attribute_only {
+        // Where one name of an object is lost, the others are no longer linked to it.
+        let link_only =
+            difference.what.starts_with("is linked to") && names.iter().any(|name| allowed.contains(name));
+        if !allowed.contains(path) && !attribute_only && !link_only {
             return Err(format!("not touched by the damage, but: {difference}"));
         }
-        // A file that is not as it was must be named, by its name or by its number.
-        let number = self.paths.iter().find(|(_, paths)| paths.contains(path)).map(|(number, _)| number);
-        let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
-        let by_name = outcome.mentions(&String::from_utf8_lossy(name));
+        // A file that is not as it was must be named, by one of its names or by its number; unless what would tell
+        // that it is missing is damaged as well, and that is said.
+        let last = |path: &Vec<u8>| {
+            String::from_utf8_lossy(path.rsplit(|&byte| byte == b'/').next().unwrap_or(path)).into_owned()
+        };
+        let by_name = names.iter().any(|name| outcome.mentions(&last(name)));
         let by_number = number.is_some_and(|number| outcome.mentions(&format!("inode {number}")));
-        let lost_directory = self.touches_directory(touched);
-        if matches!(kind, Some(Kind::Regular { .. })) && !by_name && !by_number && !lost_directory {
+        let unknown =
+            difference.what == "is missing" && outcome.mentions("whether objects are missing is not known");
+        // Whose attributes a lost record of stage V held cannot be known.
+        let excused =
+            by_name || by_number || unknown || link_only || attribute_only || self.touches_directory(touched);
+        if matches!(kind, Some(Kind::Regular { .. })) && !excused {
             return Err(format!("not reported: {difference}"));
         }
         Ok(())
@@ -202,6 +213,19 @@ impl Sample {
     }
 }
 
+/// Blocks up to and with the first end header, but of a map only its ends: how long the maps are depends on what
+/// numbers the file system gives, and their blocks are all alike.
+fn places(tape: &Tape) -> Vec<usize> {
+    let mut places = Vec::new();
+    for record in &tape.records {
+        let is_map = matches!(record.kind, RecordKind::Clri | RecordKind::Bits);
+        let blocks = record.blocks();
+        let at_the_ends = |block: &usize| *block < blocks.start + 5 || *block + 3 >= blocks.end;
+        places.extend(blocks.clone().filter(|block| !is_map || at_the_ends(block)));
+    }
+    places
+}
+
 fn restore_checked(scratch: &Scratch, tape: &std::path::Path, target: &std::path::Path) -> Outcome {
     let run = Run::checked_tapedump(scratch).arg("restore").arg("--to").arg(target).arg("--tape").arg(tape);
     run.timeout(std::time::Duration::from_secs(20)).outcome()
@@ -229,7 +253,7 @@ fn undamaged() {
 
 fn every_block_zeroed() {
     let mut sample = Sample::new("zeroed");
-    for block in 0..sample.used_blocks() {
+    for block in sample.places() {
         let mut bytes = sample.tape.bytes.clone();
         bytes[block * BLOCK..(block + 1) * BLOCK].fill(0);
         let touched = sample.touched_by_block(block);
@@ -244,7 +268,7 @@ fn every_block_zeroed() {
 
 fn every_block_removed() {
     let mut sample = Sample::new("removed");
-    for block in 0..sample.used_blocks() {
+    for block in sample.places() {
         let mut bytes = sample.tape.bytes.clone();
         bytes.drain(block * BLOCK..(block + 1) * BLOCK);
         let touched = sample.touched_by_block(block);
@@ -255,7 +279,7 @@ fn every_block_removed() {
 
 fn every_block_doubled() {
     let mut sample = Sample::new("doubled");
-    for block in 0..sample.used_blocks() {
+    for block in sample.places() {
         let mut bytes = sample.tape.bytes[..(block + 1) * BLOCK].to_vec();
         bytes.extend_from_slice(&sample.tape.bytes[block * BLOCK..]);
         let touched = sample.touched_by_block(block);
@@ -267,7 +291,7 @@ fn every_block_doubled() {
 fn every_truncation() {
     let mut sample = Sample::new("truncated");
     let mut random = Random::new(seed());
-    for block in 0..sample.used_blocks() {
+    for block in sample.places() {
         let mut touched = Touched::default();
         for record in sample.tape.records.iter().filter(|record| record.blocks().end > block) {
             sample.touch(record, &mut touched);
@@ -297,7 +321,7 @@ impl Sample {
         let exhaustive = std::env::var_os("TAPEDUMP_EXHAUSTIVE").is_some();
         for bit in 0..BLOCK * 8 {
             let meaningful = !(168 * 8..888 * 8).contains(&bit);
-            if exhaustive || (meaningful && bit % 2 == block % 2) || bit % 13 == 0 {
+            if exhaustive || (meaningful && bit % 4 == block % 4) || bit % 29 == 0 {
                 self.check_flipped(block, bit);
             }
         }
@@ -340,7 +364,7 @@ fn flipped_bits_anywhere() {
     println!("seed {seed}");
     let mut random = Random::new(seed);
     let mut sample = Sample::new("flipped");
-    for block in 0..sample.used_blocks() {
+    for block in sample.places() {
         for _ in 0..6 {
             let bit = random.below(BLOCK as u64 * 8) as usize;
             sample.check_flipped(block, bit);
