@@ -103,14 +103,17 @@ impl ChunkWriter {
 /// Why directory data cannot be read (further).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum DirentError {
+pub enum DirentError<'a> {
     /// An entry's length is zero, odd, too short for its name, or reaches over the end.
     BadLength {
         /// The length found.
         found: u16,
     },
     /// A name is empty, or holds `/` or NUL.
-    BadName,
+    BadName {
+        /// The name.
+        name: &'a [u8],
+    },
 }
 
 /// One entry of directory data.
@@ -157,7 +160,7 @@ impl<'a> Dirents<'a> {
 }
 
 impl<'a> Iterator for Dirents<'a> {
-    type Item = Result<Dirent<'a>, DirentError>;
+    type Item = Result<Dirent<'a>, DirentError<'a>>;
 
     fn next(&mut self) -> Option<Self::Item> {
         while self.at < self.data.len() {
@@ -187,7 +190,7 @@ impl<'a> Iterator for Dirents<'a> {
             }
             let name = self.data.get(name_at..name_at + name_len)?;
             if name.is_empty() || name.iter().any(|byte| matches!(byte, b'/' | 0)) {
-                return Some(Err(DirentError::BadName));
+                return Some(Err(DirentError::BadName { name }));
             }
             return Some(Ok(Dirent { ino, name }));
         }
@@ -259,7 +262,10 @@ mod tests {
     fn names_that_could_leave_the_directory_are_refused() {
         for bad in [&b"a/b"[..], b"/etc", b"a\0b"] {
             let data = written(&[(5, bad.to_vec())]);
-            assert_eq!(Dirents::new(&data, Dialect::OURS).next(), Some(Err(DirentError::BadName)));
+            assert_eq!(
+                Dirents::new(&data, Dialect::OURS).next(),
+                Some(Err(DirentError::BadName { name: bad }))
+            );
         }
     }
 

@@ -69,14 +69,14 @@ pub fn path_of<V: TargetVolume>(engine: &mut Engine<'_, V>, ino: Ino) -> Option<
     (!components.is_empty()).then(|| components.join(&b'/'))
 }
 
-/// What is wrong with the tape.
-pub fn damage<V: TargetVolume>(engine: &mut Engine<'_, V>, damage: &Damage) -> Finding {
-    let (ino, text) = describe(damage);
+/// What is wrong with the tape; `culprit` is the name it is about, where it is about one.
+pub fn damage<V: TargetVolume>(engine: &mut Engine<'_, V>, damage: &Damage, culprit: &[u8]) -> Finding {
+    let (ino, text) = describe(damage, culprit);
     let path = ino.and_then(|ino| path_of(engine, ino));
     Finding::new("damage", ino, path, text)
 }
 
-fn describe(damage: &Damage) -> (Option<Ino>, String) {
+fn describe(damage: &Damage, culprit: &[u8]) -> (Option<Ino>, String) {
     let of = |ino: &Ino, text: &str| (Some(*ino), text.to_owned());
     match damage {
         Damage::Gap(gap) => {
@@ -101,9 +101,22 @@ fn describe(damage: &Damage) -> (Option<Ino>, String) {
             of(ino, "its ACLs or extended attributes are damaged or missing on the tape")
         }
         Damage::Directory { ino } => of(ino, "damaged on the tape: names in it may be wrong or missing"),
-        Damage::BadEntries { ino, count } => of(ino, &format!("{count} illegal names in it were refused")),
-        Damage::RepeatedName { ino } => of(ino, "it holds a name twice; the later one wins"),
-        Damage::DirectoryNamedTwice { ino, .. } => of(ino, "this directory is named a second time; refused"),
+        Damage::BadEntries { ino, count: 1 } => {
+            of(ino, &format!("an entry in it was refused: '{}'", printable(culprit)))
+        }
+        Damage::BadEntries { ino, count } => {
+            of(ino, &format!("{count} entries in it were refused, the first one '{}'", printable(culprit)))
+        }
+        Damage::RepeatedName { ino } => {
+            of(ino, &format!("it holds the name '{}' twice; the later one wins", printable(culprit)))
+        }
+        Damage::DirectoryNamedTwice { ino, .. } => {
+            of(ino, &format!("this directory is named a second time, '{}'; refused", printable(culprit)))
+        }
+        Damage::Unannounced { ino } => of(ino, "the maps do not announce it, or it came before"),
+        Damage::Unchecked { ino, from, to } => {
+            of(ino, &format!("bytes {from} to {to} could not be checked: the header behind them is lost"))
+        }
         Damage::Nameless { ino } => of(ino, "no directory names it; it goes to lost+found"),
         Damage::BadObject { ino } => (None, format!("an object with the impossible number {}", ino.0)),
         Damage::Missing { ino } => of(ino, "it should be on the tape and is not"),
@@ -165,12 +178,12 @@ mod tests {
 
     #[test]
     fn lines_name_the_object_and_what_is_wrong() {
-        let (ino, text) = describe(&Damage::Data { ino: Ino(7), from: 0, to: 1024 });
+        let (ino, text) = describe(&Damage::Data { ino: Ino(7), from: 0, to: 1024 }, b"");
         let finding = Finding::new("damage", ino, Some(b"dir/a\nb".to_vec()), text.clone());
         assert_eq!(finding.line(), "dir/a\\nb: damaged on the tape: bytes 0 to 1024");
         let finding = Finding::new("damage", ino, None, text);
         assert_eq!(finding.line(), "inode 7: damaged on the tape: bytes 0 to 1024");
-        let (ino, text) = describe(&Damage::Truncated { at: BlockAddr(12) });
+        let (ino, text) = describe(&Damage::Truncated { at: BlockAddr(12) }, b"");
         assert_eq!(
             Finding::new("damage", ino, None, text).line(),
             "the tape ends at block 12, before the dump does"

@@ -18,7 +18,7 @@ use tapedump_core::device::ErrorKind;
 use tapedump_core::device::tape::{Spaced, TapeDevice, TapePosition};
 use tapedump_core::device::volume::TargetVolume;
 use tapedump_core::engine::restore::{
-    DumpInfo, Restore, RestoreError, RestoreEvent, RestoreMemory, RestoreStage, RestoreSummary,
+    Damage, DumpInfo, Restore, RestoreError, RestoreEvent, RestoreMemory, RestoreStage, RestoreSummary,
 };
 use tapedump_core::limits::MAP_LEN_MAX;
 use tapedump_core::stream::reader::ReaderError;
@@ -37,6 +37,8 @@ const AHEAD_LEN: usize = 8 << 20;
 /// For sorting names.
 const NAMES_LEN: usize = 8 << 20;
 const MAPS: usize = 6;
+/// Damage that waits for the names.
+const EARLY_MAX: usize = 10_000;
 
 /// A dump about to be read.
 pub struct Reading {
@@ -144,9 +146,17 @@ impl Reading {
         let mut engine = Engine::new(tape, target, scratch, memory)
             .map_err(|error| CliError::Failed(format!("{name}: {}", explain::<V>(&error))))?;
         let mut progress = Progress::new();
-        let mut drive =
-            Drive { further: &mut further, visitor, interrupt, progress: &mut progress, object: None };
+        let mut drive = Drive {
+            further: &mut further,
+            visitor,
+            interrupt,
+            progress: &mut progress,
+            object: None,
+            early: Some(Vec::new()),
+        };
         let ended = drive.run(&mut engine);
+        let told = drive.tell_early(&mut engine);
+        let ended = ended.and_then(|summary| told.map(|()| summary).map_err(Stopped::from));
         let open = drive.object.and_then(|ino| names::path_of(&mut engine, ino));
         progress.end();
         let (_, mut target, _) = engine.into_devices();
@@ -185,9 +195,29 @@ struct Drive<'a, W> {
     progress: &'a mut Progress,
     /// The object that began last.
     object: Option<Ino>,
+    /// Damage found before the names are known, with the name it is about: told as soon as they are.
+    early: Option<Vec<(Damage, Vec<u8>)>>,
 }
 
 impl<W> Drive<'_, W> {
+    /// Damage waits for the names; not all of it, where there is very much.
+    fn is_early(&self) -> bool {
+        self.early.as_ref().is_some_and(|early| early.len() < EARLY_MAX)
+    }
+
+    /// Tells the damage that has waited for the names.
+    fn tell_early<V>(&mut self, engine: &mut Engine<'_, V>) -> Result<(), CliError>
+    where
+        V: TargetVolume,
+        W: Visitor<V>,
+    {
+        for (damage, culprit) in self.early.take().unwrap_or_default() {
+            let finding = names::damage(engine, &damage, &culprit);
+            self.visitor.finding(&finding, self.progress)?;
+        }
+        Ok(())
+    }
+
     fn run<V>(&mut self, engine: &mut Engine<'_, V>) -> Result<RestoreSummary, Stopped>
     where
         V: TargetVolume,
@@ -207,6 +237,15 @@ impl<W> Drive<'_, W> {
                 Ok(RestoreEvent::NeedTape(number)) => {
                     next_tape(engine, self.further, number.0, self.interrupt, self.progress)?;
                     Flow::On
+                }
+                Ok(RestoreEvent::Damage(damage)) if self.is_early() => {
+                    let culprit = engine.culprit().to_vec();
+                    self.early.get_or_insert_default().push((damage, culprit));
+                    Flow::On
+                }
+                Ok(RestoreEvent::Catalogued) => {
+                    self.tell_early(engine)?;
+                    tell(engine, RestoreEvent::Catalogued, self.visitor, self.progress)?
                 }
                 Ok(RestoreEvent::Object { ino, .. }) => {
                     self.object = Some(ino);
@@ -327,7 +366,10 @@ where
         RestoreEvent::Entry { ino, parent, directory, .. } => {
             visitor.entry(engine, Entry { ino, parent, directory }, progress)?;
         }
-        RestoreEvent::Damage(damage) => visitor.finding(&names::damage(engine, &damage), progress)?,
+        RestoreEvent::Damage(damage) => {
+            let culprit = engine.culprit().to_vec();
+            visitor.finding(&names::damage(engine, &damage, &culprit), progress)?;
+        }
         RestoreEvent::Failed(failure) => visitor.finding(&names::failure(engine, &failure), progress)?,
         _ => {}
     }

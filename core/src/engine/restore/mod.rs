@@ -400,7 +400,7 @@ struct Maps<'m> {
     lost: DumpMap<'m>,
     /// Selected objects; directories of these with all they hold.
     wanted: DumpMap<'m>,
-    /// Directories on the way to selected ones.
+    /// Directories on the way to selected ones, and those that are made.
     passage: DumpMap<'m>,
     /// Directories with a selected object that is no directory.
     picked: DumpMap<'m>,
@@ -427,11 +427,14 @@ pub struct Restore<'m, T, V: TargetVolume, B, C> {
     name_cursor: Cursor,
     /// Linux' extended attribute block.
     linux_xattrs: [u8; LINUX_XATTRS_LEN_MAX],
+    /// The name that the last damage of a directory is about, and its length.
+    culprit: (NameBuf, usize),
     events: Deque<RestoreEvent<V::Error>, 16>,
     selected: bool,
     /// The map of objects on tape was read to its end without damage.
     maps_good: bool,
     map_seen: bool,
+    in_use_map_seen: bool,
     map_damaged: bool,
     dump_known: bool,
     dialect: Dialect,
@@ -484,10 +487,12 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             orphans: Orphans { from: Ino::FIRST, circles: false },
             name_cursor: Cursor::START,
             linux_xattrs: [0; LINUX_XATTRS_LEN_MAX],
+            culprit: (EMPTY_NAME, 0),
             events: Deque::new(),
             selected: false,
             maps_good: false,
             map_seen: false,
+            in_use_map_seen: false,
             map_damaged: false,
             dump_known: false,
             dialect: Dialect::OURS,
@@ -531,6 +536,13 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
         self.want_tape = false;
         self.reader.handle_next_tape();
         core::mem::replace(&mut self.tape, tape)
+    }
+
+    /// The name that the last [`Damage::BadEntries`], [`Damage::RepeatedName`] or [`Damage::DirectoryNamedTwice`] is about:
+    /// of several the first. It holds any bytes.
+    #[must_use]
+    pub fn culprit(&self) -> &[u8] {
+        self.culprit.0.get(..self.culprit.1).unwrap_or_default()
     }
 
     /// Name of the last [`RestoreEvent::Entry`] that is no directory.

@@ -9,7 +9,7 @@ use crate::device::block::BlockDevice;
 use crate::device::volume::{FailedPart, TargetVolume};
 use crate::engine::notes::{NoteBuf, PIECE_LEN_MAX};
 use crate::record::dialect::Dialect;
-use crate::record::dirent::Dirents;
+use crate::record::dirent::{DirentError, Dirents};
 use crate::record::payload::PayloadPart;
 use crate::units::{Ino, TAPE_BLOCK_LEN};
 
@@ -81,21 +81,29 @@ impl<V: TargetVolume, B: BlockDevice, C: Crc32c> Sink<'_, '_, V, B, C> {
         let Catalog::Building(builder) = &mut *self.catalog else { return Ok(()) };
         let directory = self.object.ino;
         for entry in Dirents::new(bytes, self.dialect) {
-            let Ok(entry) = entry else {
-                self.object.bad_entries = self.object.bad_entries.saturating_add(1);
-                continue;
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(DirentError::BadName { name }) => {
+                    self.object.refuse_entry(name);
+                    continue;
+                }
+                Err(_) => {
+                    self.object.refuse_entry(b"");
+                    continue;
+                }
             };
             let ino = Ino(entry.ino);
             match entry.name {
                 b"." | b".." => {
                     // They are in their places, and name what they must; nothing is done with them.
-                    let wrong = entry.name == b"." && ino != directory;
-                    self.object.bad_entries = self.object.bad_entries.saturating_add(wrong.into());
+                    if entry.name == b"." && ino != directory {
+                        self.object.refuse_entry(entry.name);
+                    }
                 }
                 name if (Ino::FIRST..=Ino::LAST).contains(&ino) && ino != Ino::ROOT => {
                     builder.entry(self.scratch, directory, name, ino).map_err(SinkError::Scratch)?;
                 }
-                _ => self.object.bad_entries = self.object.bad_entries.saturating_add(1),
+                name => self.object.refuse_entry(name),
             }
         }
         Ok(())

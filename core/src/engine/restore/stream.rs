@@ -149,10 +149,16 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
 
     /// The stream is read to its end.
     pub(super) fn close_stream(&mut self) {
-        self.phase = match self.catalog {
-            Catalog::Building(_) => Phase::EndCatalog,
-            _ => Phase::Missing { from: Ino(1) },
-        };
+        if matches!(self.catalog, Catalog::Building(_)) {
+            self.phase = Phase::EndCatalog;
+            return;
+        }
+        self.phase = Phase::Missing { from: Ino(1) };
+        // Only a dump with nothing in it does without the map of what is.
+        let empty = self.in_use_map_seen && self.summary.directories == 0;
+        if !self.map_seen && !empty {
+            self.damage(Damage::Maps);
+        }
     }
 
     fn damage_map(&mut self, on_tape: bool) {
@@ -243,6 +249,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
         let Some(object) = self.object.take() else { return Ok(()) };
         let ino = object.ino;
         if object.bad_entries > 0 {
+            self.culprit = (object.name, object.place.1);
             self.damage(Damage::BadEntries { ino, count: object.bad_entries });
         }
         let unfinished_payload = object.payload_seen && !object.parser.is_done();
@@ -373,6 +380,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
         // BSD repeats the map at the beginning of each tape.
         let again = on_tape && self.map_seen || !building;
         self.map_seen |= on_tape;
+        self.in_use_map_seen |= !on_tape;
         let taken = if again { Use::Discard } else { Use::Map { on_tape } };
         let mut object = Object::new(repr, Ino(0), Attributes::new(Kind::File), taken);
         object.tape_ino = repr.ino;
@@ -424,6 +432,12 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             && (repr.kind == HeaderKind::Continuation || repr.flags & flags::LINUX_EXTENDED != 0);
         let announced = self.maps.on_tape.remove(ino) || !self.maps_good;
         let known = (Ino::FIRST..=Ino::LAST).contains(&ino);
+        if !known {
+            self.damage(Damage::BadObject { ino });
+        } else if noise && repr.kind == HeaderKind::Continuation {
+            // Where in the object it belongs, a foreign header does not tell.
+            self.damage(Damage::Unannounced { ino });
+        }
         if noise || !known || !self.is_wanted(ino) {
             self.object = Some(object);
             return Ok(());
@@ -510,6 +524,15 @@ impl Object {
         };
         object.next_segment(repr);
         object
+    }
+
+    /// Counts an entry that is not taken, and keeps the first one's name.
+    pub(super) fn refuse_entry(&mut self, name: &[u8]) {
+        if self.bad_entries == 0 {
+            self.name.iter_mut().zip(name).for_each(|(to, from)| *to = *from);
+            self.place.1 = name.len().min(self.name.len());
+        }
+        self.bad_entries = self.bad_entries.saturating_add(1);
     }
 
     /// Takes up a segment; gives the range of data missing before it.

@@ -125,12 +125,20 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
             self.phase = Phase::Orphans;
             return Ok(());
         };
+        let (mut name, len) = (EMPTY_NAME, visit.name_len);
+        name.iter_mut().zip(self.walk.name()).for_each(|(to, from)| *to = *from);
         if visit.repeated {
+            self.culprit = (name, len);
             self.damage(Damage::RepeatedName { ino: visit.directory });
         }
         let depth = self.walk.depth();
         let unmade = self.maps.unmade.contains(visit.ino) && visit.ino != Ino::ROOT;
         let wanted = self.is_wanted(visit.ino);
+        if !unmade && self.maps.passage.contains(visit.ino) {
+            self.culprit = (name, len);
+            self.damage(Damage::DirectoryNamedTwice { ino: visit.ino, parent: visit.directory });
+            return Ok(());
+        }
         if !unmade {
             if wanted && self.is_wanted_name(visit.directory) {
                 self.tell(RestoreEvent::Entry {
@@ -147,6 +155,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         }
         let Catalog::Ready(names) = &mut self.catalog else { return Ok(()) };
         if !is_canonical(names, &mut self.scratch, &visit, &self.walk)? {
+            self.culprit = (name, len);
             self.damage(Damage::DirectoryNamedTwice { ino: visit.ino, parent: visit.directory });
             return Ok(());
         }
@@ -159,6 +168,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
             });
         }
         self.maps.unmade.remove(visit.ino);
+        let _ = self.maps.passage.insert(visit.ino);
         self.ensure(visit.directory, None)?;
         let place = Place { parent: visit.directory, name: self.walk.name() };
         let made = self.target.make_directory(place, visit.ino);
@@ -185,6 +195,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         if !circles && parent.is_some_and(|(parent, _)| self.maps.unmade.contains(parent)) {
             return Ok(());
         }
+        self.culprit = (name, parent.map_or(0, |(_, len)| len));
         self.damage(match parent {
             Some((parent, _)) => Damage::DirectoryNamedTwice { ino, parent },
             None => Damage::Nameless { ino },
@@ -192,6 +203,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         self.make_lost_found()?;
         let _ = self.maps.lost.insert(ino);
         self.maps.unmade.remove(ino);
+        let _ = self.maps.passage.insert(ino);
         let len = digits(ino, &mut name);
         let name = name.get(..len).unwrap_or_default();
         let made = self.target.make_directory(Place { parent: LOST_FOUND, name }, ino);
