@@ -21,7 +21,11 @@ pub(crate) const CASES: &[Case] = &[
         needs: &[Need::Root, Need::Loop, Need::MKE2FS],
         run: every_case_can_be_made,
     },
-    Case { name: "debian_reads_forged_tapes", needs: &[Need::RESTORE], run: debian_reads_forged_tapes },
+    Case {
+        name: "debian_reads_forged_tapes",
+        needs: &[Need::Root, Need::RESTORE],
+        run: debian_reads_forged_tapes,
+    },
     Case {
         name: "debian_reads_swapped_tapes",
         needs: &[Need::Root, Need::Loop, Need::MKE2FS, Need::DUMP, Need::RESTORE],
