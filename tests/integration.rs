@@ -16,6 +16,8 @@ mod format;
 mod golden;
 #[path = "integration/hostile.rs"]
 mod hostile;
+#[path = "integration/hostile_records.rs"]
+mod hostile_records;
 #[path = "integration/instruments.rs"]
 mod instruments;
 #[path = "integration/interop.rs"]
@@ -42,6 +44,7 @@ fn main() {
         ("format", format::CASES),
         ("golden", golden::CASES),
         ("hostile", hostile::CASES),
+        ("hostile_records", hostile_records::CASES),
         ("instruments", instruments::CASES),
         ("interop", interop::CASES),
         ("interruption", interruption::CASES),
