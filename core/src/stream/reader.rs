@@ -31,6 +31,7 @@ pub enum Preceding {
 
 /// A place where the stream is not as it was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Gap {
     /// Where the stream should have gone on.
     pub expected: BlockAddr,
@@ -42,6 +43,7 @@ pub struct Gap {
 
 /// Why a stream cannot be read at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum ReaderError {
     /// No header was found in the first bytes.

@@ -14,6 +14,7 @@ use crate::units::{BlockAddr, BlockingFactor, DumpId, Level, TAPE_BLOCK_LEN, Tap
 
 /// What all headers of a dump share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct DumpIdentity {
     /// Identity of the dump.
     pub id: DumpId,

@@ -56,6 +56,7 @@ pub struct RestoreMemory<'m> {
 
 /// Where a restore is (R-RESTORE-1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum RestoreStage {
     /// Reading maps and directories.
     Catalog,
@@ -69,6 +70,7 @@ pub enum RestoreStage {
 
 /// What is known of the dump from its first header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct DumpInfo {
     /// How its headers are written.
     pub dialect: Dialect,
@@ -90,6 +92,7 @@ pub struct DumpInfo {
 
 /// Something on the tape that is not as it was written, or cannot be used as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Damage {
     /// A stretch of the tape is missing, foreign or doubled.
@@ -193,6 +196,7 @@ pub enum Damage {
 
 /// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum RestoreEvent<E> {
     /// Some work, nothing to tell.
@@ -236,6 +240,7 @@ pub enum RestoreEvent<E> {
 
 /// How far a restore is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct RestoreSummary {
     /// Directories on the tape.
     pub directories: u64,
@@ -267,6 +272,7 @@ impl RestoreSummary {
 
 /// Why a restore cannot go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum RestoreError<T, V, B> {
     /// The tape holds no dump, or the wrong one.
