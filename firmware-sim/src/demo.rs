@@ -5,7 +5,7 @@
 use tapedump_core::device::ErrorKind;
 use tapedump_core::device::block::BlockDevice;
 use tapedump_core::device::fault::{Fault, FaultInjector, Operation, SplitMix64, What, When};
-use tapedump_core::device::mem::{MemVolume, Node, NullTarget, Where, differs};
+use tapedump_core::device::mem::{MemVolume, Node, Where, differs};
 use tapedump_core::device::tape::{TapeDevice, TapePosition, TapeRead};
 use tapedump_core::device::volume::FailedPart;
 use tapedump_core::device::DeviceError;
@@ -15,6 +15,7 @@ use tapedump_core::units::{BlockAddr, BlockingFactor, Ino, TAPE_BLOCK_LEN};
 
 use crate::board::{Board, Report};
 use crate::engine::{BLOCKING_MAX, Told, Work, dump, restore};
+use crate::nowhere::Nowhere;
 use crate::tree;
 
 /// Objects a volume may hold.
@@ -194,7 +195,7 @@ impl<T: TapeDevice, B: BlockDevice, L: Board> Demo<'_, '_, T, B, L> {
         }
         self.board.log(&Report::Dumped(summary));
 
-        let mut nowhere = NullTarget::new();
+        let mut nowhere = Nowhere::new();
         let summary = restore(&mut tape, &mut nowhere, self.scratch, self.work, &mut quiet)?;
         check_summary(&summary)?;
         self.board.log(&Report::Verified(summary));

@@ -9,4 +9,5 @@ pub mod board;
 pub mod demo;
 pub mod engine;
 pub mod files;
+mod nowhere;
 mod tree;
