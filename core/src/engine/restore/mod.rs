@@ -10,14 +10,14 @@
 //! compares it checks a tree. Nothing a tape says is trusted: names that could leave the target, loops, and objects
 //! that contradict the maps become [`Damage`], and everything that the damage does not touch is restored.
 
+mod events;
 mod sink;
 mod stream;
 mod tree;
 
 use core::fmt;
 
-use heapless::Deque;
-
+use self::events::Events;
 use crate::catalog::{Cursor, TableError};
 use crate::checksum::Crc32c;
 use crate::device::block::BlockDevice;
@@ -433,7 +433,7 @@ pub struct Restore<'m, T, V: TargetVolume, B, C> {
     name_cursor: Cursor,
     /// Linux' extended attribute block.
     linux_xattrs: [u8; LINUX_XATTRS_LEN_MAX],
-    events: Deque<RestoreEvent<V::Error>, 16>,
+    events: Events<V::Error>,
     selected: bool,
     /// The map of objects on tape was read to its end without damage.
     maps_good: bool,
@@ -490,7 +490,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             orphans: Orphans { from: Ino::FIRST, circles: false },
             name_cursor: Cursor::START,
             linux_xattrs: [0; LINUX_XATTRS_LEN_MAX],
-            events: Deque::new(),
+            events: Events::new(),
             selected: false,
             maps_good: false,
             map_seen: false,
@@ -550,7 +550,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
     /// # Errors
     /// The restore cannot go on. What was restored so far stays.
     pub fn step(&mut self) -> RestoreResult<RestoreEvent<V::Error>, T, V, B> {
-        if let Some(event) = self.events.pop_front() {
+        if let Some(event) = self.events.pop() {
             return Ok(event);
         }
         if let Some(failure) = self.target.poll_failure() {
@@ -587,7 +587,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             }
             Phase::Over => return Err(RestoreError::Over),
         }
-        Ok(self.events.pop_front().unwrap_or(RestoreEvent::Working))
+        Ok(self.events.pop().unwrap_or(RestoreEvent::Working))
     }
 
     fn begin(&mut self, stage: RestoreStage) -> RestoreEvent<V::Error> {
@@ -596,8 +596,8 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
     }
 
     fn tell(&mut self, event: RestoreEvent<V::Error>) {
-        let told = self.events.push_back(event);
-        debug_assert!(told.is_ok(), "events are told before the next step makes new ones");
+        let told = self.events.push(event);
+        debug_assert!(told, "events are told before the next step makes new ones");
     }
 
     fn damage(&mut self, damage: Damage) {
