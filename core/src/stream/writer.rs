@@ -65,7 +65,7 @@ impl<'m, C: Crc32c> Writer<'m, C> {
         identity: DumpIdentity,
     ) -> Result<Self, MemoryTooSmall> {
         let record_len = blocking.record_len();
-        let whole = memory.len() - memory.len() % record_len;
+        let whole = memory.len().checked_rem(record_len).map_or(0, |rest| memory.len() - rest);
         match memory.get_mut(..whole) {
             Some(memory) if whole > 0 => Ok(Self {
                 memory,

@@ -461,12 +461,12 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
     pub fn new(tape: T, target: V, scratch: B, memory: RestoreMemory<'m>) -> RestoreResult<Self, T, V, B> {
         let catalog = NamesBuilder::new(&scratch, memory.names).map_err(RestoreError::Scratch)?;
         let each = memory.maps.len() / MAPS;
-        let (on_tape, rest) = memory.maps.split_at_mut(each);
-        let (unmade, rest) = rest.split_at_mut(each);
-        let (lost, rest) = rest.split_at_mut(each);
-        let (wanted, rest) = rest.split_at_mut(each);
-        let (passage, rest) = rest.split_at_mut(each);
-        let (picked, _) = rest.split_at_mut(each);
+        let mut rest = memory.maps;
+        let mut map = || {
+            let (map, behind) = core::mem::take(&mut rest).split_at_mut_checked(each).unwrap_or_default();
+            rest = behind;
+            DumpMap::new(map)
+        };
         Ok(Self {
             tape,
             target,
@@ -474,12 +474,12 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             reader: Reader::new(memory.stream),
             catalog: Catalog::Building(catalog),
             maps: Maps {
-                on_tape: DumpMap::new(on_tape),
-                unmade: DumpMap::new(unmade),
-                lost: DumpMap::new(lost),
-                wanted: DumpMap::new(wanted),
-                passage: DumpMap::new(passage),
-                picked: DumpMap::new(picked),
+                on_tape: map(),
+                unmade: map(),
+                lost: map(),
+                wanted: map(),
+                passage: map(),
+                picked: map(),
             },
             phase: Phase::Stream,
             stage: None,

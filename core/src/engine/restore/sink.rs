@@ -77,7 +77,7 @@ impl<V: TargetVolume, B: BlockDevice, C: Crc32c> Sink<'_, '_, V, B, C> {
         if let Some(last) = beyond.iter().rposition(|byte| *byte != 0) {
             self.object.map_needed = at.saturating_add(fits + last + 1);
         }
-        if let Some(map) = map.get_mut(at..at.saturating_add(fits)) {
+        if let Some(map) = map.get_mut(at..).and_then(|map| map.get_mut(..fits)) {
             map.copy_from_slice(inside);
         }
     }
