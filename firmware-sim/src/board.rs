@@ -72,7 +72,10 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory { engine, records } => {
-                write!(f, "memory of the engines: {engine} bytes, {records} of them for tape records; no heap")
+                write!(
+                    f,
+                    "memory of the engines: {engine} bytes, {records} of them for tape records; no heap"
+                )
             }
             Self::Filled { directories, others } => {
                 write!(f, "filled a volume: {directories} directories, {others} others")

@@ -2,13 +2,13 @@
 //!
 //! The board lends all memory ([`Memory`]), a tape, and a device for what does not fit the memory of a restore.
 
+use tapedump_core::device::DeviceError;
 use tapedump_core::device::ErrorKind;
 use tapedump_core::device::block::BlockDevice;
 use tapedump_core::device::fault::{Fault, FaultInjector, Operation, SplitMix64, What, When};
 use tapedump_core::device::mem::{MemVolume, Node, Where, differs};
 use tapedump_core::device::tape::{TapeDevice, TapePosition, TapeRead};
 use tapedump_core::device::volume::FailedPart;
-use tapedump_core::device::DeviceError;
 use tapedump_core::engine::dump::{DumpEvent, DumpSummary};
 use tapedump_core::engine::restore::{Damage, RestoreSummary};
 use tapedump_core::units::{BlockAddr, BlockingFactor, Ino, TAPE_BLOCK_LEN};
@@ -28,10 +28,17 @@ pub type Nodes = [[Node; NODES]; 2];
 /// The board's disks: names, data and properties.
 pub type Arenas = [[u8; ARENA_LEN]; 2];
 
-/// Disks without anything on them.
-pub const NO_NODES: Nodes = [[Node::EMPTY; NODES]; 2];
-/// As [`NO_NODES`].
-pub const NO_ARENAS: Arenas = [[0; ARENA_LEN]; 2];
+/// Disks without anything on them: the objects.
+#[must_use]
+pub const fn no_nodes() -> Nodes {
+    [[Node::EMPTY; NODES]; 2]
+}
+
+/// Disks without anything on them: the rest.
+#[must_use]
+pub const fn no_arenas() -> Arenas {
+    [[0; ARENA_LEN]; 2]
+}
 
 /// Everything the demonstration uses besides its stack.
 pub struct Memory<'m> {
@@ -251,11 +258,7 @@ impl<T: TapeDevice, B: BlockDevice, L: Board> Demo<'_, '_, T, B, L> {
 
     /// Every record of the tape in turn is damaged in every way: that is told each time.
     #[inline(never)]
-    fn damaged_records(
-        &mut self,
-        source: &MemVolume<'_>,
-        blocking: BlockingFactor,
-    ) -> Result<(), Deviation> {
+    fn damaged_records(&mut self, source: &MemVolume<'_>, blocking: BlockingFactor) -> Result<(), Deviation> {
         let record_len = blocking.record_len() as u64;
         let records = count_records(self.tape, self.work.record())?;
         let mut random = SplitMix64::new(1);

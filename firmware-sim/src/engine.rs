@@ -5,12 +5,12 @@
 
 use tapedump_core::catalog::MEMORY_LEN_MIN;
 use tapedump_core::checksum::PortableCrc32c;
-use tapedump_core::device::{DeviceError, ErrorKind};
 use tapedump_core::device::block::BlockDevice;
 use tapedump_core::device::fault::{FaultError, FaultInjector};
 use tapedump_core::device::mem::MemVolume;
 use tapedump_core::device::tape::TapeDevice;
 use tapedump_core::device::volume::{SourceVolume, TargetVolume};
+use tapedump_core::device::{DeviceError, ErrorKind};
 use tapedump_core::engine::dump::{Dump, DumpError, DumpEvent, DumpMemory, DumpOptions, DumpSummary};
 use tapedump_core::engine::restore::{Restore, RestoreError, RestoreEvent, RestoreMemory, RestoreSummary};
 use tapedump_core::stream::writer::DumpIdentity;
@@ -159,6 +159,7 @@ pub fn restore<T: TapeDevice, B: BlockDevice>(
 }
 
 /// What a restore tells.
+#[expect(clippy::large_enum_variant, reason = "one at a time, and there is no allocator")]
 pub enum Told {
     /// Something is not as it should be.
     Trouble(Trouble),

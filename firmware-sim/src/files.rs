@@ -14,7 +14,7 @@ pub trait BoardFile {
     ///
     /// # Errors
     /// The file cannot tell.
-    fn len(&mut self) -> Result<u64, ErrorKind>;
+    fn length(&mut self) -> Result<u64, ErrorKind>;
 
     /// Reads at `at`. Less than `buf.len()` only at the end of the file.
     ///
@@ -63,7 +63,7 @@ impl<F: BoardFile> FileTape<F> {
     /// # Errors
     /// The file cannot be read, or records of no bytes are asked for.
     pub fn new(mut file: F, record_len: usize) -> Result<Self, ErrorKind> {
-        let len = file.len()?;
+        let len = file.length()?;
         if record_len == 0 {
             return Err(ErrorKind::Invalid);
         }
@@ -178,7 +178,8 @@ impl<F: BoardFile> TapeDevice for FileTape<F> {
     fn write(&mut self, record: &[u8]) -> Result<TapeWrite, ErrorKind> {
         let len = record.len() as u64;
         let offset = self.offset();
-        let longest = if self.at.record == 0 { self.capabilities().record_len_max as u64 } else { self.record_len };
+        let longest =
+            if self.at.record == 0 { self.capabilities().record_len_max as u64 } else { self.record_len };
         // Behind a shorter record there is no place for another one.
         if !(1..=longest).contains(&len) || !offset.is_multiple_of(self.record_len) {
             return Err(ErrorKind::Invalid);

@@ -9,13 +9,13 @@ use std::sync::Mutex;
 
 use tapedump_core::device::ErrorKind;
 use tapedump_firmware_sim::board::{Board, Report};
-use tapedump_firmware_sim::demo::{self, Arenas, Memory, NO_ARENAS, NO_NODES, Nodes};
+use tapedump_firmware_sim::demo::{self, Arenas, Memory, Nodes, no_arenas, no_nodes};
 use tapedump_firmware_sim::engine::{BLOCKING_MAX, Work};
 use tapedump_firmware_sim::files::{BoardFile, FileBlock, FileTape};
 
 /// As on a board, the memory is there from the start and is all there is.
-static NODES: Mutex<Nodes> = Mutex::new(NO_NODES);
-static ARENAS: Mutex<Arenas> = Mutex::new(NO_ARENAS);
+static NODES: Mutex<Nodes> = Mutex::new(no_nodes());
+static ARENAS: Mutex<Arenas> = Mutex::new(no_arenas());
 static WORK: Mutex<Work> = Mutex::new(Work::new());
 
 const SCRATCH_LEN: u64 = 64 << 10;
@@ -38,7 +38,7 @@ impl Plain {
 }
 
 impl BoardFile for Plain {
-    fn len(&mut self) -> Result<u64, ErrorKind> {
+    fn length(&mut self) -> Result<u64, ErrorKind> {
         self.0.metadata().map(|metadata| metadata.len()).map_err(failed)
     }
 

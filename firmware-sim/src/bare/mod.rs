@@ -16,13 +16,13 @@ use semihosting::io::{Read, Seek, SeekFrom, Write};
 use semihosting::process;
 use tapedump_core::device::ErrorKind;
 use tapedump_firmware_sim::board::{Board, Report};
-use tapedump_firmware_sim::demo::{self, Arenas, Memory, NO_ARENAS, NO_NODES, Nodes};
+use tapedump_firmware_sim::demo::{self, Arenas, Memory, Nodes, no_arenas, no_nodes};
 use tapedump_firmware_sim::engine::{BLOCKING_MAX, Work};
 use tapedump_firmware_sim::files::{BoardFile, FileBlock, FileTape};
 
 /// The board's disks. Not part of what the engines need.
-static DISK_NODES: Mutex<RefCell<Nodes>> = Mutex::new(RefCell::new(NO_NODES));
-static DISK_ARENAS: Mutex<RefCell<Arenas>> = Mutex::new(RefCell::new(NO_ARENAS));
+static DISK_NODES: Mutex<RefCell<Nodes>> = Mutex::new(RefCell::new(no_nodes()));
+static DISK_ARENAS: Mutex<RefCell<Arenas>> = Mutex::new(RefCell::new(no_arenas()));
 /// What the engines work with.
 static ENGINE_WORK: Mutex<RefCell<Work>> = Mutex::new(RefCell::new(Work::new()));
 
@@ -71,13 +71,13 @@ impl HostFile {
 }
 
 impl BoardFile for HostFile {
-    fn len(&mut self) -> Result<u64, ErrorKind> {
+    fn length(&mut self) -> Result<u64, ErrorKind> {
         self.file.metadata().map(|metadata| metadata.len()).map_err(|_| ErrorKind::Medium)
     }
 
     fn read_at(&mut self, at: u64, buf: &mut [u8]) -> Result<usize, ErrorKind> {
         // Some hosts refuse to go beyond the end.
-        if at >= self.len()? {
+        if at >= self.length()? {
             return Ok(0);
         }
         self.seek(at)?;
