@@ -7,6 +7,7 @@ pub const TAPE_BLOCK_LEN: usize = 1024;
 
 /// Index of a tape block in the dump, counted over all tapes and including tape headers (`c_tapea`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct BlockAddr(pub u64);
 
 impl BlockAddr {
@@ -37,6 +38,7 @@ impl fmt::Display for BlockAddr {
 
 /// Number of an object in a dump (`c_inumber`). It identifies the object across the levels of a chain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Ino(pub u32);
 
 impl Ino {
@@ -62,6 +64,7 @@ impl fmt::Display for Ino {
 
 /// Tape blocks per tape record, 4 to 256 (R-BLOCK-1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct BlockingFactor(u16);
 
 impl BlockingFactor {
@@ -109,6 +112,7 @@ impl fmt::Display for BlockingFactor {
 
 /// Dump level, 0 (baseline) to 31 (R-CHAIN-1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Level(u8);
 
 impl Level {
@@ -138,6 +142,7 @@ impl fmt::Display for Level {
 
 /// Number of a tape in a dump that spans several, from 1 (`c_volume`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct TapeNo(pub u32);
 
 impl TapeNo {
@@ -147,6 +152,7 @@ impl TapeNo {
 
 /// Point in time since 1970-01-01 00:00 UTC; `nanos` counts forward from `secs` and stays below 10⁹.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Timestamp {
     /// Whole seconds, negative before 1970.
     pub secs: i64,
@@ -156,6 +162,7 @@ pub struct Timestamp {
 
 /// Identity of one dump; written in every header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct DumpId(pub [u8; 16]);
 
 impl fmt::Display for DumpId {

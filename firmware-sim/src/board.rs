@@ -1,9 +1,107 @@
-//! What a board gives to the demonstration.
+//! What a board gives to the demonstration, and what it is told.
 
 use core::fmt;
 
+use tapedump_core::engine::dump::{DumpEvent, DumpSummary};
+use tapedump_core::engine::restore::{DumpInfo, RestoreStage, RestoreSummary};
+use tapedump_core::units::BlockingFactor;
+
+use crate::demo::{Deviation, Trouble};
+
 /// A board.
 pub trait Board {
-    /// Shows a line to whoever watches.
-    fn log(&mut self, line: fmt::Arguments<'_>);
+    /// Shows a report to whoever watches.
+    fn log(&mut self, report: &Report);
+}
+
+/// What the demonstration tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(target_os = "none", derive(defmt::Format))]
+pub enum Report {
+    /// It begins; bytes of memory lent to the engines, and of that for tape records.
+    Memory {
+        /// All of it.
+        engine: usize,
+        /// For tape records.
+        records: usize,
+    },
+    /// A volume was filled.
+    Filled {
+        /// With directories.
+        directories: u64,
+        /// With objects that are none.
+        others: u64,
+    },
+    /// All that follows is with tape records of this length.
+    Blocking(BlockingFactor),
+    /// A dump told this.
+    Dumping(DumpEvent),
+    /// The volume was dumped.
+    Dumped(DumpSummary),
+    /// A restore found this dump.
+    Found(DumpInfo),
+    /// A restore began a stage.
+    Restoring(RestoreStage),
+    /// A restore told this trouble, as it should.
+    Told(Trouble),
+    /// The tape was verified.
+    Verified(RestoreSummary),
+    /// The tape was restored to another volume, and the two are equal.
+    Equal,
+    /// So many writes failed one after the other, and as many met an early end of the tape; each was told.
+    WritesFailed(u64),
+    /// A bit of a file was flipped on the tape: told, and all other files are equal.
+    BitFlipped {
+        /// First byte of the file that the restore did not trust.
+        from: u64,
+    },
+    /// Each record of the tape was damaged in every way.
+    Damaged {
+        /// Records of the tape.
+        records: u64,
+        /// Restores made.
+        runs: u64,
+    },
+    /// Everything went as it should.
+    Passed,
+    /// Something did not.
+    Failed(Deviation),
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory { engine, records } => {
+                write!(
+                    f,
+                    "memory of the engines: {engine} bytes, {records} of them for tape records; no heap"
+                )
+            }
+            Self::Filled { directories, others } => {
+                write!(f, "filled a volume: {directories} directories, {others} others")
+            }
+            Self::Blocking(factor) => write!(f, "blocking factor {factor}"),
+            Self::Dumping(event) => write!(f, "dump: {event:?}"),
+            Self::Dumped(summary) => {
+                write!(f, "dumped it: {} tape blocks, {} bytes of data", summary.blocks, summary.data_len)
+            }
+            Self::Found(dump) => write!(f, "found a dump of level {}, date {}", dump.level, dump.date),
+            Self::Restoring(stage) => write!(f, "restore: {stage:?}"),
+            Self::Told(trouble) => write!(f, "told: {trouble:?}"),
+            Self::Verified(summary) => write!(f, "verified the tape: {} tape blocks", summary.blocks),
+            Self::Equal => f.write_str("restored it to another volume: the two are equal"),
+            Self::WritesFailed(writes) => {
+                write!(f, "dumped to failing tapes: {writes} write errors and early ends, all told")
+            }
+            Self::BitFlipped { from } => write!(
+                f,
+                "flipped a bit of a file on the tape: told from byte {from} on, and all other files are equal"
+            ),
+            Self::Damaged { records, runs } => {
+                write!(f, "damaged each of {records} tape records: {runs} restores, no loss untold")
+            }
+            Self::Passed => f.write_str("passed"),
+            Self::Failed(deviation) => write!(f, "FAILED: {deviation:?}"),
+        }
+    }
 }

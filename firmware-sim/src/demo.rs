@@ -1,95 +1,58 @@
 //! The demonstration: a volume goes to tape and comes back, and faults of the tape are told, not swallowed.
 //!
-//! All memory is in [`Memory`]; its lengths are below.
+//! The board lends all memory ([`Memory`]), a tape, and a device for what does not fit the memory of a restore.
 
-use tapedump_core::catalog::MEMORY_LEN_MIN;
-use tapedump_core::checksum::PortableCrc32c;
+use tapedump_core::device::DeviceError;
+use tapedump_core::device::ErrorKind;
+use tapedump_core::device::block::BlockDevice;
 use tapedump_core::device::fault::{Fault, FaultInjector, Operation, SplitMix64, What, When};
-use tapedump_core::device::mem::{MemBlock, MemTape, MemVolume, Node, NullTarget, Where, differs};
-use tapedump_core::device::tape::{TapeDevice, TapePosition};
-use tapedump_core::device::volume::{FailedPart, SourceVolume, TargetVolume};
-use tapedump_core::device::{DeviceError, ErrorKind};
-use tapedump_core::engine::dump::{Dump, DumpError, DumpEvent, DumpMemory, DumpOptions, DumpSummary};
-use tapedump_core::engine::restore::{
-    Damage, Restore, RestoreError, RestoreEvent, RestoreMemory, RestoreSummary,
-};
-use tapedump_core::limits::PAGE_LEN;
-use tapedump_core::stream::writer::DumpIdentity;
-use tapedump_core::units::{BlockAddr, BlockingFactor, DumpId, Ino, Level, TAPE_BLOCK_LEN};
+use tapedump_core::device::mem::{MemVolume, Node, Where, differs};
+use tapedump_core::device::tape::{TapeDevice, TapePosition, TapeRead};
+use tapedump_core::device::volume::FailedPart;
+use tapedump_core::engine::dump::{DumpEvent, DumpSummary};
+use tapedump_core::engine::restore::{Damage, RestoreSummary};
+use tapedump_core::units::{BlockAddr, BlockingFactor, Ino, TAPE_BLOCK_LEN};
 
-use crate::board::Board;
+use crate::board::{Board, Report};
+use crate::engine::{BLOCKING_MAX, Told, Work, dump, restore};
+use crate::nowhere::Nowhere;
 use crate::tree;
 
 /// Objects a volume may hold.
 const NODES: usize = 24;
 /// Bytes for the names, data and properties of a volume.
 const ARENA_LEN: usize = 24 * 1024;
-/// Bytes of a tape.
-const TAPE_LEN: usize = 96 * 1024;
-/// Bytes of a map: as many as a map on tape takes at least, so that a damaged one cannot name a number beyond.
-const MAP_LEN: usize = 8 * TAPE_BLOCK_LEN;
-/// Bytes of one tape record.
-const RECORD_LEN: usize = BlockingFactor::MIN.record_len();
-/// Bytes for sorting the names of a dump that is restored.
-const NAMES_LEN: usize = 2 * MEMORY_LEN_MIN;
-/// Bytes of the device that names are sorted through when they do not fit.
-const SCRATCH_LEN: usize = 32 * 1024;
+
+/// The board's disks, each a volume: the objects. Apart from their content, which is zero in the beginning.
+pub type Nodes = [[Node; NODES]; 2];
+/// The board's disks: names, data and properties.
+pub type Arenas = [[u8; ARENA_LEN]; 2];
+
+/// Disks without anything on them: the objects.
+#[must_use]
+pub const fn no_nodes() -> Nodes {
+    [[Node::EMPTY; NODES]; 2]
+}
+
+/// Disks without anything on them: the rest.
+#[must_use]
+pub const fn no_arenas() -> Arenas {
+    [[0; ARENA_LEN]; 2]
+}
 
 /// Everything the demonstration uses besides its stack.
-pub struct Memory {
-    source_nodes: [Node; NODES],
-    source_arena: [u8; ARENA_LEN],
-    tape: [u8; TAPE_LEN],
-    target: Target,
-    work: Work,
-}
-
-/// What a volume that is restored to lives in.
-struct Target {
-    nodes: [Node; NODES],
-    arena: [u8; ARENA_LEN],
-}
-
-/// What an engine works with.
-struct Work {
-    /// One tape record, and for reading one tape block more.
-    stream: [u8; RECORD_LEN + TAPE_BLOCK_LEN],
-    /// Two maps for a dump, six for a restore.
-    maps: [u8; 6 * MAP_LEN],
-    names: [u8; NAMES_LEN],
-    scratch: [u8; SCRATCH_LEN],
-}
-
-impl Memory {
-    /// Length in bytes.
-    pub const LEN: usize = size_of::<Self>();
-
-    /// The memory, for a `static`.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self {
-            source_nodes: [Node::EMPTY; NODES],
-            source_arena: [0; ARENA_LEN],
-            tape: [0; TAPE_LEN],
-            target: Target { nodes: [Node::EMPTY; NODES], arena: [0; ARENA_LEN] },
-            work: Work {
-                stream: [0; RECORD_LEN + TAPE_BLOCK_LEN],
-                maps: [0; 6 * MAP_LEN],
-                names: [0; NAMES_LEN],
-                scratch: [0; SCRATCH_LEN],
-            },
-        }
-    }
-}
-
-impl Default for Memory {
-    fn default() -> Self {
-        Self::new()
-    }
+pub struct Memory<'m> {
+    /// Of the disk that is dumped, and of the one that is restored to.
+    pub nodes: &'m mut Nodes,
+    /// Likewise.
+    pub arenas: &'m mut Arenas,
+    /// What the engines work with.
+    pub work: &'m mut Work,
 }
 
 /// What went otherwise than it should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(target_os = "none", derive(defmt::Format))]
 pub enum Deviation {
     /// A volume could not be filled or read.
     Volume(ErrorKind),
@@ -124,6 +87,7 @@ pub enum Deviation {
 
 /// What a restore tells that is not as it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(target_os = "none", derive(defmt::Format))]
 pub enum Trouble {
     /// On the tape.
     Damage(Damage),
@@ -131,217 +95,246 @@ pub enum Trouble {
     Failed(Ino, FailedPart),
 }
 
-/// Runs the whole demonstration.
+/// Runs the whole demonstration. `tape` holds a dump with records of blocking factor 32 in the end.
 ///
 /// # Errors
 /// The first thing that went otherwise than it should; it was logged.
-pub fn run(memory: &mut Memory, board: &mut impl Board) -> Result<(), Deviation> {
-    board.log(format_args!("static memory: {} bytes, no heap", Memory::LEN));
-    let result = steps(memory, board);
-    match &result {
-        Ok(()) => board.log(format_args!("passed")),
-        Err(deviation) => board.log(format_args!("FAILED: {deviation:?}")),
-    }
+pub fn run<T: TapeDevice, B: BlockDevice>(
+    memory: Memory<'_>,
+    tape: &mut T,
+    scratch: &mut B,
+    board: &mut impl Board,
+) -> Result<(), Deviation> {
+    board.log(&Report::Memory { engine: size_of::<Work>(), records: Work::RECORDS_LEN });
+    let [source_nodes, target_nodes] = memory.nodes;
+    let [source_arena, target_arena] = memory.arenas;
+    let target = Target { nodes: target_nodes, arena: target_arena };
+    let mut demo = Demo { tape, scratch, target, work: memory.work, board };
+    let result = demo.volume(source_nodes, source_arena);
+    demo.board.log(&match result {
+        Ok(()) => Report::Passed,
+        Err(deviation) => Report::Failed(deviation),
+    });
     result
 }
 
-fn steps(memory: &mut Memory, board: &mut impl Board) -> Result<(), Deviation> {
-    let Memory { source_nodes, source_arena, tape, target, work } = memory;
-    let mut source = MemVolume::new(source_nodes, source_arena).map_err(Deviation::Volume)?;
-    tree::fill(&mut source).map_err(Deviation::Volume)?;
-    board.log(format_args!("filled a volume: {} directories, {} others", tree::DIRECTORIES, tree::OTHERS));
-
-    let mut tape = MemTape::blank(tape);
-    failing_dumps(&mut source, &mut tape, work, board)?;
-    let summary = dump(&mut source, &mut tape, work)?;
-    let found = (summary.directories, summary.others, summary.incomplete);
-    if found != (tree::DIRECTORIES, tree::OTHERS, 0) {
-        return Err(Deviation::DumpSummary(summary));
-    }
-    board.log(format_args!("dumped it: {} tape blocks, {} bytes of data", summary.blocks, summary.data_len));
-
-    check_summary(&restore(&mut tape, &mut NullTarget::new(), work, no_trouble)?)?;
-    board.log(format_args!("verified the tape"));
-    let mut restored = target.empty()?;
-    check_summary(&restore(&mut tape, &mut restored, work, no_trouble)?)?;
-    if let Some(place) = differs(&source, &restored) {
-        return Err(Deviation::Different(place));
-    }
-    board.log(format_args!("restored it to another volume: the two are equal"));
-
-    damaged_file(&source, &mut tape, target, work, board)?;
-    damaged_records(&source, &mut tape, target, work, board)
+/// What all steps work with.
+struct Demo<'d, 'm, T, B, L> {
+    tape: &'d mut T,
+    scratch: &'d mut B,
+    target: Target<'m>,
+    work: &'m mut Work,
+    board: &'d mut L,
 }
 
-/// A dump to a tape that fails says at which block, and is none: for each record that it writes.
-fn failing_dumps(
-    source: &mut MemVolume<'_>,
-    tape: &mut MemTape<'_>,
-    work: &mut Work,
-    board: &mut impl Board,
-) -> Result<(), Deviation> {
-    let mut counting = FaultInjector::counting(&mut *tape);
-    dump(source, &mut counting, work)?;
-    let writes = counting.operations_of(Operation::Write);
-    for n in 0..writes {
-        let at = BlockAddr(n * u64::from(BlockingFactor::MIN.blocks()));
-        let failed = Deviation::Tape { at: Some(at), kind: ErrorKind::Medium };
-        let faults =
-            [(What::Error(ErrorKind::Medium), failed), (What::EndOfMedium, Deviation::EndOfMedium(at))];
-        for (what, expected) in faults {
-            let schedule = [Fault { when: When::Nth(Operation::Write, n), what }];
-            match dump(source, &mut FaultInjector::scheduled(&mut *tape, &schedule), work) {
-                Err(found) if found == expected => {}
-                Err(other) => return Err(other),
-                Ok(_) => return Err(Deviation::Unnoticed(schedule[0])),
+/// The disk that is restored to.
+struct Target<'m> {
+    nodes: &'m mut [Node],
+    arena: &'m mut [u8],
+}
+
+impl Target<'_> {
+    fn empty(&mut self) -> Result<MemVolume<'_>, Deviation> {
+        MemVolume::new(self.nodes, self.arena).map_err(Deviation::Volume)
+    }
+}
+
+// The steps are kept apart, so that each has its variables on the stack only while it runs.
+impl<T: TapeDevice, B: BlockDevice, L: Board> Demo<'_, '_, T, B, L> {
+    /// Fills a volume and does everything to it, with short tape records and with long ones.
+    fn volume(&mut self, nodes: &mut [Node], arena: &mut [u8]) -> Result<(), Deviation> {
+        let mut source = MemVolume::new(nodes, arena).map_err(Deviation::Volume)?;
+        tree::fill(&mut source).map_err(Deviation::Volume)?;
+        self.board.log(&Report::Filled { directories: tree::DIRECTORIES, others: tree::OTHERS });
+        for blocking in [BlockingFactor::MIN, BLOCKING_MAX] {
+            self.board.log(&Report::Blocking(blocking));
+            self.failing_dumps(&mut source, blocking)?;
+            self.there_and_back(&mut source, blocking)?;
+            self.damaged_file(&source)?;
+            self.damaged_records(&source, blocking)?;
+        }
+        self.tape.unload().map_err(|error| Deviation::Tape { at: None, kind: error.kind() })
+    }
+
+    /// A dump to a tape that fails says at which block, and is none: for each record that it writes.
+    #[inline(never)]
+    fn failing_dumps(
+        &mut self,
+        source: &mut MemVolume<'_>,
+        blocking: BlockingFactor,
+    ) -> Result<(), Deviation> {
+        let silent = None::<&mut L>;
+        let mut counting = FaultInjector::counting(&mut *self.tape);
+        dump(source, &mut counting, blocking, self.work, silent)?;
+        let writes = counting.operations_of(Operation::Write);
+        for n in 0..writes {
+            let at = BlockAddr(n * u64::from(blocking.blocks()));
+            let failed = Deviation::Tape { at: Some(at), kind: ErrorKind::Medium };
+            let faults =
+                [(What::Error(ErrorKind::Medium), failed), (What::EndOfMedium, Deviation::EndOfMedium(at))];
+            for (what, expected) in faults {
+                let fault = Fault { when: When::Nth(Operation::Write, n), what };
+                let schedule = [fault];
+                let mut tape = FaultInjector::scheduled(&mut *self.tape, &schedule);
+                match dump(source, &mut tape, blocking, self.work, None::<&mut L>) {
+                    Err(found) if found == expected => {}
+                    Err(other) => return Err(other),
+                    Ok(_) => return Err(Deviation::Unnoticed(fault)),
+                }
             }
         }
+        self.board.log(&Report::WritesFailed(writes));
+        Ok(())
     }
-    board.log(format_args!("dumped to failing tapes: {writes} write errors and early ends, all told"));
-    Ok(())
+
+    /// Dumps, verifies, restores and compares, without any fault.
+    #[inline(never)]
+    fn there_and_back(
+        &mut self,
+        source: &mut MemVolume<'_>,
+        blocking: BlockingFactor,
+    ) -> Result<(), Deviation> {
+        let mut tape = FaultInjector::counting(&mut *self.tape);
+        let summary = dump(source, &mut tape, blocking, self.work, Some(&mut *self.board))?;
+        let found = (summary.directories, summary.others, summary.incomplete);
+        if found != (tree::DIRECTORIES, tree::OTHERS, 0) {
+            return Err(Deviation::DumpSummary(summary));
+        }
+        self.board.log(&Report::Dumped(summary));
+
+        let mut nowhere = Nowhere::new();
+        let summary = restore(&mut tape, &mut nowhere, self.scratch, self.work, &mut quiet)?;
+        check_summary(&summary)?;
+        self.board.log(&Report::Verified(summary));
+
+        let mut restored = self.target.empty()?;
+        let board = &mut *self.board;
+        let summary = restore(&mut tape, &mut restored, self.scratch, self.work, &mut |told| {
+            if let Told::Report(report) = &told {
+                board.log(report);
+            }
+            quiet(told)
+        })?;
+        check_summary(&summary)?;
+        equal(source, &restored)?;
+        self.board.log(&Report::Equal);
+        Ok(())
+    }
+
+    /// One bit of a file's data is wrong on the tape: the restore says of which file, and brings back all others.
+    #[inline(never)]
+    fn damaged_file(&mut self, source: &MemVolume<'_>) -> Result<(), Deviation> {
+        let (record, offset) = find_pattern(self.tape, self.work.record())?.ok_or(Deviation::NotOnTape)?;
+        let fault = Fault {
+            when: When::Record(TapePosition { file: 0, record }),
+            what: What::FlipBit(offset as u64 * 8 + 3),
+        };
+        let damaged = source.look_up(Ino::ROOT, tree::PATTERN_NAME).ok_or(Deviation::NotOnTape)?;
+        let schedule = [fault];
+        let mut restored = self.target.empty()?;
+        let mut told_from = None;
+        let mut tape = FaultInjector::scheduled(&mut *self.tape, &schedule);
+        let board = &mut *self.board;
+        let summary = restore(&mut tape, &mut restored, self.scratch, self.work, &mut |told| match told {
+            Told::Trouble(trouble @ Trouble::Damage(Damage::Data { ino, from, .. })) if ino == damaged => {
+                told_from.get_or_insert(from);
+                board.log(&Report::Told(trouble));
+                Ok(())
+            }
+            told => quiet(told),
+        })?;
+        let Some(from) = told_from.filter(|_| !summary.is_good()) else {
+            return Err(Deviation::Unnoticed(fault));
+        };
+        if (summary.directories, summary.objects) != (tree::DIRECTORIES, tree::OTHERS) {
+            return Err(Deviation::RestoreSummary(summary));
+        }
+        // With the damaged file out of the way there is no difference left.
+        tree::repair(source, &mut restored).map_err(Deviation::Volume)?;
+        equal(source, &restored)?;
+        self.board.log(&Report::BitFlipped { from });
+        Ok(())
+    }
+
+    /// Every record of the tape in turn is damaged in every way: that is told each time.
+    #[inline(never)]
+    fn damaged_records(&mut self, source: &MemVolume<'_>, blocking: BlockingFactor) -> Result<(), Deviation> {
+        let record_len = blocking.record_len() as u64;
+        let records = count_records(self.tape, self.work.record())?;
+        let mut random = SplitMix64::new(1);
+        let mut runs = 0;
+        for record in 0..records {
+            let faults = [
+                What::FlipBit(random.below(record_len * 8)),
+                What::Zero { from: random.below(record_len), len: TAPE_BLOCK_LEN as u64 },
+                What::Short(random.below(record_len)),
+                What::Error(ErrorKind::Medium),
+                What::Remove,
+                What::Repeat,
+            ];
+            for what in faults {
+                let fault = Fault { when: When::Record(TapePosition { file: 0, record }), what };
+                let schedule = [fault];
+                let mut restored = self.target.empty()?;
+                let mut tape = FaultInjector::scheduled(&mut *self.tape, &schedule);
+                let summary = restore(&mut tape, &mut restored, self.scratch, self.work, &mut |_| Ok(()))?;
+                // Zeros do no damage where there were zeros before, and nothing does behind the header that ends the dump.
+                let may_be_harmless = matches!(what, What::Zero { .. }) || record + 1 == records;
+                let is_harmless = may_be_harmless && differs(source, &restored).is_none();
+                if tape.injected() == 0 || summary.is_good() && !is_harmless {
+                    return Err(Deviation::Unnoticed(fault));
+                }
+                runs += 1;
+            }
+        }
+        self.board.log(&Report::Damaged { records, runs });
+        Ok(())
+    }
 }
 
-fn options() -> DumpOptions {
-    let identity = DumpIdentity {
-        id: DumpId(*b"firmware demo 01"),
-        date: 1_750_000_000,
-        base_date: 0,
-        level: Level::BASELINE,
-    };
-    DumpOptions { identity, blocking: BlockingFactor::MIN, label: *b"demo\0\0\0\0\0\0\0\0\0\0\0\0" }
+/// The next record of the tape: its length.
+fn next_record<T: TapeDevice>(tape: &mut T, buf: &mut [u8]) -> Result<Option<usize>, Deviation> {
+    let failed = |kind| Deviation::Tape { at: None, kind };
+    match tape.read(buf).map_err(|error| failed(error.kind()))? {
+        TapeRead::Record(len) => Ok(Some(len)),
+        TapeRead::Filemark | TapeRead::EndOfData => Ok(None),
+        TapeRead::BufferTooSmall { .. } => Err(Deviation::Memory),
+    }
 }
 
-/// Dumps the whole volume from the beginning of the tape. All of it can be read: only stages are to be told.
-fn dump<T: TapeDevice>(
-    source: &mut MemVolume<'_>,
-    tape: &mut T,
-    work: &mut Work,
-) -> Result<DumpSummary, Deviation> {
+fn count_records<T: TapeDevice>(tape: &mut T, buf: &mut [u8]) -> Result<u64, Deviation> {
     tape.rewind().map_err(|error| Deviation::Tape { at: None, kind: error.kind() })?;
-    // A dump that failed before left its object open; else there is nothing to close.
-    let _ = source.close();
-    let (in_use, rest) = work.maps.split_at_mut(MAP_LEN);
-    let (on_tape, _) = rest.split_at_mut(MAP_LEN);
-    let memory = DumpMemory { stream: &mut work.stream[..RECORD_LEN], in_use, on_tape };
-    let mut dump =
-        Dump::<_, _, PortableCrc32c>::new(source, tape, memory, options()).map_err(dump_deviation)?;
-    loop {
-        match dump.step().map_err(dump_deviation)? {
-            DumpEvent::Working | DumpEvent::Stage(_) => {}
-            DumpEvent::Done(summary) => return Ok(summary),
-            event => return Err(Deviation::DumpEvent(event)),
-        }
+    let mut count = 0;
+    while next_record(tape, buf)?.is_some() {
+        count += 1;
     }
-}
-
-fn dump_deviation<T: DeviceError>(error: DumpError<ErrorKind, T>) -> Deviation {
-    match error {
-        DumpError::Source(kind) => Deviation::Volume(kind),
-        DumpError::Tape { at, source } => Deviation::Tape { at: Some(at), kind: source.kind() },
-        DumpError::EndOfMedium { at } => Deviation::EndOfMedium(at),
-        _ => Deviation::Memory,
-    }
-}
-
-/// One bit of a file's data is wrong on the tape: the restore says of which file, and brings back all others.
-fn damaged_file(
-    source: &MemVolume<'_>,
-    tape: &mut MemTape<'_>,
-    target: &mut Target,
-    work: &mut Work,
-    board: &mut impl Board,
-) -> Result<(), Deviation> {
-    let (record, offset) = find_pattern(tape).ok_or(Deviation::NotOnTape)?;
-    let fault = Fault {
-        when: When::Record(TapePosition { file: 0, record }),
-        what: What::FlipBit(offset as u64 * 8 + 3),
-    };
-    let damaged = source.look_up(Ino::ROOT, tree::PATTERN_NAME).ok_or(Deviation::NotOnTape)?;
-    let schedule = [fault];
-    let mut restored = target.empty()?;
-    let mut tellings = 0;
-    let mut tape = FaultInjector::scheduled(tape, &schedule);
-    let summary = restore(&mut tape, &mut restored, work, |trouble| {
-        tellings += 1;
-        if matches!(trouble, Trouble::Damage(Damage::Data { ino, .. }) if ino == damaged) {
-            Ok(())
-        } else {
-            no_trouble(trouble)
-        }
-    })?;
-    if tellings == 0 || summary.is_good() {
-        return Err(Deviation::Unnoticed(fault));
-    }
-    if (summary.directories, summary.objects) != (tree::DIRECTORIES, tree::OTHERS) {
-        return Err(Deviation::RestoreSummary(summary));
-    }
-    // With the damaged file out of the way there is no difference left.
-    tree::repair(source, &mut restored).map_err(Deviation::Volume)?;
-    if let Some(place) = differs(source, &restored) {
-        return Err(Deviation::Different(place));
-    }
-    board.log(format_args!("flipped a bit of a file on the tape: told, and all other files are equal"));
-    Ok(())
-}
-
-/// Every record of the tape in turn is damaged in every way: that is told each time.
-fn damaged_records(
-    source: &MemVolume<'_>,
-    tape: &mut MemTape<'_>,
-    target: &mut Target,
-    work: &mut Work,
-    board: &mut impl Board,
-) -> Result<(), Deviation> {
-    let records = tape.records(0).count() as u64;
-    let mut random = SplitMix64::new(1);
-    let mut runs = 0;
-    for record in 0..records {
-        let faults = [
-            What::FlipBit(random.below(RECORD_LEN as u64 * 8)),
-            What::Zero { from: random.below(RECORD_LEN as u64), len: TAPE_BLOCK_LEN as u64 },
-            What::Short(random.below(RECORD_LEN as u64)),
-            What::Error(ErrorKind::Medium),
-            What::Remove,
-            What::Repeat,
-        ];
-        for what in faults {
-            let fault = Fault { when: When::Record(TapePosition { file: 0, record }), what };
-            let schedule = [fault];
-            let mut restored = target.empty()?;
-            let mut tape = FaultInjector::scheduled(&mut *tape, &schedule);
-            let summary = restore(&mut tape, &mut restored, work, |_| Ok(()))?;
-            // Zeros do no damage where there were zeros before, and nothing does behind the header that ends the dump.
-            let may_be_harmless = matches!(what, What::Zero { .. }) || record + 1 == records;
-            let is_harmless = may_be_harmless && differs(source, &restored).is_none();
-            if tape.injected() == 0 || summary.is_good() && !is_harmless {
-                return Err(Deviation::Unnoticed(fault));
-            }
-            runs += 1;
-        }
-    }
-    board.log(format_args!("damaged each of {records} tape records: {runs} restores, no loss untold"));
-    Ok(())
+    Ok(count)
 }
 
 /// A record with data of the pattern file, and where in it that is.
-fn find_pattern(tape: &MemTape<'_>) -> Option<(u64, usize)> {
-    let needle = [tree::PATTERN; TAPE_BLOCK_LEN];
-    tape.records(0).enumerate().find_map(|(number, record)| {
-        let blocks = record.chunks(TAPE_BLOCK_LEN);
-        let place = blocks.enumerate().find(|(_, block)| *block == needle)?.0;
-        Some((number as u64, place * TAPE_BLOCK_LEN + 100))
-    })
-}
-
-impl Target {
-    fn empty(&mut self) -> Result<MemVolume<'_>, Deviation> {
-        MemVolume::new(&mut self.nodes, &mut self.arena).map_err(Deviation::Volume)
+fn find_pattern<T: TapeDevice>(tape: &mut T, buf: &mut [u8]) -> Result<Option<(u64, usize)>, Deviation> {
+    tape.rewind().map_err(|error| Deviation::Tape { at: None, kind: error.kind() })?;
+    let mut number = 0;
+    while let Some(len) = next_record(tape, buf)? {
+        let mut blocks = buf.get(..len).unwrap_or_default().chunks(TAPE_BLOCK_LEN);
+        if let Some(place) = blocks.position(|block| block.iter().all(|byte| *byte == tree::PATTERN)) {
+            return Ok(Some((number, place * TAPE_BLOCK_LEN + 100)));
+        }
+        number += 1;
     }
+    Ok(None)
 }
 
 /// A tape without damage gives no reason for any trouble.
-fn no_trouble(trouble: Trouble) -> Result<(), Deviation> {
-    Err(Deviation::Trouble(trouble))
+fn quiet(told: Told) -> Result<(), Deviation> {
+    match told {
+        Told::Trouble(trouble) => Err(Deviation::Trouble(trouble)),
+        Told::Report(_) => Ok(()),
+    }
+}
+
+fn equal(source: &MemVolume<'_>, restored: &MemVolume<'_>) -> Result<(), Deviation> {
+    differs(source, restored).map_or(Ok(()), |place| Err(Deviation::Different(place)))
 }
 
 fn check_summary(summary: &RestoreSummary) -> Result<(), Deviation> {
@@ -350,38 +343,5 @@ fn check_summary(summary: &RestoreSummary) -> Result<(), Deviation> {
         Ok(())
     } else {
         Err(Deviation::RestoreSummary(*summary))
-    }
-}
-
-/// Restores the tape's first file to `target`; `judge` decides what may be told.
-fn restore<T: TapeDevice, V: TargetVolume>(
-    tape: &mut T,
-    target: &mut V,
-    work: &mut Work,
-    mut judge: impl FnMut(Trouble) -> Result<(), Deviation>,
-) -> Result<RestoreSummary, Deviation> {
-    tape.rewind().map_err(|error| Deviation::Tape { at: None, kind: error.kind() })?;
-    work.maps.fill(0);
-    let scratch = MemBlock::new(&mut work.scratch, PAGE_LEN).map_err(Deviation::Volume)?;
-    let memory = RestoreMemory { stream: &mut work.stream, maps: &mut work.maps, names: &mut work.names };
-    let mut restore = Restore::<_, _, _, PortableCrc32c>::new(tape, target, scratch, memory)
-        .map_err(|error| restore_deviation(&error))?;
-    loop {
-        match restore.step().map_err(|error| restore_deviation(&error))? {
-            RestoreEvent::Damage(damage) => judge(Trouble::Damage(damage))?,
-            RestoreEvent::Failed(failure) => judge(Trouble::Failed(failure.ino, failure.what))?,
-            RestoreEvent::Done(summary) => return Ok(summary),
-            // There is one tape; to step on without another one is what a lost end is made of.
-            _ => {}
-        }
-    }
-}
-
-fn restore_deviation<T: DeviceError, V: DeviceError, B>(error: &RestoreError<T, V, B>) -> Deviation {
-    match error {
-        RestoreError::Tape { at, source } => Deviation::Tape { at: Some(*at), kind: source.kind() },
-        RestoreError::Target { source, .. } => Deviation::Volume(source.kind()),
-        RestoreError::Scratch(_) | RestoreError::MapTooSmall { .. } => Deviation::Memory,
-        _ => Deviation::Restore,
     }
 }

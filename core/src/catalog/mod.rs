@@ -4,6 +4,7 @@
 
 mod cache;
 mod page;
+mod quick;
 mod sort;
 mod table;
 

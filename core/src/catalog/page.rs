@@ -88,7 +88,8 @@ impl EntryBuf {
     /// The entry.
     #[must_use]
     pub fn entry(&self) -> Entry<'_> {
-        let (key, value) = self.bytes[..self.len].split_at(self.key_len);
+        let stored = self.bytes.get(..self.len).unwrap_or_default();
+        let (key, value) = stored.split_at_checked(self.key_len).unwrap_or_default();
         Entry { key, value }
     }
 }
@@ -159,7 +160,7 @@ impl PageHeader {
             if len > STORED_LEN_MAX {
                 return None;
             }
-            rest = &rest[len..];
+            rest = rest.get(len..)?;
         }
         (header.count > 0 && rest.is_empty()).then_some(header)
     }
@@ -309,7 +310,7 @@ impl<'b> RunWriter<'b> {
         if pages > self.region.half_pages.saturating_sub(self.at.page) {
             return Err(TableError::RegionTooSmall { needed: self.needed });
         }
-        self.region.write(device, self.at, &self.buffer[..self.open])?;
+        self.region.write(device, self.at, self.buffer.get(..self.open).unwrap_or_default())?;
         self.at.page += pages;
         self.open = 0;
         Ok(())

@@ -15,6 +15,7 @@ use crate::limits::{ENTRY_LEN_MAX, PAGE_LEN};
 use super::page::{
     BODY_LEN, Entry, HEADER_LEN, PageAt, PageHeader, Region, RunWriter, STORED_LEN_MAX, compare, prefix_of,
 };
+use super::quick;
 use super::table::{Table, TableError};
 
 /// The least memory a table works in.
@@ -120,7 +121,7 @@ impl<'m, C: Crc32c> TableBuilder<'m, C> {
         }
         // Slots have 32 bits for the place.
         let len = memory.len().min(u32::MAX as usize);
-        let memory = &mut memory[..len];
+        let (memory, _) = memory.split_at_mut_checked(len).unwrap_or_default();
         let region = Region::new(region.start, region.end.min(device.capacity()));
         Ok(Self {
             layout: Layout::new(len),
@@ -168,8 +169,8 @@ impl<'m, C: Crc32c> TableBuilder<'m, C> {
             let needed = region_len(self.entries + 1, self.bytes + len as u64, self.memory.len());
             self.spill(device, needed)?;
         }
-        let slots_from = self.layout.room - (self.slots + 1) * SLOT_LEN;
-        let (stored, slots) = self.memory.split_at_mut(slots_from);
+        let slots_from = self.layout.room.saturating_sub((self.slots + 1) * SLOT_LEN);
+        let (stored, slots) = self.memory.split_at_mut_checked(slots_from).unwrap_or_default();
         let emitted = stored.get_mut(self.used..).and_then(|room| entry.emit(room));
         debug_assert!(emitted.is_some(), "an empty memory takes any entry");
         if let Some(slot) = slots.first_chunk_mut::<SLOT_LEN>() {
@@ -204,15 +205,17 @@ impl<'m, C: Crc32c> TableBuilder<'m, C> {
 
     /// The stored entries, their slots, and the pages for packing.
     fn parts(&mut self) -> (&[u8], &mut [Slot], &mut [[u8; PAGE_LEN]]) {
-        let (room, pages) = self.memory.split_at_mut(self.layout.room);
-        let (stored, slots) = room.split_at_mut(self.layout.room - self.slots * SLOT_LEN);
-        let pages = &mut pages.as_chunks_mut().0[..self.layout.transfer_pages];
+        // The parts lie in the memory, one behind the other; were they not to, they would be empty.
+        let (room, pages) = self.memory.split_at_mut_checked(self.layout.room).unwrap_or_default();
+        let slots_from = room.len().saturating_sub(self.slots * SLOT_LEN);
+        let (stored, slots) = room.split_at_mut_checked(slots_from).unwrap_or_default();
+        let pages = pages.as_chunks_mut().0.get_mut(..self.layout.transfer_pages).unwrap_or_default();
         (stored, slots.as_chunks_mut().0, pages)
     }
 
     fn sort(&mut self) {
         let (stored, slots, _) = self.parts();
-        slots.sort_unstable_by(|a, b| compare(slot_entry(a, stored), slot_entry(b, stored)));
+        quick::sort(slots, &|a, b| compare(slot_entry(a, stored), slot_entry(b, stored)).is_lt());
     }
 
     /// Writes what is in memory as a run. `needed` bytes of region suffice.
@@ -247,8 +250,8 @@ impl<'m, C: Crc32c> TableBuilder<'m, C> {
         let (region, layout) = (self.region, self.layout);
         let input_len = layout.fan_in * layout.transfer_pages;
         let pages = self.memory.as_chunks_mut::<PAGE_LEN>().0;
-        let (inputs, output) = pages.split_at_mut(input_len);
-        let output = &mut output[..layout.transfer_pages];
+        let (inputs, output) = pages.split_at_mut_checked(input_len).unwrap_or_default();
+        let output = output.get_mut(..layout.transfer_pages).unwrap_or_default();
         let mut to = Half { second: !from.second, end: 0, runs: 0, pass: from.pass + 1 };
         let mut rest = from;
         while rest.runs > 0 {
@@ -304,9 +307,10 @@ impl Half {
         buffer: &mut [[u8; PAGE_LEN]],
     ) -> Result<u32, TableError<D::Error>> {
         let at = PageAt { second: self.second, page: self.end.saturating_sub(1) };
-        let page = &mut buffer[..1];
+        let page = buffer.get_mut(..1).unwrap_or_default();
         region.read(device, at, page)?;
-        PageHeader::parse::<C>(&page[0])
+        page.first()
+            .and_then(PageHeader::parse::<C>)
             .filter(|header| header.pass == self.pass)
             .and_then(|header| at.page.checked_sub(header.number))
             // The first run of all starts the half, and no other does.
@@ -369,8 +373,10 @@ impl<'b> Merge<'b> {
         run: Range<u32>,
     ) -> Result<(), TableError<D::Error>> {
         let index = self.added;
-        self.inputs[index] = Input { first: run.start, end: run.end, next: run.start, ..Input::default() };
-        self.heap[index] = index as u8;
+        if let (Some(input), Some(position)) = (self.inputs.get_mut(index), self.heap.get_mut(index)) {
+            *input = Input { first: run.start, end: run.end, next: run.start, ..Input::default() };
+            *position = index as u8;
+        }
         self.added += 1;
         self.live += usize::from(self.next_page::<D, C>(device, index)?);
         Ok(())
@@ -385,22 +391,25 @@ impl<'b> Merge<'b> {
 
     /// The least entry left, as it is stored.
     fn least(&self) -> Option<&[u8]> {
-        let &least = self.heap[..self.live].first()?;
+        let &least = self.heap.get(..self.live)?.first()?;
         first_stored(self.head(least).1)
     }
 
     /// Goes on behind the least entry.
     fn advance<D: BlockDevice, C: Crc32c>(&mut self, device: &mut D) -> Result<(), TableError<D::Error>> {
-        let least = usize::from(self.heap[0]);
+        let [least, ..] = self.heap;
+        let least = usize::from(least);
         let len = self.least().map_or(0, <[u8]>::len);
-        let input = &mut self.inputs[least];
+        let Some(input) = self.inputs.get_mut(least) else { return Ok(()) };
         input.at += len as u16;
         input.left = input.left.saturating_sub(1);
         if input.left > 0 {
             self.set_prefix(least);
         } else if !self.next_page::<D, C>(device, least)? {
             self.live -= 1;
-            self.heap[0] = self.heap[self.live];
+            if let Some(&last) = self.heap.get(self.live) {
+                self.heap[0] = last;
+            }
         }
         self.sift_down(0);
         Ok(())
@@ -409,14 +418,16 @@ impl<'b> Merge<'b> {
     /// Key prefix and bytes of an input's next entry.
     fn head(&self, input: u8) -> (u64, &[u8]) {
         let index = usize::from(input);
-        let Input { page, at, prefix, .. } = self.inputs[index];
+        let Input { page, at, prefix, .. } = self.inputs.get(index).copied().unwrap_or_default();
         let page = self.buffer.get(index * self.transfer_pages + usize::from(page));
         (prefix, page.and_then(|page| page.get(usize::from(at)..)).unwrap_or_default())
     }
 
     fn set_prefix(&mut self, input: usize) {
         let prefix = Entry::parse(self.head(input as u8).1).map_or(0, |entry| prefix_of(entry.key));
-        self.inputs[input].prefix = prefix;
+        if let Some(input) = self.inputs.get_mut(input) {
+            input.prefix = prefix;
+        }
     }
 
     /// Goes to the next page of an input; `false` when there is none.
@@ -425,8 +436,9 @@ impl<'b> Merge<'b> {
         device: &mut D,
         index: usize,
     ) -> Result<bool, TableError<D::Error>> {
-        let input = &mut self.inputs[index];
-        let buffer = &mut self.buffer[index * self.transfer_pages..][..self.transfer_pages];
+        let first = index * self.transfer_pages;
+        let buffer = self.buffer.get_mut(first..first + self.transfer_pages).unwrap_or_default();
+        let Some(input) = self.inputs.get_mut(index) else { return Ok(false) };
         input.page += 1;
         if input.page >= input.buffered {
             let pages = buffer.len().min((input.end - input.next) as usize);
@@ -434,13 +446,15 @@ impl<'b> Merge<'b> {
                 return Ok(false);
             }
             let at = PageAt { second: self.from.second, page: input.next };
-            self.region.read(device, at, &mut buffer[..pages])?;
+            self.region.read(device, at, buffer.get_mut(..pages).unwrap_or_default())?;
             input.next += pages as u32;
             input.buffered = pages as u8;
             input.page = 0;
         }
         let page = input.next - u32::from(input.buffered - input.page);
-        let header = PageHeader::parse::<C>(&buffer[usize::from(input.page)])
+        let header = buffer
+            .get(usize::from(input.page))
+            .and_then(PageHeader::parse::<C>)
             .filter(|header| header.number == page - input.first && header.pass == self.from.pass)
             .ok_or(self.region.damaged(PageAt { second: self.from.second, page }))?;
         input.at = HEADER_LEN as u16;
@@ -461,12 +475,13 @@ impl<'b> Merge<'b> {
             if self.order(position, child).is_le() {
                 return;
             }
-            self.heap.swap(position, child);
+            quick::swap(&mut self.heap, position, child);
             position = child;
         }
     }
 
     fn order(&self, a: usize, b: usize) -> Ordering {
-        compare(self.head(self.heap[a]), self.head(self.heap[b]))
+        let at = |position| self.heap.get(position).copied().unwrap_or_default();
+        compare(self.head(at(a)), self.head(at(b)))
     }
 }

@@ -15,6 +15,7 @@ use super::sort::{SLOT_LEN, slot_entry};
 
 /// Why a table could not be built or read. `E` is the device's error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum TableError<E> {
     /// The lent memory is too small.

@@ -14,6 +14,7 @@ use core::fmt;
 
 /// What kind of failure a device reports; enough for the engine to decide whether to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// The medium could not be read or written at this place.

@@ -5,6 +5,7 @@ use super::DeviceError;
 
 /// What a read met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum TapeRead {
     /// One tape record of this many bytes (never 0, never more than the buffer) is at the front of the buffer.
     Record(usize),
@@ -22,6 +23,7 @@ pub enum TapeRead {
 
 /// What a write met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum TapeWrite {
     /// The record is accepted.
     Written,
@@ -33,6 +35,7 @@ pub enum TapeWrite {
 
 /// Place on a tape: tape files and records in that file, both from 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct TapePosition {
     /// Filemarks passed since the beginning of the tape.
     pub file: u32,
@@ -42,6 +45,7 @@ pub struct TapePosition {
 
 /// Where to space to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Space {
     /// Over this many records; negative is towards the beginning.
     Records(i64),
@@ -53,6 +57,7 @@ pub enum Space {
 
 /// Where spacing ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Spaced {
     /// At the place asked for.
     Done,
@@ -66,6 +71,7 @@ pub enum Spaced {
 
 /// What a tape device can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct TapeCapabilities {
     /// The longest record it reads and writes, in bytes.

@@ -9,6 +9,7 @@ use crate::units::{Ino, Timestamp};
 
 /// Type of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Kind {
     /// Regular file.
     File,
@@ -65,6 +66,7 @@ impl Kind {
 
 /// Device number of a device node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct DeviceNumber {
     /// Major number.
     pub major: u32,
@@ -74,6 +76,7 @@ pub struct DeviceNumber {
 
 /// The attributes of an object (R-DATA-1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Attributes {
     /// Type.
     pub kind: Kind,
@@ -128,6 +131,7 @@ impl Attributes {
 
 /// What a property is. The value's bytes are as the named source defines them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum PropertyKind {
     /// POSIX access ACL: the value of Linux' `system.posix_acl_access` (version 2, little-endian). No name.
     PosixAccessAcl,
@@ -162,6 +166,7 @@ pub struct Entry {
 
 /// Which objects a walk gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Class {
     /// Directories only.
     Directories,
@@ -171,6 +176,7 @@ pub enum Class {
 
 /// Names of the volume that are written in each header; longer ones are cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct VolumeNames {
     /// Path of the dumped tree (`c_filesys`), NUL-padded.
     pub path: [u8; 64],
@@ -337,6 +343,7 @@ pub struct Room {
 
 /// Something that failed on the target for one object, possibly some calls ago.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Failure<E> {
     /// The object.
     pub ino: Ino,
@@ -348,6 +355,7 @@ pub struct Failure<E> {
 
 /// What part of an object failed on the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum FailedPart {
     /// The object could not be made; nothing of it is there.
@@ -366,6 +374,7 @@ pub enum FailedPart {
 
 /// How an object on the target differs from the one in the dump, when comparing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Difference {
     /// It is not there.

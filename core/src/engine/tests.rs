@@ -8,7 +8,7 @@ use std::string::String;
 use std::vec;
 use std::vec::Vec;
 
-use crate::checksum::PortableCrc32c;
+use crate::checksum::{Crc32c, PortableCrc32c};
 use crate::device::mem::{MemBlock, MemTape, MemVolume, Node, NullTarget, differs};
 use crate::device::tape::TapeDevice;
 use crate::device::volume::{Attributes, DeviceNumber, Kind, NameBuf, PropertyKind, TargetVolume};
@@ -161,6 +161,18 @@ fn a_tree_comes_back_with_every_blocking_factor() {
         assert_eq!(differs(&source, &target), None, "blocking factor {blocking}");
         assert!(outcome.summary.unwrap().is_good());
     }
+}
+
+/// The length and the checksum of whole tapes. They were computed on a little-endian machine: these tests running on a
+/// big-endian one show that both write the same bytes. A change of the format changes them.
+#[test]
+fn the_bytes_of_a_tape_are_the_same_on_every_machine() {
+    let found = [4, 32].map(|blocking| {
+        let (tape, _) = dump(&mut sample(), blocking, 1);
+        let bytes = tape_bytes(&tape);
+        (bytes.len(), PortableCrc32c::update(0, &bytes))
+    });
+    assert_eq!(found, [(102_400, 0xc919_fb55), (131_072, 0x200a_15d6)]);
 }
 
 #[test]

@@ -11,6 +11,7 @@ pub const MAGIC_MTB: u32 = 60013;
 
 /// Byte order of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Order {
     /// Most significant byte first.
     Big,
@@ -20,6 +21,7 @@ pub enum Order {
 
 /// Layout of the 128-byte inode image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum InodeLayout {
     /// 4.4BSD, as Linux and OpenBSD write it, and we do.
     Bsd,
@@ -31,6 +33,7 @@ pub enum InodeLayout {
 
 /// How the headers of one dump are to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Dialect {
     /// Byte order.
     pub order: Order,

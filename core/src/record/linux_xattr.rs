@@ -147,8 +147,8 @@ impl<'a> LinuxXattr<'a> {
         }
         let needed = self.property_len()?;
         let acl = buf.get_mut(..needed).ok_or(XattrError::BufferTooSmall { needed })?;
-        let (version, entries) = acl.split_at_mut(ACL_HEADER_LEN);
-        version.copy_from_slice(&XATTR_ACL_VERSION.to_le_bytes());
+        let (version, entries) = acl.split_first_chunk_mut().ok_or(XattrError::BadAcl)?;
+        *version = XATTR_ACL_VERSION.to_le_bytes();
         for (to, entry) in entries.as_chunks_mut::<ACL_ENTRY_LEN>().0.iter_mut().zip(acl_entries(self.value)?)
         {
             let AclEntry { tag, permissions, id } = entry?;

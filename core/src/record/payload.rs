@@ -298,7 +298,7 @@ impl PayloadParser {
     fn hold<C: Crc32c>(&mut self, input: &mut &[u8], len: usize) -> Option<&[u8]> {
         while self.held_len < len {
             let piece = self.take::<C>(input, (len - self.held_len) as u64)?;
-            self.held.get_mut(self.held_len..self.held_len + piece.len())?.copy_from_slice(piece);
+            self.held.get_mut(self.held_len..)?.get_mut(..piece.len())?.copy_from_slice(piece);
             self.held_len += piece.len();
         }
         self.held_len = 0;

@@ -2,4 +2,5 @@
 //! [`reader::Reader`] takes them apart again and finds its way after damage.
 
 pub mod reader;
+mod window;
 pub mod writer;

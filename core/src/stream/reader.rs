@@ -10,6 +10,7 @@
 
 use core::marker::PhantomData;
 
+use super::window::move_to_front;
 use crate::checksum::Crc32c;
 use crate::limits::{SEARCH_LEN_MAX, SEGMENT_BLOCKS_MAX};
 use crate::record::dialect::Dialect;
@@ -31,6 +32,7 @@ pub enum Preceding {
 
 /// A place where the stream is not as it was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Gap {
     /// Where the stream should have gone on.
     pub expected: BlockAddr,
@@ -42,6 +44,7 @@ pub struct Gap {
 
 /// Why a stream cannot be read at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum ReaderError {
     /// No header was found in the first bytes.
@@ -169,15 +172,15 @@ impl<'m, C: Crc32c> Reader<'m, C> {
 
     /// Room for the next record; call it when [`ReaderAction::NeedRecord`] was given.
     pub fn space(&mut self) -> &mut [u8] {
-        self.memory.copy_within(self.start..self.end, 0);
-        self.end -= self.start;
+        let window = self.memory.get_mut(..self.end).unwrap_or_default();
+        self.end = move_to_front(window, self.start);
         self.start = 0;
         self.memory.get_mut(self.end..).unwrap_or_default()
     }
 
     /// A record of this length is at the front of [`space`](Self::space).
     pub fn handle_record(&mut self, len: usize) {
-        self.end = (self.end + len).min(self.memory.len());
+        self.end = self.end.saturating_add(len).min(self.memory.len());
     }
 
     /// A record could not be read, which has this length in all likelihood: the stream goes on behind it.

@@ -14,6 +14,7 @@ use crate::units::{BlockAddr, BlockingFactor, DumpId, Level, TAPE_BLOCK_LEN, Tap
 
 /// What all headers of a dump share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct DumpIdentity {
     /// Identity of the dump.
     pub id: DumpId,
@@ -64,7 +65,7 @@ impl<'m, C: Crc32c> Writer<'m, C> {
         identity: DumpIdentity,
     ) -> Result<Self, MemoryTooSmall> {
         let record_len = blocking.record_len();
-        let whole = memory.len() - memory.len() % record_len;
+        let whole = memory.len().checked_rem(record_len).map_or(0, |rest| memory.len() - rest);
         match memory.get_mut(..whole) {
             Some(memory) if whole > 0 => Ok(Self {
                 memory,

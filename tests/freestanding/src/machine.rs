@@ -1,7 +1,6 @@
-//! The machine: entry point, two system calls, the memory functions that compiled code calls, and the panic handler.
+//! The machine: entry point, two system calls, and the memory functions that compiled code calls.
 
 use core::arch::{asm, global_asm};
-use core::panic::PanicInfo;
 
 // The kernel enters with the stack pointer aligned to 16 bytes and no return address; a function expects to
 // have been called.
@@ -72,7 +71,7 @@ extern "C" fn enter() -> ! {
 }
 
 /// Ends the process.
-fn exit(code: u8) -> ! {
+pub fn exit(code: u8) -> ! {
     // SAFETY: exit_group takes one number, touches no memory of ours, and does not return.
     unsafe { asm!("syscall", in("rax") 231, in("rdi") u64::from(code), options(noreturn, nostack)) }
 }
@@ -92,10 +91,4 @@ pub fn write(bytes: &[u8]) {
             options(nostack, readonly),
         );
     }
-}
-
-#[panic_handler]
-fn panic(info: &PanicInfo<'_>) -> ! {
-    let _ = core::fmt::write(&mut crate::Console, format_args!("{info}\n"));
-    exit(101)
 }

@@ -10,9 +10,16 @@ mod machine;
 mod parts;
 
 use core::fmt;
+use core::hint::black_box;
+use core::panic::PanicInfo;
 
-use tapedump_firmware_sim::board::Board;
-use tapedump_firmware_sim::demo::{self, Memory};
+use tapedump_core::device::mem::{MemBlock, MemTape};
+use tapedump_firmware_sim::board::{Board, Report};
+use tapedump_firmware_sim::demo::{self, Memory, no_arenas, no_nodes};
+use tapedump_firmware_sim::engine::Work;
+
+const TAPE_LEN: usize = 128 * 1024;
+const SCRATCH_LEN: usize = 32 * 1024;
 
 /// Writes lines to standard output by system calls.
 struct Console;
@@ -25,9 +32,9 @@ impl fmt::Write for Console {
 }
 
 impl Board for Console {
-    fn log(&mut self, line: fmt::Arguments<'_>) {
+    fn log(&mut self, report: &Report) {
         // The console takes everything.
-        let _ = fmt::write(self, format_args!("  {line}\n"));
+        let _ = fmt::write(self, format_args!("  {report}\n"));
     }
 }
 
@@ -35,10 +42,24 @@ impl Board for Console {
 fn main() -> u8 {
     for (index, part) in parts::ALL.iter().enumerate() {
         // What the optimizer cannot see through it cannot leave out.
-        if !core::hint::black_box(part)() {
+        if !black_box(part)() {
             return index as u8 + 1;
         }
     }
-    let mut memory = core::hint::black_box(Memory::new());
-    if demo::run(&mut memory, &mut Console).is_err() { 100 } else { 0 }
+    const DEMO_FAILED: u8 = 100;
+    let mut nodes = black_box(no_nodes());
+    let mut arenas = black_box(no_arenas());
+    let mut work = black_box(Work::new());
+    let mut tape = black_box([0; TAPE_LEN]);
+    let mut scratch = black_box([0; SCRATCH_LEN]);
+    let memory = Memory { nodes: &mut nodes, arenas: &mut arenas, work: &mut work };
+    let mut tape = MemTape::blank(&mut tape);
+    let Ok(mut scratch) = MemBlock::new(&mut scratch, 512) else { return DEMO_FAILED };
+    demo::run(memory, &mut tape, &mut scratch, &mut Console).map_or(DEMO_FAILED, |()| 0)
+}
+
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    let _ = fmt::write(&mut Console, format_args!("{info}\n"));
+    machine::exit(101)
 }

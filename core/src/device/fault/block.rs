@@ -24,7 +24,7 @@ impl<'f> Journal<'f> {
     }
 
     fn slots(&self, block_len: usize) -> usize {
-        self.memory.len() / (SLOT_HEAD_LEN + block_len)
+        self.memory.len().checked_div(block_len.saturating_add(SLOT_HEAD_LEN)).unwrap_or(0)
     }
 
     fn slot(&mut self, index: usize, block_len: usize) -> Option<(&mut [u8; 8], &mut u8, &mut [u8])> {

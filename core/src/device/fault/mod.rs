@@ -25,6 +25,7 @@ use crate::units::Ino;
 
 /// The operations of the device contracts, as far as faults tell them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Operation {
     /// Reading a tape record, blocks, or data of an object.
     Read,
@@ -56,6 +57,7 @@ const OPERATIONS: usize = Operation::Close as usize + 1;
 
 /// When a fault takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum When {
     /// At the operation of this number, counted from 0 over operations of all kinds.
     Any(u64),
@@ -74,6 +76,7 @@ pub enum When {
 /// Places in data are counted from the beginning of what is at the place a fault is bound to: of the record, of the
 /// byte addressed, of the object's data. Otherwise they are counted from the beginning of the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum What {
     /// The operation fails with this error, and nothing of it is done. A failed read of a tape record goes past it.
     Error(ErrorKind),
@@ -108,6 +111,7 @@ pub enum What {
 
 /// One entry of a schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Fault {
     /// When it takes effect.
     pub when: When,
@@ -117,6 +121,7 @@ pub struct Fault {
 
 /// The error of a device with a [`FaultInjector`] before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum FaultError<E> {
     /// A fault.
     Injected(ErrorKind),

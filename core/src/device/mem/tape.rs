@@ -205,8 +205,8 @@ impl<'a> MemTape<'a> {
     }
 
     fn put_tag(&mut self, at: usize, tag: u32) {
-        if let Some(place) = self.bytes.get_mut(at..at.saturating_add(TAG_LEN)) {
-            place.copy_from_slice(&tag.to_le_bytes());
+        if let Some(place) = self.bytes.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
+            *place = tag.to_le_bytes();
         }
     }
 
@@ -304,7 +304,8 @@ impl TapeDevice for MemTape<'_> {
                 let Some(place) = buf.get_mut(..len) else {
                     return Ok(TapeRead::BufferTooSmall { needed: len });
                 };
-                place.copy_from_slice(self.bytes.get(start..start + len).ok_or(ErrorKind::Medium)?);
+                let record = self.bytes.get(start..).and_then(|bytes| bytes.get(..len));
+                place.copy_from_slice(record.ok_or(ErrorKind::Medium)?);
                 TapeRead::Record(len)
             }
         };
@@ -322,7 +323,8 @@ impl TapeDevice for MemTape<'_> {
         if self.bytes.len().saturating_sub(self.at) < len + ITEM_OVERHEAD + TAIL_LEN {
             return Ok(TapeWrite::EndOfMedium);
         }
-        self.bytes.get_mut(start..start + len).ok_or(ErrorKind::Medium)?.copy_from_slice(record);
+        let place = self.bytes.get_mut(start..).and_then(|bytes| bytes.get_mut(..len));
+        place.ok_or(ErrorKind::Medium)?.copy_from_slice(record);
         // `record_len_max` keeps the length in the tag's range.
         self.put_tag(self.at, len as u32);
         self.put_tag(start + len, len as u32);

@@ -27,6 +27,7 @@ const MAPPED_PER_STEP: u32 = 4096;
 
 /// What a dump is made as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct DumpOptions {
     /// Identity, time and level.
     pub identity: DumpIdentity,
@@ -49,6 +50,7 @@ pub struct DumpMemory<'m> {
 
 /// Where a dump is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Stage {
     /// I and II: finding files and directories.
     Map,
@@ -75,6 +77,7 @@ impl Stage {
 
 /// Why third-party `restore` programs cannot read something that this engine can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum NotPortable {
     /// A name longer than 254 bytes in this directory.
@@ -85,6 +88,7 @@ pub enum NotPortable {
 
 /// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum DumpEvent {
     /// Some work, nothing to tell.
@@ -135,6 +139,7 @@ pub enum DumpEvent {
 
 /// How far a dump is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct DumpSummary {
     /// Directories and other objects found in stage I.
     pub directories: u64,
@@ -152,6 +157,7 @@ pub struct DumpSummary {
 
 /// Why a dump ended early. Nothing of it counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum DumpError<S, T> {
     /// The volume cannot be walked.

@@ -10,14 +10,14 @@
 //! compares it checks a tree. Nothing a tape says is trusted: names that could leave the target, loops, and objects
 //! that contradict the maps become [`Damage`], and everything that the damage does not touch is restored.
 
+mod events;
 mod sink;
 mod stream;
 mod tree;
 
 use core::fmt;
 
-use heapless::Deque;
-
+use self::events::Events;
 use crate::catalog::{Cursor, TableError};
 use crate::checksum::Crc32c;
 use crate::device::block::BlockDevice;
@@ -56,6 +56,7 @@ pub struct RestoreMemory<'m> {
 
 /// Where a restore is (R-RESTORE-1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum RestoreStage {
     /// Reading maps and directories.
     Catalog,
@@ -69,6 +70,7 @@ pub enum RestoreStage {
 
 /// What is known of the dump from its first header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct DumpInfo {
     /// How its headers are written.
     pub dialect: Dialect,
@@ -90,6 +92,7 @@ pub struct DumpInfo {
 
 /// Something on the tape that is not as it was written, or cannot be used as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Damage {
     /// A stretch of the tape is missing, foreign or doubled.
@@ -193,6 +196,7 @@ pub enum Damage {
 
 /// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum RestoreEvent<E> {
     /// Some work, nothing to tell.
@@ -236,6 +240,7 @@ pub enum RestoreEvent<E> {
 
 /// How far a restore is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct RestoreSummary {
     /// Directories on the tape.
     pub directories: u64,
@@ -267,6 +272,7 @@ impl RestoreSummary {
 
 /// Why a restore cannot go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum RestoreError<T, V, B> {
     /// The tape holds no dump, or the wrong one.
@@ -429,7 +435,7 @@ pub struct Restore<'m, T, V: TargetVolume, B, C> {
     linux_xattrs: [u8; LINUX_XATTRS_LEN_MAX],
     /// The name that the last damage of a directory is about, and its length.
     culprit: (NameBuf, usize),
-    events: Deque<RestoreEvent<V::Error>, 16>,
+    events: Events<V::Error>,
     selected: bool,
     /// The map of objects on tape was read to its end without damage.
     maps_good: bool,
@@ -458,12 +464,12 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
     pub fn new(tape: T, target: V, scratch: B, memory: RestoreMemory<'m>) -> RestoreResult<Self, T, V, B> {
         let catalog = NamesBuilder::new(&scratch, memory.names).map_err(RestoreError::Scratch)?;
         let each = memory.maps.len() / MAPS;
-        let (on_tape, rest) = memory.maps.split_at_mut(each);
-        let (unmade, rest) = rest.split_at_mut(each);
-        let (lost, rest) = rest.split_at_mut(each);
-        let (wanted, rest) = rest.split_at_mut(each);
-        let (passage, rest) = rest.split_at_mut(each);
-        let (picked, _) = rest.split_at_mut(each);
+        let mut rest = memory.maps;
+        let mut map = || {
+            let (map, behind) = core::mem::take(&mut rest).split_at_mut_checked(each).unwrap_or_default();
+            rest = behind;
+            DumpMap::zeroed(map)
+        };
         Ok(Self {
             tape,
             target,
@@ -471,12 +477,12 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             reader: Reader::new(memory.stream),
             catalog: Catalog::Building(catalog),
             maps: Maps {
-                on_tape: DumpMap::zeroed(on_tape),
-                unmade: DumpMap::zeroed(unmade),
-                lost: DumpMap::zeroed(lost),
-                wanted: DumpMap::zeroed(wanted),
-                passage: DumpMap::zeroed(passage),
-                picked: DumpMap::zeroed(picked),
+                on_tape: map(),
+                unmade: map(),
+                lost: map(),
+                wanted: map(),
+                passage: map(),
+                picked: map(),
             },
             phase: Phase::Stream,
             stage: None,
@@ -488,7 +494,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             name_cursor: Cursor::START,
             linux_xattrs: [0; LINUX_XATTRS_LEN_MAX],
             culprit: (EMPTY_NAME, 0),
-            events: Deque::new(),
+            events: Events::new(),
             selected: false,
             maps_good: false,
             map_seen: false,
@@ -556,7 +562,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
     /// # Errors
     /// The restore cannot go on. What was restored so far stays.
     pub fn step(&mut self) -> RestoreResult<RestoreEvent<V::Error>, T, V, B> {
-        if let Some(event) = self.events.pop_front() {
+        if let Some(event) = self.events.pop() {
             return Ok(event);
         }
         if let Some(failure) = self.target.poll_failure() {
@@ -593,7 +599,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             }
             Phase::Over => return Err(RestoreError::Over),
         }
-        Ok(self.events.pop_front().unwrap_or(RestoreEvent::Working))
+        Ok(self.events.pop().unwrap_or(RestoreEvent::Working))
     }
 
     fn begin(&mut self, stage: RestoreStage) -> RestoreEvent<V::Error> {
@@ -602,8 +608,8 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
     }
 
     fn tell(&mut self, event: RestoreEvent<V::Error>) {
-        let told = self.events.push_back(event);
-        debug_assert!(told.is_ok(), "events are told before the next step makes new ones");
+        let told = self.events.push(event);
+        debug_assert!(told, "events are told before the next step makes new ones");
     }
 
     fn damage(&mut self, damage: Damage) {

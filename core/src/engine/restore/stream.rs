@@ -2,6 +2,7 @@
 
 use super::{
     Catalog, Collect, Damage, DumpInfo, EMPTY_NAME, Object, Phase, Restore, RestoreError, RestoreEvent,
+    is_final,
 };
 use super::{RestoreResult, Use};
 use crate::catalog::Cursor;
@@ -32,6 +33,7 @@ type SinkAndData<'s, 'm, V, B, C> = (Sink<'s, 'm, V, B, C>, &'s [u8]);
 
 impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, T, V, B, C> {
     /// One action of the reader.
+    #[inline(never)]
     pub(super) fn read(&mut self) -> RestoreResult<(), T, V, B> {
         match self.reader.poll().map_err(RestoreError::Stream)? {
             ReaderAction::NeedRecord => self.read_record(),
@@ -61,6 +63,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
     }
 
     /// The present object takes the blocks that the reader gave last.
+    #[inline(never)]
     fn take_data(&mut self, entry: usize) -> RestoreResult<(), T, V, B> {
         let Some((mut sink, bytes)) = self.sink() else { return Ok(()) };
         let result = sink.data(entry, bytes);
@@ -95,6 +98,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
         Some((sink, self.reader.last_data()))
     }
 
+    #[inline(never)]
     fn read_record(&mut self) -> RestoreResult<(), T, V, B> {
         let at = self.reader.addr();
         let space = self.reader.space();
@@ -166,6 +170,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
         self.damage(Damage::Maps);
     }
 
+    #[inline(never)]
     fn header(&mut self, repr: HeaderRepr, preceding: Preceding) -> RestoreResult<(), T, V, B> {
         self.settle(&repr, preceding);
         self.linux_xattrs_ended()?;
@@ -245,6 +250,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
     }
 
     /// Ends the present object: what it lacks is told, and it is closed on the target.
+    #[inline(never)]
     fn end_object(&mut self) -> RestoreResult<(), T, V, B> {
         let Some(object) = self.object.take() else { return Ok(()) };
         let ino = object.ino;
@@ -297,17 +303,18 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
     }
 
     /// Linux' extended attributes are complete when the next header comes.
+    #[inline(never)]
     fn linux_xattrs_ended(&mut self) -> RestoreResult<(), T, V, B> {
         let Some(object) = &mut self.object else { return Ok(()) };
         let Collect::LinuxXattrs { len } = object.collect else { return Ok(()) };
         object.collect = Collect::Ignore;
         let (ino, directory) = (object.ino, object.taken == Use::Directory);
-        let content = self.linux_xattrs;
         let mut name = EMPTY_NAME;
         let mut value_buf = [0; ACL_LEN_MAX];
         let mut bad = false;
-        let mut told = false;
-        for xattr in LinuxXattrs::new(content.get(..len.min(content.len())).unwrap_or_default()) {
+        let mut failed = None;
+        let content = self.linux_xattrs.get(..len).unwrap_or(&self.linux_xattrs);
+        for xattr in LinuxXattrs::new(content) {
             let Ok(xattr) = xattr else {
                 bad = true;
                 continue;
@@ -330,8 +337,19 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
                 if result.is_ok() && !value.is_empty() {
                     result = self.target.write_property(value);
                 }
-                self.outcome_once(&mut told, ino, FailedPart::Property(xattr.kind), result)?;
+                let Err(error) = result else { continue };
+                // One failure is told for all of them, but one that ends the restore ends it.
+                let ends = is_final(&error);
+                if ends || failed.is_none() {
+                    failed = Some((FailedPart::Property(xattr.kind), error));
+                }
+                if ends {
+                    break;
+                }
             }
+        }
+        if let Some((what, error)) = failed {
+            self.outcome::<()>(ino, what, Err(error))?;
         }
         if bad {
             self.damage(Damage::Properties { ino });
@@ -388,6 +406,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
         self.object = Some(object);
     }
 
+    #[inline(never)]
     fn begin_directory(
         &mut self,
         repr: &HeaderRepr,
@@ -425,6 +444,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
         Ok(())
     }
 
+    #[inline(never)]
     fn begin_file(&mut self, repr: &HeaderRepr, attributes: Attributes) -> RestoreResult<(), T, V, B> {
         let ino = Ino(repr.ino);
         let mut object = Object::new(repr, ino, attributes, Use::Discard);
@@ -474,6 +494,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
     }
 
     /// Takes up a record of stage V: opens the object whose properties it holds.
+    #[inline(never)]
     fn begin_attributes(&mut self, repr: &HeaderRepr, attributes: Attributes) -> RestoreResult<(), T, V, B> {
         let owner = Ino(u32::try_from(attributes.real_ino).unwrap_or_default());
         let mut object = Object::new(repr, owner, attributes, Use::Discard);

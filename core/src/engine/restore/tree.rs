@@ -108,6 +108,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         !self.selected || self.maps.wanted.contains(directory) || self.maps.picked.contains(directory)
     }
 
+    #[inline(never)]
     pub(super) fn end_catalog(&mut self) -> RestoreResult<(), T, V, B> {
         if let Catalog::Building(builder) = core::mem::replace(&mut self.catalog, Catalog::Gone) {
             self.catalog = Catalog::Ready(builder.finish(&mut self.scratch).map_err(RestoreError::Scratch)?);
@@ -118,6 +119,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
     }
 
     /// One name of the walk that makes directories and shows the tree.
+    #[inline(never)]
     pub(super) fn make_directories(&mut self) -> RestoreResult<(), T, V, B> {
         let Catalog::Ready(names) = &mut self.catalog else { return Ok(()) };
         let Some(visit) = self.walk.next(names, &mut self.scratch).map_err(RestoreError::Scratch)? else {
@@ -178,6 +180,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
     }
 
     /// Gives one directory that no walk reached a place in `lost+found`, and walks below it.
+    #[inline(never)]
     pub(super) fn place_orphan(&mut self) -> RestoreResult<(), T, V, B> {
         let Orphans { from, circles } = self.orphans;
         let Some(ino) = self.maps.unmade.next_from(from).filter(|_| !self.selected) else {
@@ -230,6 +233,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
     }
 
     /// Makes `directory` known to the target, and keeps `keep` known.
+    #[inline(never)]
     pub(super) fn ensure(&mut self, directory: Ino, keep: Option<Ino>) -> RestoreResult<(), T, V, B> {
         let mut name = EMPTY_NAME;
         for _ in 0..DEPTH_MAX / CHAIN_LEN {
@@ -327,6 +331,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
     }
 
     /// The first wanted name of an object that is no directory; in `lost+found` when there is none at all.
+    #[inline(never)]
     pub(super) fn first_place(&mut self, ino: Ino, name: &mut NameBuf) -> RestoreResult<FirstPlace, T, V, B> {
         let mut cursor = self.cursor_of(ino)?;
         let mut any = false;
@@ -378,6 +383,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
     }
 
     /// One further name of the object that was just finished.
+    #[inline(never)]
     pub(super) fn link(&mut self) -> RestoreResult<(), T, V, B> {
         let Some(mut object) = self.linking.take() else { return Ok(()) };
         let mut name = EMPTY_NAME;
@@ -400,6 +406,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
     }
 
     /// Tells what the map announced and the tape did not hold, one object a step.
+    #[inline(never)]
     pub(super) fn tell_missing(&mut self, from: Ino) -> RestoreResult<(), T, V, B> {
         if let Some(ino) = self.maps.on_tape.next_from(from).filter(|ino| self.maps_good && *ino <= Ino::LAST)
         {
@@ -438,6 +445,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         Ok(None)
     }
 
+    #[inline(never)]
     fn directory_notes(&mut self, ino: Ino, mut cursor: Cursor) -> RestoreResult<(), T, V, B> {
         let mut name = EMPTY_NAME;
         let (parent, len) = self.place_of(ino, &mut name)?.unwrap_or((Ino::ROOT, 0));
@@ -477,6 +485,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         Ok(())
     }
 
+    #[inline(never)]
     fn finish(&mut self) -> RestoreResult<Option<RestoreEvent<V::Error>>, T, V, B> {
         self.target.barrier();
         if let Some(failure) = self.target.poll_failure() {

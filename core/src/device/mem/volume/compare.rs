@@ -7,6 +7,7 @@ use crate::units::Ino;
 
 /// Where two volumes differ, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Where {
     /// The object in the first volume; `None`: it is not there.
     pub a: Option<Ino>,

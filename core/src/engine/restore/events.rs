@@ -1,0 +1,88 @@
+//! Events that wait to be told. Two kinds of them are much larger than the others, and there is one of either at most
+//! when a step ends: their content waits beside the queue, so that not every place in it is that large.
+
+use heapless::Deque;
+
+use super::{Damage, DumpInfo, RestoreEvent, RestoreStage, RestoreSummary};
+use crate::device::volume::{Attributes, Failure, Kind};
+use crate::units::{BlockAddr, Ino, TapeNo};
+
+/// The most events that one step tells.
+const EVENTS_MAX: usize = 16;
+
+enum Waiting<E> {
+    Working,
+    Stage(RestoreStage),
+    Dump,
+    Catalogued,
+    Entry { ino: Ino, parent: Ino, depth: u32, directory: bool },
+    Object { ino: Ino, at: BlockAddr },
+    Damage(Damage),
+    Failed(Failure<E>),
+    NeedTape(TapeNo),
+}
+
+pub struct Events<E> {
+    waiting: Deque<Waiting<E>, EVENTS_MAX>,
+    /// Of the one [`Waiting::Dump`].
+    dump: Option<DumpInfo>,
+    /// Of the one [`Waiting::Object`].
+    attributes: Attributes,
+    /// Of the end, behind all others.
+    done: Option<RestoreSummary>,
+}
+
+impl<E> Events<E> {
+    pub const fn new() -> Self {
+        let attributes = Attributes::new(Kind::File);
+        Self { waiting: Deque::new(), dump: None, attributes, done: None }
+    }
+
+    /// Puts an event behind the others; `false`: there is no room for it.
+    pub fn push(&mut self, event: RestoreEvent<E>) -> bool {
+        let waiting = match event {
+            RestoreEvent::Working => Waiting::Working,
+            RestoreEvent::Stage(stage) => Waiting::Stage(stage),
+            RestoreEvent::Dump(info) => {
+                self.dump = Some(info);
+                Waiting::Dump
+            }
+            RestoreEvent::Catalogued => Waiting::Catalogued,
+            RestoreEvent::Entry { ino, parent, depth, directory } => {
+                Waiting::Entry { ino, parent, depth, directory }
+            }
+            RestoreEvent::Object { ino, attributes, at } => {
+                self.attributes = attributes;
+                Waiting::Object { ino, at }
+            }
+            RestoreEvent::Damage(damage) => Waiting::Damage(damage),
+            RestoreEvent::Failed(failure) => Waiting::Failed(failure),
+            RestoreEvent::NeedTape(tape) => Waiting::NeedTape(tape),
+            RestoreEvent::Done(summary) => {
+                self.done = Some(summary);
+                return true;
+            }
+        };
+        self.waiting.push_back(waiting).is_ok()
+    }
+
+    /// The event that waits longest.
+    pub fn pop(&mut self) -> Option<RestoreEvent<E>> {
+        let Some(waiting) = self.waiting.pop_front() else {
+            return self.done.take().map(RestoreEvent::Done);
+        };
+        Some(match waiting {
+            Waiting::Working => RestoreEvent::Working,
+            Waiting::Stage(stage) => RestoreEvent::Stage(stage),
+            Waiting::Dump => self.dump.take().map_or(RestoreEvent::Working, RestoreEvent::Dump),
+            Waiting::Catalogued => RestoreEvent::Catalogued,
+            Waiting::Entry { ino, parent, depth, directory } => {
+                RestoreEvent::Entry { ino, parent, depth, directory }
+            }
+            Waiting::Object { ino, at } => RestoreEvent::Object { ino, attributes: self.attributes, at },
+            Waiting::Damage(damage) => RestoreEvent::Damage(damage),
+            Waiting::Failed(failure) => RestoreEvent::Failed(failure),
+            Waiting::NeedTape(tape) => RestoreEvent::NeedTape(tape),
+        })
+    }
+}

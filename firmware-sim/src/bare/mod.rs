@@ -1,0 +1,142 @@
+//! A board under an emulator or a debugger: its tape and its scratch device are files of the host, by semihosting; its
+//! log goes there by defmt; its exit code says how it went.
+
+#[cfg_attr(target_arch = "arm", path = "cortex_m.rs")]
+#[cfg_attr(target_arch = "riscv32", path = "riscv.rs")]
+mod machine;
+
+use core::cell::RefCell;
+use core::ffi::CStr;
+use core::panic::PanicInfo;
+
+use critical_section::Mutex;
+use defmt_semihosting as _;
+use semihosting::fs::{File, OpenOptions};
+use semihosting::io::{Read, Seek, SeekFrom, Write};
+use semihosting::process;
+use tapedump_core::device::ErrorKind;
+use tapedump_firmware_sim::board::{Board, Report};
+use tapedump_firmware_sim::demo::{self, Arenas, Memory, Nodes, no_arenas, no_nodes};
+use tapedump_firmware_sim::engine::{BLOCKING_MAX, Work};
+use tapedump_firmware_sim::files::{BoardFile, FileBlock, FileTape};
+
+/// The board's disks. Not part of what the engines need.
+static DISK_NODES: Mutex<RefCell<Nodes>> = Mutex::new(RefCell::new(no_nodes()));
+static DISK_ARENAS: Mutex<RefCell<Arenas>> = Mutex::new(RefCell::new(no_arenas()));
+/// What the engines work with.
+static ENGINE_WORK: Mutex<RefCell<Work>> = Mutex::new(RefCell::new(Work::new()));
+
+const TAPE: &CStr = c"demo.tape";
+const SCRATCH: &CStr = c"scratch.bin";
+const SCRATCH_LEN: u64 = 64 << 10;
+
+/// Exit codes; 0 is success.
+const FAILED: i32 = 1;
+const NO_FILES: i32 = 2;
+const PANICKED: i32 = 101;
+
+struct Emulated;
+
+impl Board for Emulated {
+    fn log(&mut self, report: &Report) {
+        match report {
+            Report::Failed(deviation) => defmt::error!("FAILED: {}", deviation),
+            Report::Told(trouble) => defmt::warn!("told: {}", trouble),
+            report => defmt::info!("{}", report),
+        }
+    }
+}
+
+/// A file of the host.
+struct HostFile {
+    file: File,
+    path: &'static CStr,
+}
+
+impl HostFile {
+    fn blank(path: &'static CStr) -> Result<Self, ErrorKind> {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(path)
+            .map(|file| Self { file, path })
+            .map_err(|_| ErrorKind::Other)
+    }
+
+    fn seek(&mut self, at: u64) -> Result<(), ErrorKind> {
+        self.file.seek(SeekFrom::Start(at)).map(|_| ()).map_err(|_| ErrorKind::Medium)
+    }
+}
+
+impl BoardFile for HostFile {
+    fn length(&mut self) -> Result<u64, ErrorKind> {
+        self.file.metadata().map(|metadata| metadata.len()).map_err(|_| ErrorKind::Medium)
+    }
+
+    fn read_at(&mut self, at: u64, buf: &mut [u8]) -> Result<usize, ErrorKind> {
+        // Some hosts refuse to go beyond the end.
+        if at >= self.length()? {
+            return Ok(0);
+        }
+        self.seek(at)?;
+        let mut filled = 0;
+        while let Some(rest) = buf.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.file.read(rest).map_err(|_| ErrorKind::Medium)? {
+                0 => break,
+                len => filled += len,
+            }
+        }
+        Ok(filled)
+    }
+
+    fn write_at(&mut self, at: u64, data: &[u8]) -> Result<(), ErrorKind> {
+        self.seek(at)?;
+        self.file.write_all(data).map_err(|_| ErrorKind::Medium)
+    }
+
+    fn clear(&mut self) -> Result<(), ErrorKind> {
+        *self = Self::blank(self.path)?;
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), ErrorKind> {
+        // Semihosting has no such call; the host holds what was written.
+        Ok(())
+    }
+}
+
+/// Called by the machine's entry point, once, with its stack painted.
+fn run() -> ! {
+    let code = match devices() {
+        Ok((mut tape, mut scratch)) => critical_section::with(|cs| {
+            let nodes = &mut *DISK_NODES.borrow_ref_mut(cs);
+            let arenas = &mut *DISK_ARENAS.borrow_ref_mut(cs);
+            let work = &mut *ENGINE_WORK.borrow_ref_mut(cs);
+            let memory = Memory { nodes, arenas, work };
+            demo::run(memory, &mut tape, &mut scratch, &mut Emulated).map_or(FAILED, |()| 0)
+        }),
+        Err(kind) => {
+            defmt::error!("cannot open {} or {}: {}", TAPE.to_bytes(), SCRATCH.to_bytes(), kind);
+            NO_FILES
+        }
+    };
+    defmt::info!("stack: {=usize} bytes at the most", machine::stack_used());
+    process::exit(code)
+}
+
+type Devices = (FileTape<HostFile>, FileBlock<HostFile>);
+
+fn devices() -> Result<Devices, ErrorKind> {
+    let tape = FileTape::new(HostFile::blank(TAPE)?, BLOCKING_MAX.record_len())?;
+    Ok((tape, FileBlock::new(HostFile::blank(SCRATCH)?, SCRATCH_LEN)))
+}
+
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    if let Some(place) = info.location() {
+        defmt::error!("panic at {=str}:{=u32}", place.file(), place.line());
+    }
+    process::exit(PANICKED)
+}

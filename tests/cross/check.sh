@@ -1,0 +1,173 @@
+#!/bin/bash
+# The core and the firmware on other machines: compiled for seven bare targets, its tests run on a big-endian one, the
+# firmware run on two emulated boards, the tapes that come of it read by the host program and by Debian's restore, its
+# sizes held against budget.txt. setup.sh installs what this needs.
+#
+# Ends with "N passed, N failed". Where a tool is missing it says so and does nothing, except in CI (CI=true): there
+# that is a failure.
+set -uo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+. "$here/env.sh"
+cd "$root" || exit 1
+
+passed=0
+failed=0
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+
+# check NAME COMMAND...: runs it; what it prints is shown only when it fails, or when it begins with a star.
+check() {
+    local name=$1 began=$SECONDS
+    shift
+    if "$@" >"$work/output" 2>&1; then
+        passed=$((passed + 1))
+        echo "ok      $name ($((SECONDS - began)) s)"
+        grep '^\*' "$work/output" | sed 's/^\*/       /'
+    else
+        failed=$((failed + 1))
+        echo "FAILED  $name"
+        tail -n 60 "$work/output"
+    fi
+}
+
+missing=()
+for tool in /usr/bin/rustc /usr/bin/cargo ld.lld-22 llvm-nm-22 llvm-size-22 qemu-system-arm qemu-system-riscv32 \
+    qemu-s390x s390x-linux-gnu-gcc restore "$tools/bin/defmt-print"; do
+    command -v "$tool" >/dev/null || missing+=("$tool")
+done
+[ -d /usr/lib/rustlib/src/rust/library ] || missing+=(rust-web-src)
+if [ ${#missing[@]} -gt 0 ]; then
+    echo "cross: skipped, not installed: ${missing[*]} (tests/cross/setup.sh installs them)"
+    if [ "${CI:-}" = true ]; then
+        echo "0 passed, 1 failed"
+        exit 1
+    fi
+    exit 0
+fi
+
+bare=(thumbv6m-none-eabi thumbv7em-none-eabihf thumbv8m.main-none-eabihf riscv32imac-unknown-none-elf
+    aarch64-unknown-none x86_64-unknown-none armebv7r-none-eabi)
+targets=()
+for target in "${bare[@]}"; do targets+=(--target "$target"); done
+big_endian=s390x-unknown-linux-gnu
+
+# Core and the example of the integrating guide, without and with defmt.
+compile() {
+    cross_cargo check --locked -Zbuild-std=core -p tapedump-core --lib --example firmware "${targets[@]}" "$@"
+}
+
+test_big_endian() {
+    cross_cargo test --locked -Zbuild-std=std,panic_unwind,test -p tapedump-core --lib --target $big_endian \
+        >"$work/tests" 2>&1 || { cat "$work/tests"; return 1; }
+    # The test must have been among them.
+    grep -q 'the_bytes_of_a_tape_are_the_same_on_every_machine ... ok' "$work/tests" || return 1
+    sed -n 's/^test result: ok\. \([0-9]* passed\).*/*\1 on s390x/p' "$work/tests"
+}
+
+demo_native() {
+    cargo run --locked --quiet -p tapedump-firmware-sim -- "$work/native"
+}
+
+demo_big_endian() {
+    cross_cargo run --locked -Zbuild-std=std,panic_unwind,test -p tapedump-firmware-sim --target $big_endian \
+        -- "$work/big-endian" && same_tape "$work/big-endian"
+}
+
+same_tape() {
+    cmp "$work/native/demo.tape" "$1/demo.tape"
+}
+
+# firmware TARGET NAME QEMU...
+firmware() {
+    local target=$1 name=$2 image dir=$work/$2
+    shift 2
+    cross_cargo build --locked -Zbuild-std=core --profile firmware -p tapedump-firmware-sim --target "$target" || return 1
+    image=$cross_target/$target/firmware/tapedump-firmware-sim
+    mkdir -p "$dir"
+    # A board that hangs is given up.
+    (cd "$dir" && timeout 300 "$@" -nographic -monitor none -serial none \
+        -semihosting-config enable=on,target=native -kernel "$image" >log.bin)
+    local code=$?
+    "$tools/bin/defmt-print" -e "$image" <"$dir/log.bin" >"$dir/log" || return 1
+    cat "$dir/log"
+    [ $code -eq 0 ] || { echo "the board ended with $code"; return 1; }
+    grep -q 'INFO  Passed' "$dir/log" || return 1
+    same_tape "$dir" && sizes "$image" "$name" "$dir/log"
+}
+
+# Bytes of a symbol.
+symbol() {
+    printf '%d' "0x$(llvm-nm-22 -C --print-size "$1" | awk -v name="$2\$" '$4 ~ name { print $2 }')"
+}
+
+# Bytes of sections, by name.
+sections() {
+    local image=$1
+    shift
+    llvm-size-22 -A "$image" | awk -v names=" $* " 'index(names, " " $1 " ") { sum += $2 } END { print sum + 0 }'
+}
+
+# within NAME WHAT BYTES: prints, and compares with the budget.
+within() {
+    local limit
+    limit=$(awk -v name="$1" -v what="$2" '$1 == name && $2 == what { print $3 }' "$here/budget.txt")
+    echo "*$2: $3 bytes, budget ${limit:-not recorded}"
+    [ -n "$limit" ] && [ "$3" -le "$limit" ]
+}
+
+# sizes IMAGE NAME LOG
+sizes() {
+    local image=$1 name=$2 flash variables disk lent stack records good=0
+    flash=$(sections "$image" .vector_table .text .text.dummy .init.rust .rodata .data)
+    variables=$(sections "$image" .data .bss .uninit)
+    disk=$(($(symbol "$image" DISK_NODES) + $(symbol "$image" DISK_ARENAS)))
+    lent=$(symbol "$image" ENGINE_WORK)
+    stack=$(sed -n 's/.*stack: \([0-9]*\) bytes.*/\1/p' "$3")
+    records=$(sed -n 's/.*Memory {.*records: \([0-9]*\).*/\1/p' "$3")
+    [ "$disk" -gt 0 ] && [ "$lent" -gt 0 ] && [ -n "$stack" ] && [ -n "$records" ] || return 1
+    if llvm-nm-22 "$image" | grep -E '__rust_(alloc|dealloc|realloc)|__rdl_|__rg_'; then
+        echo "an allocator is linked"
+        return 1
+    fi
+    within "$name" flash "$flash" || good=1
+    within "$name" static "$((variables - disk))" || good=1
+    echo "*  of these for tape records of blocking factor 32: $records; the demonstration's disks ($disk) are not counted"
+    within "$name" stack "$stack" || good=1
+    within "$name" ram "$((variables - disk + stack))" || good=1
+    return $good
+}
+
+# The tape that a board left, by the host program and by Debian's restore: both see the tree that the board dumped.
+host_reads() {
+    local tape=$1/demo.tape
+    cargo build --locked --quiet -p tapedump --bin tapedump || return 1
+    local tapedump=${CARGO_TARGET_DIR:-$root/target}/debug/tapedump
+    "$tapedump" list --tape "$tape" >"$work/listing" || return 1
+    grep -q pattern "$work/listing" || return 1
+    "$tapedump" verify --tape "$tape" || return 1
+    rm -rf "$work/ours" && mkdir "$work/ours" && "$tapedump" restore --tape "$tape" "$work/ours" || return 1
+    [ "$(stat -c %s "$work/ours/pattern" "$work/ours/etc/sparse" | xargs)" = "5000 3000000" ]
+}
+
+debian_reads() {
+    local tape=$1/demo.tape
+    rm -rf "$work/theirs" && mkdir "$work/theirs"
+    (cd "$work/theirs" && restore -r -b 32 -f "$tape") || return 1
+    rm -f "$work/theirs/restoresymtable"
+    diff -r --no-dereference --exclude=socket "$work/ours" "$work/theirs"
+}
+
+check 'core for seven bare targets' compile
+check 'core for seven bare targets, with defmt' compile --features tapedump-core/defmt
+check 'tests of the core on a big-endian machine' test_big_endian
+check 'demonstration, natively' demo_native
+check 'demonstration on a big-endian machine: the same tape' demo_big_endian
+check 'demonstration on Cortex-M4 (mps2-an386): the same tape' \
+    firmware thumbv7em-none-eabihf cortex-m qemu-system-arm -M mps2-an386
+check 'demonstration on RISC-V (virt): the same tape' \
+    firmware riscv32imac-unknown-none-elf riscv qemu-system-riscv32 -M virt -m 128M -bios none
+check "the host program reads the board's tape" host_reads "$work/cortex-m"
+check "Debian's restore reads the board's tape, and brings back the same" debian_reads "$work/cortex-m"
+
+echo "$passed passed, $failed failed"
+[ $failed -eq 0 ]

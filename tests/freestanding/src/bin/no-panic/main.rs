@@ -1,0 +1,43 @@
+//! Links only when no panic can be reached from the public API of the core: what a panic would call does not exist.
+//!
+//! Everything is called with values and by devices that the optimizer knows nothing of. It is linked, not run.
+#![no_std]
+#![no_main]
+
+mod engines;
+#[path = "../../faulty.rs"]
+mod faulty;
+#[path = "../../machine.rs"]
+mod machine;
+mod opaque;
+#[path = "../../parts.rs"]
+mod parts;
+mod pieces;
+
+use core::hint::black_box;
+use core::panic::PanicInfo;
+
+unsafe extern "C" {
+    safe fn a_panic_can_be_reached() -> !;
+}
+
+#[panic_handler]
+fn panic(_: &PanicInfo<'_>) -> ! {
+    a_panic_can_be_reached()
+}
+
+/// Called by the entry point.
+fn main() -> u8 {
+    for part in parts::ALL {
+        black_box(black_box(part)());
+    }
+    for part in
+        [engines::dump, engines::restore, pieces::record, pieces::stream, pieces::catalog, pieces::volume]
+    {
+        black_box(part)();
+    }
+    #[cfg(feature = "one-panic")]
+    black_box(b"panic"[black_box(5)]);
+    machine::write(b"not to be run\n");
+    1
+}
