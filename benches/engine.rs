@@ -50,7 +50,7 @@ impl Lent {
 fn dump<C: Crc32c>(source: &mut MemVolume<'_>, tape: &mut MemTape<'_>, lent: &mut Lent) -> DumpSummary {
     let middle = lent.maps.len() / 2;
     let (in_use, on_tape) = lent.maps.split_at_mut(middle);
-    let memory = DumpMemory { stream: &mut lent.stream, in_use, on_tape };
+    let memory = DumpMemory { stream: &mut lent.stream, in_use, on_tape, known: &mut [] };
     tape.rewind().expect("a tape");
     let mut dump = Dump::<_, _, C>::new(source, tape, memory, OPTIONS).expect("memory that suffices");
     loop {
@@ -64,7 +64,12 @@ fn dump<C: Crc32c>(source: &mut MemVolume<'_>, tape: &mut MemTape<'_>, lent: &mu
 fn restore<C: Crc32c, V: TargetVolume>(tape: &mut MemTape<'_>, target: V, lent: &mut Lent) -> RestoreSummary {
     lent.maps.fill(0);
     let scratch = MemBlock::new(&mut lent.scratch, 512).expect("a block length");
-    let memory = RestoreMemory { stream: &mut lent.stream, maps: &mut lent.maps, names: &mut lent.names };
+    let memory = RestoreMemory {
+        stream: &mut lent.stream,
+        maps: &mut lent.maps,
+        chain: &mut [],
+        names: &mut lent.names,
+    };
     tape.rewind().expect("a tape");
     let mut restore =
         Restore::<_, _, _, C>::new(tape, target, scratch, memory).expect("memory that suffices");

@@ -219,7 +219,7 @@ pub fn nightly<S: SourceVolume, T: TapeDevice>(
     mut idle: impl FnMut() -> bool,
 ) -> Outcome {
     let Memory { stream, in_use, on_tape } = memory;
-    let memory = DumpMemory { stream, in_use, on_tape };
+    let memory = DumpMemory { stream, in_use, on_tape, known: &mut [] };
     let identity = DumpIdentity { id: DumpId([7; 16]), date, base_date: 0, level: Level::BASELINE };
     let options = DumpOptions { identity, blocking: BLOCKING, label: *b"nightly\0\0\0\0\0\0\0\0\0" };
     let mut dump = match Dump::<_, _, PortableCrc32c>::new(source, tape, memory, options) {

@@ -83,7 +83,8 @@ fn dump(source: &mut MemVolume<'_>) -> Vec<u8> {
     let mut bytes = vec![0; 1 << 20];
     let mut tape = MemTape::blank(&mut bytes);
     let (mut stream, mut in_use, mut on_tape) = (vec![0; blocking.record_len()], vec![0; 64], vec![0; 64]);
-    let memory = DumpMemory { stream: &mut stream, in_use: &mut in_use, on_tape: &mut on_tape };
+    let memory =
+        DumpMemory { stream: &mut stream, in_use: &mut in_use, on_tape: &mut on_tape, known: &mut [] };
     let mut dump = Dump::<_, _, PortableCrc32c>::new(source, &mut tape, memory, options).unwrap();
     while !matches!(dump.step().unwrap(), DumpEvent::Done(_)) {}
     drop(dump);
@@ -124,7 +125,12 @@ impl Bench {
         let mut target = MemVolume::new(&mut self.nodes, &mut self.arena).unwrap();
         self.maps.fill(0);
         let scratch = MemBlock::new(&mut self.scratch, 512).unwrap();
-        let memory = RestoreMemory { stream: &mut self.stream, maps: &mut self.maps, names: &mut self.names };
+        let memory = RestoreMemory {
+            stream: &mut self.stream,
+            maps: &mut self.maps,
+            chain: &mut [],
+            names: &mut self.names,
+        };
         let mut restore =
             Restore::<_, _, _, PortableCrc32c>::new(&mut tape, &mut target, scratch, memory).unwrap();
         let good = (0..100_000).find_map(|_| match restore.step() {

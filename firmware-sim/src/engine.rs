@@ -95,7 +95,7 @@ pub fn dump<T: TapeDevice>(
     let (in_use, rest) = work.maps.split_at_mut(MAP_LEN);
     let (on_tape, _) = rest.split_at_mut(MAP_LEN);
     let stream = work.stream.get_mut(..blocking.record_len()).ok_or(Deviation::Memory)?;
-    let memory = DumpMemory { stream, in_use, on_tape };
+    let memory = DumpMemory { stream, in_use, on_tape, known: &mut [] };
     let mut dump = Dump::<_, _, PortableCrc32c>::new(source, tape, memory, options(blocking))
         .map_err(|error| dump_deviation(&error))?;
     let mut board = board;
@@ -140,7 +140,12 @@ pub fn restore<T: TapeDevice, B: BlockDevice>(
 ) -> Result<RestoreSummary, Deviation> {
     rewind(tape)?;
     work.maps.fill(0);
-    let memory = RestoreMemory { stream: &mut work.stream, maps: &mut work.maps, names: &mut work.names };
+    let memory = RestoreMemory {
+        stream: &mut work.stream,
+        maps: &mut work.maps,
+        chain: &mut [],
+        names: &mut work.names,
+    };
     let mut restore = Restore::<_, _, _, PortableCrc32c>::new(tape, target, scratch, memory)
         .map_err(|error| restore_deviation(&error))?;
     loop {

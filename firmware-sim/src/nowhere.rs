@@ -4,7 +4,7 @@ use core::convert::Infallible;
 
 use tapedump_core::device::ErrorKind;
 use tapedump_core::device::mem::NullTarget;
-use tapedump_core::device::volume::{Attributes, Failure, Place, PropertyKind, Room, TargetVolume};
+use tapedump_core::device::volume::{Attributes, Failure, Made, Place, PropertyKind, Room, TargetVolume};
 use tapedump_core::units::Ino;
 
 /// Takes everything and keeps nothing.
@@ -32,7 +32,7 @@ impl TargetVolume for Nowhere {
     fn enter(&mut self, place: Place<'_>, directory: Ino) -> Result<(), ErrorKind> {
         never(self.0.enter(place, directory))
     }
-    fn make_directory(&mut self, place: Place<'_>, directory: Ino) -> Result<(), ErrorKind> {
+    fn make_directory(&mut self, place: Place<'_>, directory: Ino) -> Result<Made, ErrorKind> {
         never(self.0.make_directory(place, directory))
     }
     fn create(&mut self, place: Place<'_>, ino: Ino, attributes: &Attributes) -> Result<(), ErrorKind> {

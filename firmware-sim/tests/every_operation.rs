@@ -93,7 +93,8 @@ type DumpEnd<S> = Result<(u64, BTreeSet<Ino>), DumpError<<S as SourceVolume>::Er
 /// Dumps; gives how many objects are incomplete, and which were named.
 fn dump<S: SourceVolume>(source: S, tape: &mut MemTape<'_>) -> DumpEnd<S> {
     let (mut stream, mut in_use, mut on_tape) = (vec![0; 4096], vec![0; 8], vec![0; 8]);
-    let memory = DumpMemory { stream: &mut stream, in_use: &mut in_use, on_tape: &mut on_tape };
+    let memory =
+        DumpMemory { stream: &mut stream, in_use: &mut in_use, on_tape: &mut on_tape, known: &mut [] };
     let identity = DumpIdentity { id: DumpId([1; 16]), date: 1, base_date: 0, level: Level::BASELINE };
     let options = DumpOptions { identity, blocking: BlockingFactor::MIN, label: [0; 16] };
     let mut dump = Dump::<_, _, PortableCrc32c>::new(source, tape, memory, options)?;
@@ -125,7 +126,7 @@ fn restore<T: TapeDevice, V: TargetVolume>(tape: &mut T, target: V) -> RestoreEn
     let (mut stream, mut maps, mut names) = (vec![0; 5120], vec![0; 6 * 8192], vec![0; 8192]);
     let mut scratch = vec![0; 1 << 15];
     let scratch = MemBlock::new(&mut scratch, 512).unwrap();
-    let memory = RestoreMemory { stream: &mut stream, maps: &mut maps, names: &mut names };
+    let memory = RestoreMemory { stream: &mut stream, maps: &mut maps, chain: &mut [], names: &mut names };
     let mut restore = Restore::<_, _, _, PortableCrc32c>::new(tape, target, scratch, memory)?;
     let mut named = BTreeSet::new();
     loop {

@@ -221,6 +221,12 @@ pub trait SourceVolume {
     /// The volume cannot be walked.
     fn next_inode(&mut self, from: Ino, class: Class) -> Result<Option<Ino>, Self::Error>;
 
+    /// Of an increment, before the first [`open`](Self::open): only the objects of this map will be opened. The bit of
+    /// number `i` is bit `(i - 1) % 8` of byte `(i - 1) / 8`. For a volume that reads ahead.
+    fn will_open(&mut self, objects: &[u8]) {
+        let _ = objects;
+    }
+
     /// Opens an object and gives its attributes, which stay the same until [`close`](Self::close). Calls come in
     /// the order of [`next_inode`](Self::next_inode), directories first; a volume may read ahead by it.
     ///
@@ -229,11 +235,19 @@ pub trait SourceVolume {
     /// Nothing is open then.
     fn open(&mut self, ino: Ino) -> Result<Attributes, Self::Error>;
 
-    /// Of the open directory: the number of the directory it is in (the root's is the root).
+    /// Whether data, attributes or names of the object may have changed at or after `since`, in seconds since 1970
+    /// (R-CHAIN-4). Called for the object that [`next_inode`](Self::next_inode) gave last. A volume that cannot tell
+    /// says `true`.
+    ///
+    /// # Errors
+    /// The volume cannot be walked.
+    fn changed_since(&mut self, ino: Ino, since: i64) -> Result<bool, Self::Error>;
+
+    /// The directory that holds the object, one of them if it has several names; the root's is the root.
     ///
     /// # Errors
     /// The volume cannot tell.
-    fn parent(&mut self) -> Result<Ino, Self::Error>;
+    fn parent(&mut self, ino: Ino) -> Result<Ino, Self::Error>;
 
     /// Of the open directory: the next name, without `.` and `..`, in any order that is the same each time.
     /// Names of objects that are not part of the dump (other volumes, snapshots) are left out.
@@ -294,11 +308,17 @@ impl<V: SourceVolume + ?Sized> SourceVolume for &mut V {
     fn next_inode(&mut self, from: Ino, class: Class) -> Result<Option<Ino>, Self::Error> {
         (**self).next_inode(from, class)
     }
+    fn will_open(&mut self, objects: &[u8]) {
+        (**self).will_open(objects);
+    }
     fn open(&mut self, ino: Ino) -> Result<Attributes, Self::Error> {
         (**self).open(ino)
     }
-    fn parent(&mut self) -> Result<Ino, Self::Error> {
-        (**self).parent()
+    fn changed_since(&mut self, ino: Ino, since: i64) -> Result<bool, Self::Error> {
+        (**self).changed_since(ino, since)
+    }
+    fn parent(&mut self, ino: Ino) -> Result<Ino, Self::Error> {
+        (**self).parent(ino)
     }
     fn next_entry(&mut self, name: &mut NameBuf) -> Result<Option<Entry>, Self::Error> {
         (**self).next_entry(name)
@@ -321,6 +341,16 @@ impl<V: SourceVolume + ?Sized> SourceVolume for &mut V {
     fn close(&mut self) -> Result<bool, Self::Error> {
         (**self).close()
     }
+}
+
+/// Whether a directory of the target is new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Made {
+    /// It was made.
+    New,
+    /// It was there.
+    Kept,
 }
 
 /// A name in a directory of the target.
@@ -433,7 +463,7 @@ pub trait TargetVolume {
     ///
     /// # Errors
     /// It cannot be made.
-    fn make_directory(&mut self, place: Place<'_>, directory: Ino) -> Result<(), Self::Error>;
+    fn make_directory(&mut self, place: Place<'_>, directory: Ino) -> Result<Made, Self::Error>;
 
     /// Makes an object that is not a directory and opens it. What has the name already is replaced, unless it
     /// is a directory. `attributes` may be used in advance (kind, size, device); they are set by
@@ -512,7 +542,7 @@ impl<V: TargetVolume + ?Sized> TargetVolume for &mut V {
     fn enter(&mut self, place: Place<'_>, directory: Ino) -> Result<(), Self::Error> {
         (**self).enter(place, directory)
     }
-    fn make_directory(&mut self, place: Place<'_>, directory: Ino) -> Result<(), Self::Error> {
+    fn make_directory(&mut self, place: Place<'_>, directory: Ino) -> Result<Made, Self::Error> {
         (**self).make_directory(place, directory)
     }
     fn create(&mut self, place: Place<'_>, ino: Ino, attributes: &Attributes) -> Result<(), Self::Error> {

@@ -13,7 +13,7 @@ use crate::device::mem::{MemBlock, MemTape, MemVolume, Node, NullTarget, differs
 use crate::device::tape::TapeDevice;
 use crate::device::volume::{Attributes, DeviceNumber, Kind, NameBuf, PropertyKind, TargetVolume};
 use crate::engine::dump::{Dump, DumpEvent, DumpMemory, DumpOptions, DumpSummary};
-use crate::engine::restore::{Damage, Restore, RestoreEvent, RestoreMemory, RestoreSummary};
+use crate::engine::restore::{Damage, Restore, RestoreEvent, RestoreMemory, RestoreSummary, Selected};
 use crate::limits::NAME_LEN_MAX;
 use crate::stream::writer::DumpIdentity;
 use crate::units::{BlockingFactor, DumpId, Ino, Level, TAPE_BLOCK_LEN, Timestamp};
@@ -96,7 +96,8 @@ fn dump(source: &mut MemVolume<'_>, blocking: u32, records: usize) -> (MemTape<'
     let mut tape = MemTape::blank(leak(4 << 20));
     let (mut stream, mut in_use, mut on_tape) =
         (vec![0; options.blocking.record_len() * records], vec![0; 64], vec![0; 64]);
-    let memory = DumpMemory { stream: &mut stream, in_use: &mut in_use, on_tape: &mut on_tape };
+    let memory =
+        DumpMemory { stream: &mut stream, in_use: &mut in_use, on_tape: &mut on_tape, known: &mut [] };
     let mut dump = Dump::<_, _, PortableCrc32c>::new(source, &mut tape, memory, options).unwrap();
     for _ in 0..100_000 {
         match dump.step().unwrap() {
@@ -121,7 +122,7 @@ fn restore<V: TargetVolume>(tape: &mut MemTape<'_>, target: V, paths: &[&[u8]]) 
     let mut scratch = vec![0; 1 << 20];
     let scratch = MemBlock::new(&mut scratch, 512).unwrap();
     let (mut stream, mut maps, mut names) = (vec![0; 257 << 10], vec![0; 6 * 1024], vec![0; 16 << 10]);
-    let memory = RestoreMemory { stream: &mut stream, maps: &mut maps, names: &mut names };
+    let memory = RestoreMemory { stream: &mut stream, maps: &mut maps, chain: &mut [], names: &mut names };
     tape.rewind().unwrap();
     let mut restore = Restore::<_, _, _, PortableCrc32c>::new(tape, target, scratch, memory).unwrap();
     let mut outcome = Outcome { summary: None, damage: vec![], failures: 0, error: None };
@@ -131,7 +132,12 @@ fn restore<V: TargetVolume>(tape: &mut MemTape<'_>, target: V, paths: &[&[u8]]) 
             Ok(RestoreEvent::Failed(_)) => outcome.failures += 1,
             Ok(RestoreEvent::Catalogued) => {
                 for path in paths {
-                    assert!(restore.select(path).unwrap(), "{:?}", String::from_utf8_lossy(path));
+                    assert_eq!(
+                        restore.select(path).unwrap(),
+                        Selected::Yes,
+                        "{:?}",
+                        String::from_utf8_lossy(path)
+                    );
                 }
             }
             Ok(RestoreEvent::Done(summary)) => {
@@ -194,6 +200,7 @@ fn only_what_is_selected_comes_back() {
     let deep = target.look_up(dir, b"deep").unwrap();
     assert!(target.look_up(deep, b"sparse").is_some() && target.look_up(deep, b"empty").is_some());
     assert_eq!(target.look_up(Ino::ROOT, b"a-link"), target.look_up(deep, b"z-link"));
+    assert_eq!(target.look_up(dir, b"linked"), None, "another name of what was selected");
     assert!(target.look_up(dir, b"file-1").is_some());
     assert_eq!(target.look_up(Ino::ROOT, b"symlink"), None);
     assert_eq!(target.look_up(dir, b"node"), None);
@@ -352,7 +359,8 @@ fn a_full_tape_is_an_error_and_names_the_place() {
     let mut tape = MemTape::blank(leak(40 << 10));
     let options = options(4);
     let (mut stream, mut in_use, mut on_tape) = (vec![0; 4096], vec![0; 64], vec![0; 64]);
-    let memory = DumpMemory { stream: &mut stream, in_use: &mut in_use, on_tape: &mut on_tape };
+    let memory =
+        DumpMemory { stream: &mut stream, in_use: &mut in_use, on_tape: &mut on_tape, known: &mut [] };
     let mut dump = Dump::<_, _, PortableCrc32c>::new(&mut source, &mut tape, memory, options).unwrap();
     let error = loop {
         match dump.step() {
@@ -362,4 +370,25 @@ fn a_full_tape_is_an_error_and_names_the_place() {
         }
     };
     assert!(matches!(error, crate::engine::dump::DumpError::EndOfMedium { at } if at.0 > 30), "{error:?}");
+}
+
+#[test]
+fn directories_on_the_way_are_made_like_those_of_the_dump_or_stay_as_they_are() {
+    let mut source = sample();
+    let (mut tape, _) = dump(&mut source, 4, 1);
+    for kept in [false, true] {
+        let mut target = volume();
+        let before = attributes(Kind::Directory, 77);
+        if kept {
+            target.add_directory(Ino::ROOT, b"dir", &before).unwrap();
+        }
+        let outcome = restore(&mut tape, &mut target, &[b"dir/linked"]);
+        assert!(outcome.summary.unwrap().is_good());
+        let dir = target.look_up(Ino::ROOT, b"dir").unwrap();
+        let original = source.attributes(source.look_up(Ino::ROOT, b"dir").unwrap()).unwrap();
+        let expected = if kept { before } else { original };
+        let found = target.attributes(dir).unwrap();
+        assert_eq!((found.permissions, found.modified), (expected.permissions, expected.modified));
+        assert!(target.look_up(dir, b"linked").is_some() && target.look_up(Ino::ROOT, b"a-link").is_none());
+    }
 }

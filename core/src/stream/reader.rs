@@ -216,6 +216,11 @@ impl<'m, C: Crc32c> Reader<'m, C> {
         }
     }
 
+    /// Begins again, at the beginning of another dump.
+    pub fn restart(&mut self) {
+        *self = Self::new(core::mem::take(&mut self.memory));
+    }
+
     /// The tape being read.
     #[must_use]
     pub const fn tape(&self) -> TapeNo {

@@ -217,7 +217,9 @@ fn write(
     let mut on_tape = <[u8]>::new_box_zeroed_with_elems(map_len).map_err(|_| no_memory())?;
     let record_len = plan.blocking.record_len();
     let mut stream = vec![0; STREAM_LEN.div_ceil(record_len) * record_len];
-    let memory = DumpMemory { stream: &mut stream, in_use: &mut in_use, on_tape: &mut on_tape };
+    let mut known = <[u8]>::new_box_zeroed_with_elems(map_len).map_err(|_| no_memory())?;
+    let memory =
+        DumpMemory { stream: &mut stream, in_use: &mut in_use, on_tape: &mut on_tape, known: &mut known };
     let options = DumpOptions { identity: plan.identity, blocking: plan.blocking, label: plan.label };
     let mut engine = Engine::new(source, tape, memory, options)
         .map_err(|error| CliError::failed(explain(&error, &plan.tape)))?;

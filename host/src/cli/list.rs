@@ -16,7 +16,9 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::os::unix::fs::FileExt;
 use tapedump_core::device::mem::NullTarget;
-use tapedump_core::device::volume::{Attributes, Failure, Kind, Place, PropertyKind, Room, TargetVolume};
+use tapedump_core::device::volume::{
+    Attributes, Failure, Kind, Made, Place, PropertyKind, Room, TargetVolume,
+};
 use tapedump_core::engine::restore::RestoreStage;
 use tapedump_core::limits::{NAME_LEN_MAX, SYMLINK_LEN_MAX};
 use tapedump_core::units::{Ino, Timestamp};
@@ -275,8 +277,8 @@ impl TargetVolume for Attributed {
     fn enter(&mut self, _: Place<'_>, _: Ino) -> Result<(), Self::Error> {
         Ok(())
     }
-    fn make_directory(&mut self, _: Place<'_>, _: Ino) -> Result<(), Self::Error> {
-        Ok(())
+    fn make_directory(&mut self, _: Place<'_>, _: Ino) -> Result<Made, Self::Error> {
+        Ok(Made::New)
     }
     fn create(&mut self, _: Place<'_>, ino: Ino, attributes: &Attributes) -> Result<(), Self::Error> {
         self.open = Some((ino, attributes.kind));

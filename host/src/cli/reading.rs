@@ -19,6 +19,7 @@ use tapedump_core::device::tape::{Spaced, TapeDevice, TapePosition};
 use tapedump_core::device::volume::TargetVolume;
 use tapedump_core::engine::restore::{
     Damage, DumpInfo, Restore, RestoreError, RestoreEvent, RestoreMemory, RestoreStage, RestoreSummary,
+    Selected,
 };
 use tapedump_core::limits::MAP_LEN_MAX;
 use tapedump_core::stream::reader::ReaderError;
@@ -141,7 +142,8 @@ impl Reading {
         // Pages that no number on the tape touches are never there.
         let mut maps = <[u8]>::new_box_zeroed_with_elems(MAPS * MAP_LEN_MAX)
             .map_err(|_| CliError::failed("there is no address space for the maps of the dump"))?;
-        let memory = RestoreMemory { stream: &mut stream, maps: &mut maps, names: &mut names };
+        let memory =
+            RestoreMemory { stream: &mut stream, maps: &mut maps, chain: &mut [], names: &mut names };
         let Self { tape, mut further, name, .. } = self;
         let mut engine = Engine::new(tape, target, scratch, memory)
             .map_err(|error| CliError::Failed(format!("{name}: {}", explain::<V>(&error))))?;
@@ -397,18 +399,24 @@ pub fn select<V: TargetVolume>(engine: &mut Engine<'_, V>, paths: &[Vec<u8>]) ->
 where
     V::Error: Display,
 {
-    let mut missing = Vec::new();
+    let (mut missing, mut unchanged) = (Vec::new(), Vec::new());
     for path in paths {
         match engine.select(path) {
-            Ok(true) => {}
-            Ok(false) => missing.push(printable(path)),
+            Ok(Selected::Yes) => {}
+            Ok(Selected::NotOnDump) => unchanged.push(printable(path)),
+            Ok(Selected::NoSuchPath) => missing.push(printable(path)),
             Err(error) => return Err(CliError::Failed(explain::<V>(&error))),
         }
     }
-    if missing.is_empty() {
-        return Ok(());
+    let mut why = Vec::new();
+    if !missing.is_empty() {
+        why.push(format!("not on the dump: {}; see what is with: tapedump list", missing.join(", ")));
     }
-    Err(CliError::Failed(format!("not on the dump: {}; see what is with: tapedump list", missing.join(", "))))
+    if !unchanged.is_empty() {
+        let paths = unchanged.join(", ");
+        why.push(format!("only named on this increment, and held by a dump it is based on: {paths}"));
+    }
+    if why.is_empty() { Ok(()) } else { Err(CliError::Failed(why.join("; "))) }
 }
 
 /// How a reading ended.

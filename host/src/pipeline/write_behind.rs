@@ -23,7 +23,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use tapedump_core::device::ErrorKind;
 use tapedump_core::device::volume::{
-    Attributes, FailedPart, Failure, Place, PropertyKind, Room, TargetVolume,
+    Attributes, FailedPart, Failure, Made, Place, PropertyKind, Room, TargetVolume,
 };
 use tapedump_core::units::Ino;
 use worker::Worker;
@@ -85,7 +85,7 @@ impl TargetVolume for WriteBehind {
         self.target.enter(place, directory)
     }
 
-    fn make_directory(&mut self, place: Place<'_>, directory: Ino) -> Result<(), VolumeError> {
+    fn make_directory(&mut self, place: Place<'_>, directory: Ino) -> Result<Made, VolumeError> {
         self.make_room();
         self.target.make_directory(place, directory)
     }

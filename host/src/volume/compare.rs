@@ -19,7 +19,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tapedump_core::device::ErrorKind;
 use tapedump_core::device::volume::{
-    Attributes, DeviceNumber, Difference, FailedPart, Failure, Kind, Place, PropertyKind, Room, TargetVolume,
+    Attributes, DeviceNumber, Difference, FailedPart, Failure, Kind, Made, Place, PropertyKind, Room,
+    TargetVolume,
 };
 use tapedump_core::units::{Ino, Timestamp};
 
@@ -300,8 +301,8 @@ impl TargetVolume for CompareTarget {
         self.find_directory(place, directory, false)
     }
 
-    fn make_directory(&mut self, place: Place<'_>, directory: Ino) -> Result<(), VolumeError> {
-        self.find_directory(place, directory, true)
+    fn make_directory(&mut self, place: Place<'_>, directory: Ino) -> Result<Made, VolumeError> {
+        self.find_directory(place, directory, true).map(|()| Made::Kept)
     }
 
     fn create(&mut self, place: Place<'_>, ino: Ino, attributes: &Attributes) -> Result<(), VolumeError> {

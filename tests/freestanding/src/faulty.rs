@@ -83,7 +83,7 @@ fn dump(tape: &mut MemTape<'_>) -> Option<DumpTold> {
     fill(&mut volume).ok()?;
     let source = FaultInjector::scheduled(volume, &schedule);
     let (in_use, rest) = memory.maps.split_at_mut(MAP_LEN);
-    let lent = DumpMemory { stream: &mut memory.stream[..RECORD_LEN], in_use, on_tape: rest };
+    let lent = DumpMemory { stream: &mut memory.stream[..RECORD_LEN], in_use, on_tape: rest, known: &mut [] };
     let identity =
         DumpIdentity { id: DumpId([7; 16]), date: 1_750_000_000, base_date: 0, level: Level::BASELINE };
     let options = DumpOptions { identity, blocking: BlockingFactor::MIN, label: [0; 16] };
@@ -114,7 +114,7 @@ fn restore(tape: &mut MemTape<'_>) -> Option<bool> {
     let target = FaultInjector::scheduled(volume, &schedule);
     // So rarely that none comes: what is drawn is in the binary all the same.
     let scratch = FaultInjector::seeded(MemBlock::new(&mut scratch, 512).ok()?, black_box(1), u32::MAX);
-    let lent = RestoreMemory { stream: &mut memory.stream, maps: &mut memory.maps, names: &mut names };
+    let lent = RestoreMemory { stream: &mut memory.stream, maps: &mut memory.maps, chain: &mut [], names: &mut names };
     tape.rewind().ok()?;
     let mut restore = Restore::<_, _, _, PortableCrc32c>::new(tape, target, scratch, lent).ok()?;
     let (mut entries, mut failed) = (0, 0);

@@ -2,6 +2,7 @@
 
 use super::{FaultError, FaultInjector, Operation, Subject, What};
 use crate::device::ErrorKind;
+
 use crate::device::volume::{Attributes, Class, Entry, NameBuf, Property, SourceVolume, VolumeNames};
 use crate::units::Ino;
 
@@ -33,6 +34,10 @@ impl<D: SourceVolume> SourceVolume for FaultInjector<'_, D> {
         self.device.next_inode(from, class).map_err(FaultError::Device)
     }
 
+    fn will_open(&mut self, objects: &[u8]) {
+        self.device.will_open(objects);
+    }
+
     fn open(&mut self, ino: Ino) -> Result<Attributes, Self::Error> {
         self.plain(Operation::Open, Subject::Object { ino, offset: 0 }, OPEN_MENU)?;
         let attributes = self.device.open(ino).map_err(FaultError::Device)?;
@@ -40,9 +45,14 @@ impl<D: SourceVolume> SourceVolume for FaultInjector<'_, D> {
         Ok(attributes)
     }
 
-    fn parent(&mut self) -> Result<Ino, Self::Error> {
-        self.plain(Operation::Entries, self.of_object(0), OTHER_MENU)?;
-        self.device.parent().map_err(FaultError::Device)
+    fn changed_since(&mut self, ino: Ino, since: i64) -> Result<bool, Self::Error> {
+        self.plain(Operation::Walk, Subject::Nothing, &[])?;
+        self.device.changed_since(ino, since).map_err(FaultError::Device)
+    }
+
+    fn parent(&mut self, ino: Ino) -> Result<Ino, Self::Error> {
+        self.plain(Operation::Entries, Subject::Object { ino, offset: 0 }, OTHER_MENU)?;
+        self.device.parent(ino).map_err(FaultError::Device)
     }
 
     fn next_entry(&mut self, name: &mut NameBuf) -> Result<Option<Entry>, Self::Error> {
@@ -93,6 +103,7 @@ mod tests {
     use super::super::{Fault, Operation::*, When};
     use super::*;
     use crate::device::mem::{MemVolume, Node};
+
     use crate::device::volume::{Kind, PropertyKind};
 
     /// Runs `check` with a volume of two files, 3 and 4, of the bytes `0123456789`, and one property each.

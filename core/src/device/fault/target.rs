@@ -2,7 +2,7 @@
 
 use super::{FaultError, FaultInjector, Operation, Subject, What};
 use crate::device::ErrorKind;
-use crate::device::volume::{Attributes, FailedPart, Failure, Place, PropertyKind, Room, TargetVolume};
+use crate::device::volume::{Attributes, FailedPart, Failure, Made, Place, PropertyKind, Room, TargetVolume};
 use crate::units::Ino;
 
 const MENU: &[What] =
@@ -59,7 +59,7 @@ impl<D: TargetVolume> TargetVolume for FaultInjector<'_, D> {
         self.device.enter(place, directory).map_err(FaultError::Device)
     }
 
-    fn make_directory(&mut self, place: Place<'_>, directory: Ino) -> Result<(), Self::Error> {
+    fn make_directory(&mut self, place: Place<'_>, directory: Ino) -> Result<Made, Self::Error> {
         self.about(Operation::Create, Some(directory), 0, None)?;
         self.device.make_directory(place, directory).map_err(FaultError::Device)
     }

@@ -2,7 +2,7 @@
 
 use core::convert::Infallible;
 
-use crate::device::volume::{Attributes, Failure, Place, PropertyKind, Room, TargetVolume};
+use crate::device::volume::{Attributes, Failure, Made, Place, PropertyKind, Room, TargetVolume};
 use crate::units::Ino;
 
 /// A target volume that accepts and discards everything, and counts it: a restore over it reads and checks a
@@ -48,9 +48,9 @@ impl TargetVolume for NullTarget {
         Ok(())
     }
 
-    fn make_directory(&mut self, _place: Place<'_>, _directory: Ino) -> Result<(), Infallible> {
+    fn make_directory(&mut self, _place: Place<'_>, _directory: Ino) -> Result<Made, Infallible> {
         self.directories += 1;
-        Ok(())
+        Ok(Made::New)
     }
 
     fn create(&mut self, _place: Place<'_>, _ino: Ino, _attributes: &Attributes) -> Result<(), Infallible> {

@@ -56,7 +56,7 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'_, S, T, C> {
         let mut event = DumpEvent::Working;
         let (rows_len, whole) = PayloadContent::survey(&mut self.source);
         if !whole {
-            self.summary.incomplete += 1;
+            self.spoil(ino);
             event = DumpEvent::PropertiesUnread { ino };
         }
         let content = match attributes.kind {
@@ -105,10 +105,10 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'_, S, T, C> {
         &mut self,
         ino: Ino,
     ) -> Result<(DirectoryContent, u64, Option<DumpEvent>), DumpError<S::Error, T::Error>> {
-        let parent = self.source.parent();
+        let parent = self.source.parent(ino);
         let content = DirectoryContent::new(ino, *parent.as_ref().unwrap_or(&ino));
         let Ok(survey) = DirectoryContent::survey(&mut self.source, &self.in_use) else {
-            self.summary.incomplete += 1;
+            self.spoil(ino);
             let _ = self.source.rewind_entries();
             let mut len = DirectoryLen::default();
             len.add(2);
@@ -117,7 +117,7 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'_, S, T, C> {
         let len = survey.len.bytes();
         let mut told = None;
         if survey.strangers || parent.is_err() {
-            self.summary.incomplete += 1;
+            self.spoil(ino);
             told = Some(DumpEvent::Changed { ino });
         } else if survey.longest > PORTABLE_NAME_LEN_MAX && !self.told_names {
             self.told_names = true;
@@ -190,7 +190,9 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'_, S, T, C> {
             self.tell(Some(DumpEvent::Changed { ino }));
         }
         self.summary.handled += u64::from(body.role == Role::Normal);
-        self.summary.incomplete += u64::from(bad);
+        if bad {
+            self.spoil(ino);
+        }
         event
     }
 
@@ -335,7 +337,7 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'_, S, T, C> {
             .filter(|len| PayloadContent::len(*len) <= u32::MAX.into())
         else {
             let _ = self.source.close();
-            self.summary.incomplete += 1;
+            self.spoil(ino);
             return Ok(DumpEvent::PropertiesUnread { ino });
         };
         self.pending.remove(ino);

@@ -5,6 +5,9 @@
 //!     I/II                                III          IV         V
 //! ```
 //!
+//! An increment (level above 0) holds what changed since its base, what its base does not hold rightly, and the
+//! directories on the way there (R-CHAIN-4).
+//!
 //! The dump is whole only when [`DumpEvent::Done`] was given: by then the filemark behind its last record is durable.
 
 mod body;
@@ -20,7 +23,7 @@ use crate::record::header::{HeaderKind, HeaderRepr, HeaderTemplate};
 use crate::record::holes::Holes;
 use crate::record::map::{DumpMap, map_blocks};
 use crate::stream::writer::{DumpIdentity, Writer};
-use crate::units::{BlockAddr, BlockingFactor, Ino, TAPE_BLOCK_LEN};
+use crate::units::{BlockAddr, BlockingFactor, Ino, Level, TAPE_BLOCK_LEN};
 
 /// Objects looked at in one step while mapping.
 const MAPPED_PER_STEP: u32 = 4096;
@@ -46,6 +49,10 @@ pub struct DumpMemory<'m> {
     pub in_use: &'m mut [u8],
     /// Map of the objects on the dump: as many.
     pub on_tape: &'m mut [u8],
+    /// Map of the objects that a restore of the chain gives rightly: as many, or none for a baseline that no increment
+    /// is to be based on. Of an increment it is, at first, what it was when the base was done, with zeros behind; with
+    /// [`DumpEvent::Done`] it is this dump's, to be kept.
+    pub known: &'m mut [u8],
 }
 
 /// Where a dump is.
@@ -141,10 +148,12 @@ pub enum DumpEvent {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct DumpSummary {
-    /// Directories and other objects found in stage I.
+    /// Directories that stage I found to be dumped.
     pub directories: u64,
-    /// Objects that are no directories, found in stage I.
+    /// Objects that are no directories, and are to be dumped.
     pub others: u64,
+    /// Objects of the volume that need not be dumped, since the chain has them.
+    pub unchanged: u64,
     /// Objects handled in stages III and IV.
     pub handled: u64,
     /// Objects not on the dump, or not rightly.
@@ -195,14 +204,35 @@ pub enum DumpError<S, T> {
 
 enum State {
     Begin,
-    Map { class: Class, from: Ino },
+    Map {
+        class: Class,
+        from: Ino,
+    },
+    /// Dumping the directories above what is dumped: of those from `from` on; `above` is between two steps.
+    Parents {
+        from: Ino,
+        above: Option<Ino>,
+    },
     Header,
-    InUseMap { block: Option<u32> },
-    OnTapeMap { block: Option<u32> },
-    Objects { class: Class, from: Ino },
-    Attributes { from: Ino },
+    InUseMap {
+        block: Option<u32>,
+    },
+    OnTapeMap {
+        block: Option<u32>,
+    },
+    Objects {
+        class: Class,
+        from: Ino,
+    },
+    Attributes {
+        from: Ino,
+    },
     End,
     Over,
+}
+
+fn insert<S, T>(map: &mut DumpMap<'_>, ino: Ino) -> Result<(), DumpError<S, T>> {
+    map.insert(ino).map_err(|error| DumpError::MapTooSmall { needed: error.needed })
 }
 
 /// A dump being written. See the module.
@@ -214,6 +244,10 @@ pub struct Dump<'m, S, T, C> {
     /// From stage III on: what is still to be written, so that after stage IV just the objects remain whose
     /// attributes travel in stage V.
     pending: DumpMap<'m>,
+    /// Before the header is written, of the base; then of this dump.
+    known: DumpMap<'m>,
+    /// Of an increment: when the base was made.
+    since: Option<i64>,
     map_blocks: u32,
     state: State,
     body: Option<Body>,
@@ -246,7 +280,9 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'m, S, T, C> {
         let names = source.names().map_err(DumpError::Source)?;
         let ino_limit = source.ino_limit().map_err(DumpError::Source)?;
         let needed = (ino_limit.0.saturating_sub(1)).div_ceil(8) as usize;
-        if memory.in_use.len() < needed || memory.on_tape.len() < needed {
+        let since = (options.identity.level > Level::BASELINE).then(|| options.identity.base_date.into());
+        let no_known = since.is_some() && memory.known.len() < needed;
+        if memory.in_use.len() < needed || memory.on_tape.len() < needed || no_known {
             return Err(DumpError::MapTooSmall { needed });
         }
         let template = HeaderTemplate::new(&names, &options.label);
@@ -254,14 +290,20 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'m, S, T, C> {
             .map_err(|error| DumpError::StreamTooSmall { needed: error.needed })?;
         let mut in_use = DumpMap::new(memory.in_use);
         let mut pending = DumpMap::new(memory.on_tape);
+        let mut known = DumpMap::new(memory.known);
         in_use.clear();
         pending.clear();
+        if since.is_none() {
+            known.clear();
+        }
         Ok(Self {
             source,
             tape,
             writer,
             in_use,
             pending,
+            known,
+            since,
             map_blocks: map_blocks(ino_limit),
             state: State::Begin,
             body: None,
@@ -316,7 +358,9 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'m, S, T, C> {
                 Ok(DumpEvent::Stage(Stage::Map))
             }
             State::Map { class, from } => self.map_objects(class, from),
+            State::Parents { from, above } => self.map_parents(from, above),
             State::Header => {
+                self.begin_known();
                 let mut header = self.writer.plain(HeaderKind::Tape);
                 header.first_block = 0;
                 self.header(header, &Holes::NONE)?;
@@ -366,14 +410,25 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'m, S, T, C> {
             let Some(ino) = self.source.next_inode(from, class).map_err(DumpError::Source)? else {
                 self.state = match class {
                     Class::Directories => State::Map { class: Class::Others, from: Ino::FIRST },
+                    Class::Others if self.since.is_some() => State::Parents { from: Ino::FIRST, above: None },
                     Class::Others => State::Header,
                 };
                 return Ok(DumpEvent::Working);
             };
-            for map in [&mut self.in_use, &mut self.pending] {
-                map.insert(ino).map_err(|error| DumpError::MapTooSmall { needed: error.needed })?;
+            let changed = match self.since {
+                Some(since) => {
+                    !self.known.contains(ino)
+                        || ino == Ino::ROOT
+                        || self.source.changed_since(ino, since).map_err(DumpError::Source)?
+                }
+                None => true,
+            };
+            insert(&mut self.in_use, ino)?;
+            if changed {
+                insert(&mut self.pending, ino)?;
             }
             match class {
+                _ if !changed => self.summary.unchanged += 1,
                 Class::Directories => self.summary.directories += 1,
                 Class::Others => self.summary.others += 1,
             }
@@ -381,6 +436,41 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'m, S, T, C> {
         }
         self.state = State::Map { class, from };
         Ok(DumpEvent::Working)
+    }
+
+    /// Dumps the directories on the way from the root to what is dumped, so that the names on this tape are a tree.
+    fn map_parents(&mut self, from: Ino, above: Option<Ino>) -> Step<S, T> {
+        let (mut from, mut above) = (from, above);
+        for _ in 0..MAPPED_PER_STEP {
+            let Some(ino) = above.or_else(|| self.pending.next_from(from)) else {
+                self.source.will_open(self.pending.bytes());
+                self.state = State::Header;
+                return Ok(DumpEvent::Working);
+            };
+            if above.is_none() {
+                from = ino.next();
+            }
+            above = match self.source.parent(ino) {
+                Ok(parent) if self.pending.contains(parent) || !self.in_use.contains(parent) => None,
+                Ok(parent) => {
+                    insert(&mut self.pending, parent)?;
+                    self.summary.directories += 1;
+                    self.summary.unchanged = self.summary.unchanged.saturating_sub(1);
+                    Some(parent)
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => return Err(DumpError::Source(error)),
+                // Gone, which opening it will tell; the chain has its names.
+                Err(_) => None,
+            };
+        }
+        self.state = State::Parents { from, above };
+        Ok(DumpEvent::Working)
+    }
+
+    /// From here on the map is of what this dump and its chain hold; what turns out not to be is taken out.
+    fn begin_known(&mut self) {
+        self.known.clear();
+        self.known.put(0, self.in_use.bytes());
     }
 
     /// Writes the header of a map, or one block of it; gives the next block.
@@ -413,6 +503,7 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'m, S, T, C> {
     }
 
     fn next_object(&mut self, class: Class, from: Ino) -> Step<S, T> {
+        let from = self.pending.next_from(from).unwrap_or(Ino(u32::MAX));
         let Some(ino) = self.source.next_inode(from, class).map_err(DumpError::Source)? else {
             return Ok(match class {
                 Class::Directories => self.begin_objects(Class::Others),
@@ -441,10 +532,16 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'m, S, T, C> {
         }
     }
 
+    /// Counts an object that is not on the dump, or not rightly; the next increment takes it again.
+    fn spoil(&mut self, ino: Ino) {
+        self.summary.incomplete += 1;
+        self.known.remove(ino);
+    }
+
     fn skip(&mut self, ino: Ino, error: ErrorKind) -> DumpEvent {
         self.pending.remove(ino);
         self.summary.handled += 1;
-        self.summary.incomplete += 1;
+        self.spoil(ino);
         DumpEvent::Skipped { ino, error }
     }
 

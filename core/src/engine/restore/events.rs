@@ -20,6 +20,7 @@ enum Waiting<E> {
     Damage(Damage),
     Failed(Failure<E>),
     NeedTape(TapeNo),
+    NeedDump { index: u32 },
 }
 
 pub struct Events<E> {
@@ -58,6 +59,7 @@ impl<E> Events<E> {
             RestoreEvent::Damage(damage) => Waiting::Damage(damage),
             RestoreEvent::Failed(failure) => Waiting::Failed(failure),
             RestoreEvent::NeedTape(tape) => Waiting::NeedTape(tape),
+            RestoreEvent::NeedDump { index } => Waiting::NeedDump { index },
             RestoreEvent::Done(summary) => {
                 self.done = Some(summary);
                 return true;
@@ -83,6 +85,7 @@ impl<E> Events<E> {
             Waiting::Damage(damage) => RestoreEvent::Damage(damage),
             Waiting::Failed(failure) => RestoreEvent::Failed(failure),
             Waiting::NeedTape(tape) => RestoreEvent::NeedTape(tape),
+            Waiting::NeedDump { index } => RestoreEvent::NeedDump { index },
         })
     }
 }

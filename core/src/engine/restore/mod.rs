@@ -10,6 +10,7 @@
 //! compares it checks a tree. Nothing a tape says is trusted: names that could leave the target, loops, and objects
 //! that contradict the maps become [`Damage`], and everything that the damage does not touch is restored.
 
+mod chain;
 mod events;
 mod sink;
 mod stream;
@@ -17,6 +18,8 @@ mod tree;
 
 use core::fmt;
 
+pub use self::chain::CHAIN_LEN_MAX;
+use self::chain::Chain;
 use self::events::Events;
 use crate::catalog::{Cursor, TableError};
 use crate::checksum::Crc32c;
@@ -50,6 +53,8 @@ pub struct RestoreMemory<'m> {
     /// Six maps of equal length, each with a bit for every object number; must be zero. Memory that is not touched
     /// need not be there: 6 × [`crate::limits::MAP_LEN_MAX`] of untouched zero pages suffice for any tape.
     pub maps: &'m mut [u8],
+    /// Three maps more, each as long as one of `maps`; must be zero, too. Only a chain of several dumps needs them.
+    pub chain: &'m mut [u8],
     /// For sorting names: the more, the fewer passes over the scratch device. At least 2 × [`crate::catalog::MEMORY_LEN_MIN`].
     pub names: &'m mut [u8],
 }
@@ -194,6 +199,18 @@ pub enum Damage {
     },
 }
 
+/// What came of [`Restore::select`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Selected {
+    /// It will be restored.
+    Yes,
+    /// The object has this name, and is not on the dump: an increment does not hold what did not change.
+    NotOnDump,
+    /// Nothing has this name.
+    NoSuchPath,
+}
+
 /// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -234,6 +251,11 @@ pub enum RestoreEvent<E> {
     Failed(Failure<E>),
     /// The dump goes on on another tape: call [`Restore::next_tape`], or step on if there is none.
     NeedTape(TapeNo),
+    /// Another dump of the chain is to be read, counted from the newest, which is 0: call [`Restore::next_dump`].
+    NeedDump {
+        /// Which one.
+        index: u32,
+    },
     /// Everything was read.
     Done(RestoreSummary),
 }
@@ -300,6 +322,17 @@ pub enum RestoreError<T, V, B> {
     },
     /// The scratch device is too small or failed, or the memory for names is too small.
     Scratch(TableError<B>),
+    /// This dump does not belong here in the chain.
+    WrongDump {
+        /// Its place, counted from the newest, which is 0.
+        index: u32,
+        /// The date it should have, in seconds since 1970.
+        wanted: u32,
+        /// The date it has.
+        found: u32,
+    },
+    /// [`RestoreEvent::NeedDump`] was given, and no dump.
+    NoDump,
     /// The maps lent are too small.
     MapTooSmall {
         /// Bytes needed in all.
@@ -377,6 +410,9 @@ enum Phase {
     Missing {
         from: Ino,
     },
+    Absent {
+        from: Ino,
+    },
     SetAttributes {
         cursor: Cursor,
     },
@@ -408,7 +444,7 @@ struct Maps<'m> {
     wanted: DumpMap<'m>,
     /// Directories on the way to selected ones, and those that are made.
     passage: DumpMap<'m>,
-    /// Directories with a selected object that is no directory.
+    /// Marks of the names by which objects that are no directories were selected.
     picked: DumpMap<'m>,
 }
 
@@ -420,6 +456,7 @@ pub struct Restore<'m, T, V: TargetVolume, B, C> {
     reader: Reader<'m, C>,
     catalog: Catalog<'m, C>,
     maps: Maps<'m>,
+    chain: Chain<'m>,
     phase: Phase,
     stage: Option<RestoreStage>,
     /// A header that waits until what it ends is finished.
@@ -442,13 +479,17 @@ pub struct Restore<'m, T, V: TargetVolume, B, C> {
     map_seen: bool,
     in_use_map_seen: bool,
     map_damaged: bool,
+    in_use_damaged: bool,
     dump_known: bool,
+    /// A dump of the chain is known.
+    any_dump: bool,
     dialect: Dialect,
     /// Length of the tape's records, as its headers tell; 0 when they do not.
     record_len: usize,
     end_of_dump: bool,
     lost_found_made: bool,
     want_tape: bool,
+    want_dump: bool,
     read_errors: u32,
     summary: RestoreSummary,
 }
@@ -462,8 +503,26 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
     /// # Errors
     /// The memory lent does not suffice.
     pub fn new(tape: T, target: V, scratch: B, memory: RestoreMemory<'m>) -> RestoreResult<Self, T, V, B> {
+        Self::of_chain(tape, target, scratch, memory, 1)
+    }
+
+    /// A restore of a chain of `len` dumps, at most [`CHAIN_LEN_MAX`]: the tree as it was at the newest, whose dump begins
+    /// where `tape` stands. [`RestoreEvent::NeedDump`] asks for the others. With one dump, what that holds is restored.
+    ///
+    /// # Errors
+    /// The memory lent does not suffice.
+    pub fn of_chain(
+        tape: T,
+        target: V,
+        scratch: B,
+        memory: RestoreMemory<'m>,
+        len: u32,
+    ) -> RestoreResult<Self, T, V, B> {
         let catalog = NamesBuilder::new(&scratch, memory.names).map_err(RestoreError::Scratch)?;
         let each = memory.maps.len() / MAPS;
+        if len > 1 && memory.chain.len() / chain::CHAIN_MAPS < each {
+            return Err(RestoreError::MapTooSmall { needed: each * (MAPS + chain::CHAIN_MAPS) });
+        }
         let mut rest = memory.maps;
         let mut map = || {
             let (map, behind) = core::mem::take(&mut rest).split_at_mut_checked(each).unwrap_or_default();
@@ -484,6 +543,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
                 passage: map(),
                 picked: map(),
             },
+            chain: Chain::new(len, memory.chain),
             phase: Phase::Stream,
             stage: None,
             held: None,
@@ -500,12 +560,15 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             map_seen: false,
             in_use_map_seen: false,
             map_damaged: false,
+            in_use_damaged: false,
             dump_known: false,
+            any_dump: false,
             dialect: Dialect::OURS,
             record_len: 0,
             end_of_dump: false,
             lost_found_made: false,
             want_tape: false,
+            want_dump: false,
             read_errors: 0,
             summary: RestoreSummary::default(),
         })
@@ -515,7 +578,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
     #[must_use]
     pub const fn progress(&self) -> RestoreSummary {
         let mut summary = self.summary;
-        summary.blocks = self.reader.addr().0;
+        summary.blocks = summary.blocks.saturating_add(self.reader.addr().0);
         summary
     }
 
@@ -573,6 +636,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             return Ok(self.begin(RestoreStage::Catalog));
         }
         match self.phase {
+            Phase::Stream if self.want_dump => return Err(RestoreError::NoDump),
             Phase::Stream if self.linking.is_some() => self.link()?,
             Phase::Stream if self.want_tape => {
                 // Asked for and not given.
@@ -592,6 +656,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             Phase::Directories => self.make_directories()?,
             Phase::Orphans => self.place_orphan()?,
             Phase::Missing { from } => self.tell_missing(from)?,
+            Phase::Absent { from } => self.tell_absent(from),
             Phase::SetAttributes { cursor } => {
                 if let Some(done) = self.set_attributes(cursor)? {
                     return Ok(done);
@@ -690,6 +755,11 @@ impl<T: DeviceError, V: DeviceError, B: DeviceError> fmt::Display for RestoreErr
             Self::Tape { at, source } => write!(f, "{at}: {}", source.kind()),
             Self::Target { ino, source } => write!(f, "{ino}: {}", source.kind()),
             Self::Scratch(error) => error.fmt(f),
+            Self::WrongDump { index, wanted, found } => write!(
+                f,
+                "dump {index} of the chain was to be of {wanted} seconds since 1970, and this one is of {found}"
+            ),
+            Self::NoDump => f.write_str("the next dump of the chain was not given"),
             Self::MapTooSmall { needed } => write!(f, "the dump needs {needed} bytes of memory for maps"),
             Self::Over => f.write_str("the restore is over"),
         }

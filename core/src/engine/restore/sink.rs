@@ -2,6 +2,7 @@
 //!
 //! It borrows what it needs of the restore, because the blocks themselves are borrowed from the reader.
 
+use super::chain::Chain;
 use super::{Catalog, Collect, LINUX_XATTRS_LEN_MAX, Maps, Object, Use};
 use crate::catalog::TableError;
 use crate::checksum::Crc32c;
@@ -22,6 +23,7 @@ pub enum SinkError<V, B> {
 pub struct Sink<'s, 'm, V, B, C> {
     pub object: &'s mut Object,
     pub maps: &'s mut Maps<'m>,
+    pub chain: &'s mut Chain<'m>,
     pub target: &'s mut V,
     pub catalog: &'s mut Catalog<'m, C>,
     pub scratch: &'s mut B,
@@ -49,9 +51,10 @@ impl<V: TargetVolume, B: BlockDevice, C: Crc32c> Sink<'_, '_, V, B, C> {
         let left = usize::try_from(self.object.attributes.size.saturating_sub(offset)).unwrap_or(usize::MAX);
         let used = data.get(..left.min(data.len())).unwrap_or_default();
         match self.object.taken {
-            Use::Discard | Use::Map { on_tape: false } => return Ok(()),
-            Use::Map { on_tape: true } => {
-                self.map(entry, bytes);
+            Use::Map { on_tape: false } if !self.chain.takes_in_use() => return Ok(()),
+            Use::Discard => return Ok(()),
+            Use::Map { on_tape } => {
+                self.map(on_tape, entry, bytes);
                 return Ok(());
             }
             Use::Directory => self.entries(used)?,
@@ -67,11 +70,12 @@ impl<V: TargetVolume, B: BlockDevice, C: Crc32c> Sink<'_, '_, V, B, C> {
         self.payload(payload)
     }
 
-    fn map(&mut self, entry: usize, bytes: &[u8]) {
+    fn map(&mut self, on_tape: bool, entry: usize, bytes: &[u8]) {
         // Solaris continues a map in further segments.
         let before = usize::try_from(self.object.segment_at).unwrap_or(usize::MAX);
         let at = before.saturating_add(entry.saturating_mul(TAPE_BLOCK_LEN));
-        let beyond = self.maps.on_tape.put(at, bytes);
+        let beyond =
+            if on_tape { self.maps.on_tape.put(at, bytes) } else { self.chain.put_in_use(at, bytes) };
         if let Some(last) = beyond.iter().rposition(|byte| *byte != 0) {
             self.object.map_needed = at.saturating_add(bytes.len() - beyond.len() + last + 1);
         }

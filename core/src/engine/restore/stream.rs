@@ -47,9 +47,13 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
                     info.dialect = dialect;
                     self.dump_known = true;
                     self.dialect = dialect;
-                    self.summary.checked = info.id.is_some();
                     self.record_len = info.blocking as usize * TAPE_BLOCK_LEN;
-                    self.tell(RestoreEvent::Dump(info));
+                    self.admit(&repr)?;
+                    if matches!(self.catalog, Catalog::Building(_)) {
+                        self.summary.checked = info.id.is_some() && (!self.any_dump || self.summary.checked);
+                        self.any_dump = true;
+                        self.tell(RestoreEvent::Dump(info));
+                    }
                 }
                 self.header(repr, preceding)
             }
@@ -88,6 +92,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
         let sink = Sink {
             object: self.object.as_mut()?,
             maps: &mut self.maps,
+            chain: &mut self.chain,
             target: &mut self.target,
             catalog: &mut self.catalog,
             scratch: &mut self.scratch,
@@ -167,6 +172,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
 
     fn damage_map(&mut self, on_tape: bool) {
         self.map_damaged |= on_tape;
+        self.in_use_damaged |= !on_tape;
         self.damage(Damage::Maps);
     }
 
@@ -260,9 +266,15 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
         }
         let unfinished_payload = object.payload_seen && !object.parser.is_done();
         match object.taken {
-            Use::Map { on_tape } => {
-                self.maps_good |= on_tape && !self.map_damaged;
-                self.summary.announced = self.maps.on_tape.count();
+            Use::Map { on_tape: false } => self.chain.end_in_use(!self.in_use_damaged),
+            Use::Map { on_tape: true } => {
+                self.maps_good |= !self.map_damaged;
+                if self.maps_good {
+                    self.chain.end_on_tape(&self.maps.on_tape);
+                }
+                if matches!(self.catalog, Catalog::Building(_)) {
+                    self.summary.announced += self.maps.on_tape.count();
+                }
                 if self.maps_good && object.map_needed > 0 {
                     return Err(RestoreError::MapTooSmall {
                         needed: object.map_needed.saturating_mul(super::MAPS),
@@ -396,7 +408,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
     fn begin_map(&mut self, repr: &HeaderRepr, building: bool) {
         let on_tape = repr.kind == HeaderKind::OnTapeMap;
         // BSD repeats the map at the beginning of each tape.
-        let again = on_tape && self.map_seen || !building;
+        let again = on_tape && self.map_seen || !building && !self.chain.is_named();
         self.map_seen |= on_tape;
         self.in_use_map_seen |= !on_tape;
         let taken = if again { Use::Discard } else { Use::Map { on_tape } };
@@ -414,6 +426,13 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
         building: bool,
     ) -> RestoreResult<(), T, V, B> {
         let ino = Ino(repr.ino);
+        if !building && self.chain.is_named() {
+            self.pass_directory(ino);
+            return Ok(());
+        }
+        if self.chain.is_superseded(ino) {
+            return Ok(());
+        }
         let expected = self.maps.on_tape.contains(ino);
         if !building || repr.kind == HeaderKind::Continuation && !expected {
             // The names in it come too late: what they name is placed already.
@@ -431,6 +450,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             return Ok(());
         }
         self.maps.on_tape.remove(ino);
+        self.chain.note(ino);
         self.summary.directories += 1;
         let object = Object::new(repr, ino, attributes, Use::Directory);
         if object.segment_at > 0 {
@@ -458,7 +478,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             // Where in the object it belongs, a foreign header does not tell.
             self.damage(Damage::Unannounced { ino });
         }
-        if noise || !known || !self.is_wanted(ino) {
+        if noise || !known || !self.is_wanted(ino) || self.chain.is_superseded(ino) {
             self.object = Some(object);
             return Ok(());
         }
@@ -469,6 +489,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
                 return Ok(());
             }
         }
+        self.chain.note(ino);
         let too_long = attributes.kind == Kind::Symlink && attributes.size > SYMLINK_LEN_MAX as u64;
         if object.segment_at > 0 || too_long {
             let to = if too_long { attributes.size } else { object.segment_at };
@@ -501,7 +522,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
         object.payload_left = usize::try_from(attributes.size).unwrap_or(usize::MAX);
         // An owner that was not restored is told elsewhere; what has its name now is none of the dump's.
         let missing = self.maps_good && self.maps.on_tape.contains(owner);
-        let there = !(missing || self.maps.unmade.contains(owner));
+        let there = !(missing || self.maps.unmade.contains(owner) || self.chain.is_superseded(owner));
         let mut name = EMPTY_NAME;
         if there
             && self.is_wanted(owner)

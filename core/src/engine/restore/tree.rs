@@ -3,6 +3,7 @@
 
 use super::{
     Catalog, Damage, EMPTY_NAME, LOST_FOUND, Object, Orphans, Phase, Restore, RestoreError, RestoreEvent,
+    Selected,
 };
 use super::{RestoreResult, RestoreStage};
 use crate::catalog::Cursor;
@@ -10,7 +11,7 @@ use crate::checksum::Crc32c;
 use crate::device::DeviceError;
 use crate::device::block::BlockDevice;
 use crate::device::tape::TapeDevice;
-use crate::device::volume::{FailedPart, NameBuf, Place, TargetVolume};
+use crate::device::volume::{FailedPart, Made, NameBuf, Place, TargetVolume};
 use crate::engine::names::{NOTE_LEN_MAX, Names, Walk};
 use crate::engine::notes::Note;
 use crate::units::Ino;
@@ -44,20 +45,26 @@ fn digits(ino: Ino, name: &mut NameBuf) -> usize {
 
 impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V, B, C> {
     /// Restores only what is selected: the object at `path` (components separated by `/`, from the root of the dump), a
-    /// directory with all it holds. Between [`RestoreEvent::Catalogued`] and the next step. `false`: there is no such path.
+    /// directory with all it holds. Between [`RestoreEvent::Catalogued`] and the next step.
     ///
     /// # Errors
     /// The scratch device failed.
-    pub fn select(&mut self, path: &[u8]) -> RestoreResult<bool, T, V, B> {
-        let Catalog::Ready(names) = &mut self.catalog else { return Ok(false) };
+    pub fn select(&mut self, path: &[u8]) -> RestoreResult<Selected, T, V, B> {
+        let Catalog::Ready(names) = &mut self.catalog else { return Ok(Selected::NoSuchPath) };
         let mut parent = Ino::ROOT;
         let mut ino = Ino::ROOT;
+        let mut last: &[u8] = &[];
         for component in path.split(|byte| *byte == b'/').filter(|name| !matches!(name, [] | [b'.'])) {
             parent = ino;
             match names.lookup(&mut self.scratch, parent, component).map_err(RestoreError::Scratch)? {
                 Some(found) => ino = found,
-                None => return Ok(false),
+                None => return Ok(Selected::NoSuchPath),
             }
+            last = component;
+        }
+        let directory = self.maps.unmade.contains(ino);
+        if !directory && self.maps_good && !self.maps.on_tape.contains(ino) && !self.chain.has(ino) {
+            return Ok(Selected::NotOnDump);
         }
         self.selected = true;
         let mut above = parent;
@@ -71,13 +78,15 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
             }
         }
         let _ = self.maps.passage.insert(Ino::ROOT);
-        if self.maps.unmade.contains(ino) {
+        if directory {
             self.want_tree(ino)?;
         } else {
             let _ = self.maps.wanted.insert(ino);
-            let _ = self.maps.picked.insert(parent);
+            for mark in self.marks(parent, last) {
+                let _ = self.maps.picked.insert(mark);
+            }
         }
-        Ok(true)
+        Ok(Selected::Yes)
     }
 
     fn want_tree(&mut self, top: Ino) -> RestoreResult<(), T, V, B> {
@@ -104,12 +113,29 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
     }
 
     /// Whether a selected object is to have this name.
-    fn is_wanted_name(&self, directory: Ino) -> bool {
-        !self.selected || self.maps.wanted.contains(directory) || self.maps.picked.contains(directory)
+    fn is_wanted_name(&self, directory: Ino, name: &[u8]) -> bool {
+        !self.selected
+            || self.maps.wanted.contains(directory)
+            || self.marks(directory, name).iter().all(|mark| self.maps.picked.contains(*mark))
+    }
+
+    /// The places of a name in the map of picked names, by two hashes: CRC32C and FNV-1a. They only ever tell apart the names
+    /// of one picked object, so that none is taken for another.
+    fn marks(&self, directory: Ino, name: &[u8]) -> [Ino; 2] {
+        let number = directory.0.to_be_bytes();
+        let crc = C::update(C::update(0, &number), name);
+        let mix = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+        let fnv = number.iter().chain(name).fold(0x811c_9dc5, mix);
+        let places = u32::try_from(self.maps.picked.bytes().len().saturating_mul(8)).unwrap_or(u32::MAX);
+        [crc, fnv].map(|hash| Ino(hash.checked_rem(places).unwrap_or(0).saturating_add(1)))
     }
 
     #[inline(never)]
     pub(super) fn end_catalog(&mut self) -> RestoreResult<(), T, V, B> {
+        if self.chain.names_go_on() {
+            self.leave_dump();
+            return Ok(());
+        }
         if let Catalog::Building(builder) = core::mem::replace(&mut self.catalog, Catalog::Gone) {
             self.catalog = Catalog::Ready(builder.finish(&mut self.scratch).map_err(RestoreError::Scratch)?);
         }
@@ -142,7 +168,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
             return Ok(());
         }
         if !unmade {
-            if wanted && self.is_wanted_name(visit.directory) {
+            if wanted && self.is_wanted_name(visit.directory, name.get(..len).unwrap_or_default()) {
                 self.tell(RestoreEvent::Entry {
                     ino: visit.ino,
                     parent: visit.directory,
@@ -174,6 +200,10 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         self.ensure(visit.directory, None)?;
         let place = Place { parent: visit.directory, name: self.walk.name() };
         let made = self.target.make_directory(place, visit.ino);
+        if !wanted && matches!(made, Ok(Made::Kept)) {
+            // Somebody else's directory, on the way: it stays as it is.
+            self.maps.passage.remove(visit.ino);
+        }
         self.outcome(visit.ino, FailedPart::Create, made)?;
         self.walk.enter(visit.ino);
         Ok(())
@@ -337,7 +367,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         let mut any = false;
         while let Some((parent, len)) = self.next_name(&mut cursor, ino, name)? {
             any = true;
-            if self.is_wanted_name(parent) {
+            if self.is_wanted_name(parent, name.get(..len).unwrap_or_default()) {
                 return Ok((Some((parent, len)), cursor));
             }
         }
@@ -390,7 +420,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         let mut cursor = object.names;
         let Some((parent, len)) = self.next_name(&mut cursor, object.ino, &mut name)? else { return Ok(()) };
         object.names = cursor;
-        if self.is_wanted_name(parent) {
+        if self.is_wanted_name(parent, name.get(..len).unwrap_or_default()) {
             let (first, first_len) = object.place;
             self.ensure(first, None)?;
             self.ensure(parent, Some(first))?;
@@ -412,16 +442,26 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         {
             self.phase = Phase::Missing { from: ino.next() };
             // Linux marks number 1 in its maps, which no object has.
-            if ino >= Ino::FIRST && self.is_wanted(ino) {
+            if ino >= Ino::FIRST && self.is_wanted(ino) && !self.chain.is_superseded(ino) {
                 self.damage(Damage::Missing { ino });
             }
             return Ok(());
         }
-        self.target.barrier();
-        self.phase = Phase::SetAttributes { cursor: Cursor::START };
-        let event = self.begin(RestoreStage::Attributes);
-        self.tell(event);
+        self.phase = Phase::Absent { from: Ino::FIRST };
         Ok(())
+    }
+
+    /// Tells what the chain should have and no dump of it has, one object a step.
+    #[inline(never)]
+    pub(super) fn tell_absent(&mut self, from: Ino) {
+        let Some(ino) = self.chain.next_absent(from) else {
+            self.leave_dump();
+            return;
+        };
+        self.phase = Phase::Absent { from: ino.next() };
+        if self.is_wanted(ino) {
+            self.damage(Damage::Missing { ino });
+        }
     }
 
     /// Attributes and properties of the next directory; the end when there is none.
@@ -508,7 +548,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
             return self.failure(failure).map(Some);
         }
         self.phase = Phase::Over;
-        self.summary.blocks = self.reader.addr().0;
+        self.summary = self.progress();
         Ok(Some(RestoreEvent::Done(self.summary)))
     }
 

@@ -55,7 +55,8 @@ impl Work for ReadObjects {
         batch.records.clear();
         while batch.records.len() < self.objects_next.load(Ordering::Relaxed) {
             match cursor.next_record() {
-                Ok(Some(record)) => batch.records.push(record),
+                Ok(Some(record)) if self.volume.is_wanted(record.ino) => batch.records.push(record),
+                Ok(Some(_)) => {}
                 // The consumer meets an error again, where it asks for the next number.
                 Ok(None) | Err(_) => break,
             }

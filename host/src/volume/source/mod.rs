@@ -31,13 +31,15 @@ mod volume;
 mod walk;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use build::Index;
 pub use numbers::Numbering;
 use reach::Root;
+use tapedump_core::record::map::MapView;
+use tapedump_core::units::Ino;
 pub use volume::{LinuxSource, Tally};
 
 /// The most threads that are used unless more are asked for.
@@ -53,6 +55,8 @@ pub struct SourceOptions {
     pub threads: usize,
     /// Where lists go that outgrow memory.
     pub scratch_dir: PathBuf,
+    /// The walk finds out which objects changed at or after this time, in seconds since 1970. Without it all have.
+    pub changed_since: Option<i64>,
     /// Set by somebody else to stop reading.
     pub interrupt: Option<Arc<AtomicBool>>,
     /// The rule for numbers, where an earlier dump has settled it.
@@ -80,7 +84,15 @@ impl SourceOptions {
         let tuning =
             Tuning { sort_memory: 8 << 20, spool_memory: 4 << 20, openat2: true, entry_numbers: true };
         let scratch_dir = scratch_dir.into();
-        Self { frozen: false, threads: 0, scratch_dir, interrupt: None, numbering: None, tuning }
+        Self {
+            frozen: false,
+            threads: 0,
+            scratch_dir,
+            changed_since: None,
+            interrupt: None,
+            numbering: None,
+            tuning,
+        }
     }
 
     fn is_interrupted(&self) -> bool {
@@ -102,6 +114,14 @@ struct Volume {
     root: Root,
     index: Index,
     options: SourceOptions,
+    /// Map of the objects that will be opened; without it all.
+    wanted: OnceLock<Box<[u8]>>,
     /// Objects that are open for the consumer.
     held: Arc<AtomicUsize>,
+}
+
+impl Volume {
+    fn is_wanted(&self, ino: Ino) -> bool {
+        self.wanted.get().is_none_or(|map| MapView::new(map).contains(ino))
+    }
 }

@@ -27,6 +27,7 @@ impl Tag {
     const KIND: u8 = 0x07;
     const COVERED: u8 = 0x08;
     const UNREAD: u8 = 0x10;
+    const CHANGED: u8 = 0x20;
 
     /// The tag of an ordinary object.
     pub const fn new(kind: Kind) -> Self {
@@ -49,6 +50,16 @@ impl Tag {
     /// Of a directory that the walk could not read (to its end); the record's name is the error number.
     pub const fn unread() -> Self {
         Self(Self::new(Kind::Directory).0 | Self::UNREAD)
+    }
+
+    /// The same, of an object that changed since the time that the walk was asked for.
+    pub const fn changed_if(self, changed: bool) -> Self {
+        if changed { Self(self.0 | Self::CHANGED) } else { self }
+    }
+
+    /// Whether the walk found that the object changed.
+    pub const fn is_changed(self) -> bool {
+        self.0 & Self::CHANGED != 0
     }
 
     /// The kind.

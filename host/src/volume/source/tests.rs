@@ -71,7 +71,7 @@ struct Seen {
     properties: Vec<(PropertyKind, Vec<u8>, Vec<u8>)>,
 }
 
-fn read_open_object(source: &mut LinuxSource, mut attributes: Attributes) -> Seen {
+fn read_open_object(source: &mut LinuxSource, ino: Ino, mut attributes: Attributes) -> Seen {
     let is_directory = attributes.kind == Kind::Directory;
     if attributes.kind == Kind::Symlink {
         // Reading a link is an access that cannot be hidden.
@@ -79,7 +79,7 @@ fn read_open_object(source: &mut LinuxSource, mut attributes: Attributes) -> See
     }
     let mut seen = Seen {
         attributes,
-        parent: is_directory.then(|| source.parent().unwrap()),
+        parent: is_directory.then(|| source.parent(ino).unwrap()),
         entries: Vec::new(),
         data: Vec::new(),
         ranges: Vec::new(),
@@ -127,7 +127,7 @@ fn read_all(source: &mut LinuxSource) -> BTreeMap<Ino, Seen> {
             assert!(ino >= from && ino < limit);
             let attributes = source.open(ino).unwrap();
             assert_eq!(attributes.kind == Kind::Directory, class == Class::Directories);
-            let seen = read_open_object(source, attributes);
+            let seen = read_open_object(source, ino, attributes);
             assert!(source.close().unwrap(), "{} changed", source.path_of(ino).unwrap().display());
             assert!(all.insert(ino, seen).is_none());
             from = ino.next();
@@ -306,7 +306,7 @@ fn objects_may_be_opened_in_any_order_and_again() {
         let all = read_all(&mut source);
         for (ino, expected) in all.iter().rev().chain(&all).chain(all.iter().step_by(3)) {
             let attributes = source.open(*ino).unwrap();
-            assert!(read_open_object(&mut source, attributes) == *expected);
+            assert!(read_open_object(&mut source, *ino, attributes) == *expected);
         }
         let missing = {
             let limit = source.ino_limit().unwrap();
@@ -326,13 +326,13 @@ fn directories_rewind_to_the_same_entries() {
     }
     let mut source = tree.open(|_| {});
     let attributes = source.open(Ino::ROOT).unwrap();
-    let first = read_open_object(&mut source, attributes);
+    let first = read_open_object(&mut source, Ino::ROOT, attributes);
     assert_eq!(first.entries.len(), fs::read_dir(&tree.0).unwrap().count());
     let mut name = [0; NAME_LEN_MAX];
     source.rewind_entries().unwrap();
     source.next_entry(&mut name).unwrap();
     source.rewind_entries().unwrap();
-    assert_eq!(read_open_object(&mut source, attributes), first);
+    assert_eq!(read_open_object(&mut source, Ino::ROOT, attributes), first);
 }
 
 #[test]

@@ -8,8 +8,8 @@ use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 
 use rustix::io::Errno;
 use tapedump_core::device::ErrorKind;
@@ -103,7 +103,7 @@ impl LinuxSource {
         let walked = walk(&opened, &options, &scratch_dir)?;
         let index = Index::build(walked, &opened, &options, &scratch_dir)?;
         let held = Arc::new(AtomicUsize::new(0));
-        let volume = Arc::new(Volume { root: opened, index, options, held });
+        let volume = Arc::new(Volume { root: opened, index, options, wanted: OnceLock::new(), held });
         Ok(Self {
             loader: Loader::new(Arc::clone(&volume)),
             volume,
@@ -204,6 +204,16 @@ impl LinuxSource {
             }
         }
         Err(no_such_object(ino))
+    }
+
+    /// The record of an object; at once for the one that is open, and those that walks gave last.
+    fn known(&self, ino: Ino) -> Result<Record, VolumeError> {
+        let open = self.open.as_ref().map(|open| &open.record);
+        let walks = self.walks.iter().flatten().filter_map(|walk| walk.next.as_ref());
+        match open.into_iter().chain(walks).find(|record| record.ino == ino) {
+            Some(record) => Ok(*record),
+            None => Ok(self.look_up(ino)?.1),
+        }
     }
 
     /// Moves what is read ahead to `ino`; `false`: it is not there.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use rustix::fs::{FileType, OFlags, RawDir, RawDirEntry};
+use rustix::fs::{FileType, OFlags, RawDir, RawDirEntry, Statx};
 use rustix::io::Errno;
 use tapedump_core::device::ErrorKind;
 use tapedump_core::device::volume::Kind;
@@ -224,8 +224,12 @@ impl Walk<'_> {
 
     fn visit(&self, walker: &mut Walker, job: &Job) -> Result<(), Failure> {
         let is_root = job.place == Places::ROOT;
+        let mut changed = false;
         let errno = match self.open(walker, job) {
-            Ok(fd) => self.read(walker, job.place, fd.as_fd())?,
+            Ok((fd, stat)) => {
+                changed = self.is_changed(&stat);
+                self.read(walker, job.place, fd.as_fd())?
+            }
             Err(Cover::Mount) => return self.cover(walker, job, self.root.entries_have_numbers),
             Err(Cover::Subvolume) => return self.cover(walker, job, false),
             Err(Cover::Unreadable(errno)) => Some(errno),
@@ -241,12 +245,13 @@ impl Walk<'_> {
             None if is_root => Ok(()),
             None => {
                 walker.highest = walker.highest.max(job.real);
-                Ok(walker.sorter.push(job.real, job.place, Tag::new(Kind::Directory).0, b"")?)
+                let tag = Tag::new(Kind::Directory).changed_if(changed);
+                Ok(walker.sorter.push(job.real, job.place, tag.0, b"")?)
             }
         }
     }
 
-    fn open(&self, walker: &mut Walker, job: &Job) -> Result<OwnedFd, Cover> {
+    fn open(&self, walker: &mut Walker, job: &Job) -> Result<(OwnedFd, Statx), Cover> {
         let fd = match walker.reach.open_found(self.root, b"", DIRECTORY_FLAGS) {
             Ok(fd) => fd,
             Err(Errno::XDEV) => return Err(Cover::Mount),
@@ -260,7 +265,14 @@ impl Walk<'_> {
             // Another directory has the name by now; it is read when the object is opened, or reported then.
             return Err(Cover::Unreadable(Errno::STALE));
         }
-        Ok(fd)
+        Ok((fd, stat))
+    }
+
+    /// Whether the object changed since the time asked for. That is a whole second, and its own second counts.
+    fn is_changed(&self, stat: &Statx) -> bool {
+        self.options
+            .changed_since
+            .is_some_and(|since| stat.stx_ctime.tv_sec >= since || stat.stx_mtime.tv_sec >= since)
     }
 
     fn cover(&self, walker: &mut Walker, job: &Job, has_number: bool) -> Result<(), Failure> {
@@ -319,8 +331,11 @@ impl Walk<'_> {
             Err(errno) => return Ok(Some(errno)),
         };
         if kind != Kind::Directory {
+            // What cannot be asked may have changed; should it be gone, opening it will tell.
+            let changed = self.options.changed_since.is_some()
+                && stat_name(dir, entry.file_name()).map_or(true, |stat| self.is_changed(&stat));
             walker.highest = walker.highest.max(real);
-            walker.sorter.push(real, place, Tag::new(kind).0, name)?;
+            walker.sorter.push(real, place, Tag::new(kind).changed_if(changed).0, name)?;
             return Ok(None);
         }
         walker.children.extend_from_slice(&real.to_le_bytes());

@@ -31,7 +31,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use tapedump_core::device::ErrorKind;
-use tapedump_core::device::volume::{Attributes, Failure, Place, PropertyKind, Room, TargetVolume};
+use tapedump_core::device::volume::{Attributes, Failure, Made, Place, PropertyKind, Room, TargetVolume};
 use tapedump_core::units::Ino;
 
 /// Permissions of a directory while it is filled: nobody else gets in before it has its own.
@@ -91,14 +91,14 @@ impl LinuxTarget {
         Ok(())
     }
 
-    fn make(&mut self, place: Place<'_>, directory: Ino) -> Result<(), VolumeError> {
+    fn make(&mut self, place: Place<'_>, directory: Ino) -> Result<Made, VolumeError> {
         let parent = self.directory(place.parent)?;
-        let fd = check_name(place.name)
+        let (fd, how) = check_name(place.name)
             .and_then(|()| make_directory(&self.caller, &parent, place.name))
             .map_err(|errno| VolumeError::system("make the directory", parent.path_of(place.name), errno))?;
         let made = self.directories.adopt(fd);
         self.directories.insert(directory, made);
-        Ok(())
+        Ok(how)
     }
 
     fn collect(&mut self) {
@@ -107,7 +107,7 @@ impl LinuxTarget {
 }
 
 /// Makes a directory or keeps the one that is there; what else has the name is removed.
-fn make_directory(caller: &Caller, parent: &Directory, name: &[u8]) -> io::Result<OwnedFd> {
+fn make_directory(caller: &Caller, parent: &Directory, name: &[u8]) -> io::Result<(OwnedFd, Made)> {
     for _ in 0..8 {
         match fs::mkdirat(parent, name, FILLING) {
             Ok(()) => {
@@ -121,7 +121,7 @@ fn make_directory(caller: &Caller, parent: &Directory, name: &[u8]) -> io::Resul
                 if inherits || caller.masks_owner() {
                     handle.set_permissions(0o700)?;
                 }
-                return Ok(handle.into_fd());
+                return Ok((handle.into_fd(), Made::New));
             }
             Err(Errno::EXIST) => {}
             Err(errno) => return Err(errno),
@@ -132,7 +132,7 @@ fn make_directory(caller: &Caller, parent: &Directory, name: &[u8]) -> io::Resul
                 if !caller.is_superuser() {
                     unlock(&handle)?;
                 }
-                return Ok(handle.into_fd());
+                return Ok((handle.into_fd(), Made::Kept));
             }
             Err(Errno::NOTDIR | Errno::LOOP) => remove(parent, name)?,
             Err(Errno::NOENT) => {}
@@ -176,7 +176,7 @@ impl TargetVolume for LinuxTarget {
         self.open_again(place, directory)
     }
 
-    fn make_directory(&mut self, place: Place<'_>, directory: Ino) -> Result<(), VolumeError> {
+    fn make_directory(&mut self, place: Place<'_>, directory: Ino) -> Result<Made, VolumeError> {
         self.make(place, directory)
     }
 

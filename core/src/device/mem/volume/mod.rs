@@ -214,6 +214,26 @@ impl<'a> MemVolume<'a> {
         self.remove_name(directory, name)
     }
 
+    /// Gives an object another name, here or in another directory.
+    ///
+    /// # Errors
+    /// As [`add_directory`](Self::add_directory); [`ErrorKind::Invalid`] also for a directory into itself.
+    pub fn rename(&mut self, from: Ino, name: &[u8], to: Ino, new_name: &[u8]) -> Result<(), ErrorKind> {
+        let old = self.find_directory(from)?;
+        let node = self.entry_of(old, name).ok_or(ErrorKind::NotFound)?.node;
+        let new = self.find_new_place(to, new_name)?;
+        let mut above = new;
+        while above != ROOT {
+            if above == node {
+                return Err(ErrorKind::Invalid);
+            }
+            above = self.node(above).map_or(ROOT, |node| node.parent);
+        }
+        // The new name first: should there be no space for it, the old one is still there.
+        self.add_name(new, new_name, node)?;
+        self.detach_name(old, name)
+    }
+
     /// Writes data of a file or link at `offset`; what is never written within the size is a hole.
     ///
     /// # Errors

@@ -50,6 +50,21 @@ impl MemVolume<'_> {
 
     /// Takes a name away, and the object with its last one. A directory must be empty.
     pub(super) fn remove_name(&mut self, directory: u32, name: &[u8]) -> Result<(), ErrorKind> {
+        let entry = self.entry_of(directory, name).ok_or(ErrorKind::NotFound)?;
+        let is_directory = self.node(entry.node).is_some_and(Node::is_directory);
+        if is_directory && self.entries_of(entry.node).next().is_some() {
+            return Err(ErrorKind::Exists);
+        }
+        self.detach_name(directory, name)?;
+        let gone = is_directory || self.node(entry.node).is_some_and(|node| node.attributes.links == 0);
+        if gone {
+            self.free_node(entry.node);
+        }
+        Ok(())
+    }
+
+    /// Takes a name away; the object stays.
+    pub(super) fn detach_name(&mut self, directory: u32, name: &[u8]) -> Result<(), ErrorKind> {
         let mut before = NONE;
         let mut found = None;
         for entry in self.entries_of(directory) {
@@ -61,9 +76,6 @@ impl MemVolume<'_> {
         }
         let entry = found.ok_or(ErrorKind::NotFound)?;
         let is_directory = self.node(entry.node).is_some_and(Node::is_directory);
-        if is_directory && self.entries_of(entry.node).next().is_some() {
-            return Err(ErrorKind::Exists);
-        }
         if before != NONE {
             self.arena.set_next(before, entry.next);
         }
@@ -78,15 +90,10 @@ impl MemVolume<'_> {
                 parent.attributes.links = parent.attributes.links.saturating_sub(1);
             }
         }
-        let gone = match self.node_mut(entry.node) {
-            Some(node) if !is_directory => {
-                node.attributes.links = node.attributes.links.saturating_sub(1);
-                node.attributes.links == 0
-            }
-            _ => is_directory,
-        };
-        if gone {
-            self.free_node(entry.node);
+        if let Some(node) = self.node_mut(entry.node)
+            && !is_directory
+        {
+            node.attributes.links = node.attributes.links.saturating_sub(1);
         }
         Ok(())
     }

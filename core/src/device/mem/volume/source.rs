@@ -3,6 +3,7 @@
 use super::{MemVolume, Node, Open, ROOT, data, ino_of};
 use crate::device::ErrorKind;
 use crate::device::volume::{Attributes, Class, Entry, NameBuf, Property, SourceVolume, VolumeNames};
+use crate::limits::NAME_LEN_MAX;
 use crate::units::Ino;
 
 impl MemVolume<'_> {
@@ -55,9 +56,22 @@ impl SourceVolume for MemVolume<'_> {
         Ok(attributes)
     }
 
-    fn parent(&mut self) -> Result<Ino, ErrorKind> {
-        let (index, node) = self.open_directory()?;
-        Ok(ino_of(if index == ROOT { ROOT } else { node.parent }))
+    fn changed_since(&mut self, ino: Ino, since: i64) -> Result<bool, ErrorKind> {
+        let attributes = self.attributes(ino)?;
+        Ok(attributes.changed.secs >= since || attributes.modified.secs >= since)
+    }
+
+    fn parent(&mut self, ino: Ino) -> Result<Ino, ErrorKind> {
+        let index = self.find(ino)?;
+        let node = self.node(index).ok_or(ErrorKind::NotFound)?;
+        if index == ROOT {
+            return Ok(Ino::ROOT);
+        }
+        if node.is_directory() {
+            return Ok(ino_of(node.parent));
+        }
+        let mut name = [0; NAME_LEN_MAX];
+        self.name_of(ino, &mut name).map(|(parent, _)| parent).ok_or(ErrorKind::NotFound)
     }
 
     fn next_entry(&mut self, name: &mut NameBuf) -> Result<Option<Entry>, ErrorKind> {

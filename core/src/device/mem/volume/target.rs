@@ -8,7 +8,7 @@ use super::names::check_name;
 use super::properties::check_property_name;
 use super::{MemVolume, Node, Open, ROOT};
 use crate::device::ErrorKind;
-use crate::device::volume::{Attributes, Failure, Kind, Place, PropertyKind, Room, TargetVolume};
+use crate::device::volume::{Attributes, Failure, Kind, Made, Place, PropertyKind, Room, TargetVolume};
 use crate::units::Ino;
 
 impl MemVolume<'_> {
@@ -133,20 +133,20 @@ impl TargetVolume for MemVolume<'_> {
         Ok(())
     }
 
-    fn make_directory(&mut self, place: Place<'_>, directory: Ino) -> Result<(), ErrorKind> {
+    fn make_directory(&mut self, place: Place<'_>, directory: Ino) -> Result<Made, ErrorKind> {
         check_name(place.name)?;
         let parent = self.known_directory(place.parent)?;
-        let node = match self.entry_of(parent, place.name) {
-            Some(entry) if self.node(entry.node).is_some_and(Node::is_directory) => entry.node,
+        let (node, made) = match self.entry_of(parent, place.name) {
+            Some(entry) if self.node(entry.node).is_some_and(Node::is_directory) => (entry.node, Made::Kept),
             Some(_) => return Err(ErrorKind::Exists),
             None => {
                 let mut attributes = Attributes::new(Kind::Directory);
                 attributes.permissions = 0o700;
-                self.make_object(parent, place.name, &attributes)?
+                (self.make_object(parent, place.name, &attributes)?, Made::New)
             }
         };
         self.map(directory, node);
-        Ok(())
+        Ok(made)
     }
 
     fn create(&mut self, place: Place<'_>, ino: Ino, attributes: &Attributes) -> Result<(), ErrorKind> {

@@ -60,6 +60,11 @@ impl SourceVolume for LinuxSource {
         Ok(ino)
     }
 
+    fn will_open(&mut self, objects: &[u8]) {
+        // Told once: the first time counts.
+        let _ = self.volume.wanted.set(objects.into());
+    }
+
     fn open(&mut self, ino: Ino) -> Result<Attributes, VolumeError> {
         self.open = None;
         self.late.has_names = false;
@@ -93,11 +98,24 @@ impl SourceVolume for LinuxSource {
         Ok(attributes)
     }
 
-    fn parent(&mut self) -> Result<Ino, VolumeError> {
-        let record = self.current_directory()?.record;
+    fn changed_since(&mut self, ino: Ino, since: i64) -> Result<bool, VolumeError> {
+        let record = self.known(ino)?;
+        // What was asked of the walk is answered; a root of another volume has no number that lasts.
+        Ok(self.volume.options.changed_since != Some(since)
+            || record.tag.is_changed()
+            || record.tag.is_covered()
+            || record.tag.is_unread()
+            || ino == Ino::ROOT)
+    }
+
+    fn parent(&mut self, ino: Ino) -> Result<Ino, VolumeError> {
+        let record = self.known(ino)?;
         let index = &self.volume.index;
         let real = (|| {
-            let parent = index.places.read(record.place)?.parent;
+            let parent = match record.tag.kind() {
+                Kind::Directory => index.places.read(record.place)?.parent,
+                _ => record.place,
+            };
             if parent == Places::ROOT {
                 return Ok(Some(Ino::ROOT));
             }

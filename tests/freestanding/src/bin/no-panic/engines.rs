@@ -12,11 +12,16 @@ use crate::opaque::{Opaque, Unit};
 use crate::pieces::bytes;
 
 pub fn dump() {
-    let identity = DumpIdentity { id: DumpId([1; 16]), date: 1, base_date: 0, level: Level::BASELINE };
+    let identity = DumpIdentity { id: DumpId([1; 16]), date: 1, base_date: 0, level: black_box(Level::MAX) };
     let options = black_box(DumpOptions { identity, blocking: BlockingFactor::MIN, label: [0; 16] });
     let (mut stream, mut in_use, mut on_tape) = (black_box([0; 4096]), black_box([0; 8]), black_box([0; 8]));
-    let memory =
-        DumpMemory { stream: bytes(&mut stream), in_use: bytes(&mut in_use), on_tape: bytes(&mut on_tape) };
+    let mut known = black_box([0; 8]);
+    let memory = DumpMemory {
+        stream: bytes(&mut stream),
+        in_use: bytes(&mut in_use),
+        on_tape: bytes(&mut on_tape),
+        known: bytes(&mut known),
+    };
     let Ok(mut dump) = Dump::<_, _, Unit>::new(Opaque, Opaque, memory, options) else { return };
     while black_box(true) {
         let event = black_box(dump.step());
@@ -30,9 +35,17 @@ pub fn dump() {
 
 pub fn restore() {
     let (mut stream, mut maps, mut names) = (black_box([0; 5120]), black_box([0; 48]), black_box([0; 8192]));
-    let memory =
-        RestoreMemory { stream: bytes(&mut stream), maps: bytes(&mut maps), names: bytes(&mut names) };
-    let Ok(mut restore) = Restore::<_, _, _, Unit>::new(Opaque, Opaque, Opaque, memory) else { return };
+    let mut chain = black_box([0; 24]);
+    let memory = RestoreMemory {
+        stream: bytes(&mut stream),
+        maps: bytes(&mut maps),
+        chain: bytes(&mut chain),
+        names: bytes(&mut names),
+    };
+    let len = black_box(3);
+    let Ok(mut restore) = Restore::<_, _, _, Unit>::of_chain(Opaque, Opaque, Opaque, memory, len) else {
+        return;
+    };
     let mut name = black_box([0; NAME_LEN_MAX]);
     while black_box(true) {
         let event = black_box(restore.step());
@@ -41,6 +54,10 @@ pub fn restore() {
         match event {
             Ok(RestoreEvent::Catalogued) => {
                 black_box(restore.select(black_box(b"a/b"))).ok();
+            }
+            Ok(RestoreEvent::NeedDump { .. }) => {
+                black_box(restore.tape_mut());
+                black_box(restore.next_dump(black_box(Some(Opaque))));
             }
             Ok(RestoreEvent::NeedTape(_)) => {
                 black_box(restore.next_tape(Opaque));

@@ -8,7 +8,7 @@ use tapedump_core::device::tape::{
     Space, Spaced, TapeCapabilities, TapeDevice, TapePosition, TapeRead, TapeWrite,
 };
 use tapedump_core::device::volume::{
-    Attributes, Class, Entry, FailedPart, Failure, Kind, NameBuf, Place, Property, PropertyKind, Room,
+    Attributes, Class, Entry, FailedPart, Failure, Kind, NameBuf, Made, Place, Property, PropertyKind, Room,
     SourceVolume, TargetVolume, VolumeNames,
 };
 use tapedump_core::device::{DeviceError, ErrorKind};
@@ -110,7 +110,12 @@ impl SourceVolume for Opaque {
         black_box(ino);
         any(attributes())
     }
-    fn parent(&mut self) -> Result<Ino, Error> {
+    fn changed_since(&mut self, ino: Ino, since: i64) -> Result<bool, Error> {
+        black_box((ino, since));
+        any(true)
+    }
+    fn parent(&mut self, ino: Ino) -> Result<Ino, Error> {
+        black_box(ino);
         any(Ino::ROOT)
     }
     fn next_entry(&mut self, name: &mut NameBuf) -> Result<Option<Entry>, Error> {
@@ -153,9 +158,9 @@ impl TargetVolume for Opaque {
         black_box((place, directory));
         any(())
     }
-    fn make_directory(&mut self, place: Place<'_>, directory: Ino) -> Result<(), Error> {
+    fn make_directory(&mut self, place: Place<'_>, directory: Ino) -> Result<Made, Error> {
         black_box((place, directory));
-        any(())
+        any(Made::New)
     }
     fn create(&mut self, place: Place<'_>, ino: Ino, attributes: &Attributes) -> Result<(), Error> {
         black_box((place, ino, attributes));

@@ -1,0 +1,375 @@
+//! Random histories of a random tree: whatever is dumped at whatever levels, the restore of a dump's chain gives the
+//! tree as it was (R-CHAIN-2 to R-CHAIN-5).
+
+use tapedump_core::checksum::PortableCrc32c;
+use tapedump_core::device::mem::{MemBlock, MemTape, MemVolume, Node, differs};
+use tapedump_core::device::tape::{TapeDevice, TapePosition};
+use tapedump_core::device::volume::{Attributes, Kind, NameBuf, PropertyKind, SourceVolume};
+use tapedump_core::engine::dump::{Dump, DumpEvent, DumpMemory, DumpOptions, DumpSummary};
+use tapedump_core::engine::restore::{Restore, RestoreError, RestoreEvent, RestoreMemory, RestoreSummary};
+use tapedump_core::limits::NAME_LEN_MAX;
+use tapedump_core::stream::writer::DumpIdentity;
+use tapedump_core::units::{BlockingFactor, DumpId, Ino, Level, TAPE_BLOCK_LEN, Timestamp};
+
+const BLOCKING: u32 = 4;
+const NODES: usize = 120;
+const ARENA_LEN: usize = 1 << 20;
+const MAP_LEN: usize = 64;
+const SEEDS: u64 = 200;
+const DUMPS: u32 = 8;
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut value = self.0;
+        value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        value ^ (value >> 31)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+}
+
+/// A volume that changes; time passes with every change.
+struct World<'m> {
+    volume: MemVolume<'m>,
+    random: Random,
+    now: i64,
+}
+
+impl World<'_> {
+    fn attributes(&mut self, kind: Kind) -> Attributes {
+        let mut attributes = Attributes::new(kind);
+        attributes.permissions = 0o600 + self.random.below(0o200) as u16;
+        attributes.uid = self.random.below(100_000) as u32;
+        attributes.modified = self.time();
+        attributes.changed = attributes.modified;
+        attributes
+    }
+
+    fn time(&mut self) -> Timestamp {
+        Timestamp { secs: self.now, nanos: self.random.below(1_000_000_000) as u32 }
+    }
+
+    /// The object itself changed.
+    fn touch(&mut self, ino: Ino, data_too: bool) {
+        let mut attributes = self.volume.attributes(ino).unwrap();
+        attributes.changed = self.time();
+        if data_too {
+            attributes.modified = attributes.changed;
+        }
+        self.volume.set_attributes(ino, &attributes).unwrap();
+    }
+
+    fn objects(&self, directories: bool) -> Vec<Ino> {
+        let all = (2..2 + NODES as u32).map(Ino);
+        all.filter(|ino| {
+            self.volume.attributes(*ino).is_ok_and(|found| (found.kind == Kind::Directory) == directories)
+        })
+        .collect()
+    }
+
+    fn directory(&mut self) -> Ino {
+        let all = self.objects(true);
+        all[self.random.below(all.len() as u64) as usize]
+    }
+
+    fn other(&mut self) -> Option<Ino> {
+        let all = self.objects(false);
+        let index = self.random.below(all.len().max(1) as u64) as usize;
+        all.get(index).copied()
+    }
+
+    /// Some name of any object but the root.
+    fn name(&mut self) -> Option<(Ino, Vec<u8>, Ino)> {
+        let directory = self.directory();
+        let mut found = Vec::new();
+        let mut name: NameBuf = [0; NAME_LEN_MAX];
+        self.volume.open(directory).unwrap();
+        while let Some(entry) = self.volume.next_entry(&mut name).unwrap() {
+            found.push((directory, name[..entry.name_len].to_vec(), entry.ino));
+        }
+        self.volume.close().unwrap();
+        let index = self.random.below(found.len().max(1) as u64) as usize;
+        found.into_iter().nth(index)
+    }
+
+    fn new_name(&mut self) -> Vec<u8> {
+        // Few, so that names are used again.
+        format!("name {}", self.random.below(40)).into_bytes()
+    }
+
+    fn data(&mut self) -> Vec<u8> {
+        let len = self.random.below(4000);
+        (0..len).map(|_| self.random.next() as u8).collect()
+    }
+
+    /// One change, or none if it is not possible here.
+    fn change(&mut self) {
+        self.now += i64::from(self.random.below(3) == 0);
+        let parent = self.directory();
+        let name = self.new_name();
+        match self.random.below(13) {
+            0..=2 => {
+                let (attributes, data) = (self.attributes(Kind::File), self.data());
+                if self.volume.add_file(parent, &name, &attributes, &data).is_ok() {
+                    self.touch(parent, true);
+                }
+            }
+            3 | 4 => {
+                let attributes = self.attributes(Kind::Directory);
+                if self.volume.add_directory(parent, &name, &attributes).is_ok() {
+                    self.touch(parent, true);
+                }
+            }
+            5 => {
+                let attributes = self.attributes(Kind::Symlink);
+                if self.volume.add_symlink(parent, &name, &attributes, &name).is_ok() {
+                    self.touch(parent, true);
+                }
+            }
+            6 => {
+                if let Some(object) = self.other()
+                    && self.volume.add_link(object, parent, &name).is_ok()
+                {
+                    self.touch(parent, true);
+                    self.touch(object, false);
+                }
+            }
+            7 | 8 => {
+                if let Some((from, old, object)) = self.name()
+                    && self.volume.remove(from, &old).is_ok()
+                {
+                    self.touch(from, true);
+                    if self.volume.attributes(object).is_ok() {
+                        self.touch(object, false);
+                    }
+                }
+            }
+            9 | 10 => {
+                if let Some((from, old, object)) = self.name()
+                    && self.volume.rename(from, &old, parent, &name).is_ok()
+                {
+                    self.touch(from, true);
+                    self.touch(parent, true);
+                    // Not every volume counts a rename as a change of the object.
+                    if self.random.below(2) == 0 {
+                        self.touch(object, false);
+                    }
+                }
+            }
+            11 => {
+                if let Some(object) = self.other() {
+                    let data = self.data();
+                    if self.volume.attributes(object).unwrap().kind == Kind::File {
+                        self.volume.set_size(object, data.len() as u64 / 2).unwrap();
+                        self.volume.write_data(object, 0, &data).unwrap();
+                        self.touch(object, true);
+                    }
+                }
+            }
+            _ => {
+                let object = self.other().unwrap_or(parent);
+                let value = self.data();
+                let value = &value[..value.len().min(300)];
+                self.volume.set_property(object, PropertyKind::Xattr, b"user.note", value).unwrap();
+                self.touch(object, false);
+            }
+        }
+    }
+}
+
+/// A dump of the history.
+struct Made {
+    level: u32,
+    date: u32,
+    base: Option<usize>,
+    tape: Vec<u8>,
+    known: Vec<u8>,
+    /// Changes before it.
+    changes: u32,
+}
+
+fn options(level: u32, date: u32, base_date: u32) -> DumpOptions {
+    let identity = DumpIdentity {
+        id: DumpId(u128::from(date).to_be_bytes()),
+        date,
+        base_date,
+        level: Level::new(level).unwrap(),
+    };
+    DumpOptions { identity, blocking: BlockingFactor::new(BLOCKING).unwrap(), label: [0; 16] }
+}
+
+fn dump(source: &mut MemVolume<'_>, known: &mut [u8], options: DumpOptions) -> (Vec<u8>, DumpSummary) {
+    let mut bytes = vec![0; 1 << 20];
+    let mut tape = MemTape::blank(&mut bytes);
+    let mut stream = vec![0; options.blocking.record_len()];
+    let (mut in_use, mut on_tape) = (vec![0; MAP_LEN], vec![0; MAP_LEN]);
+    let memory = DumpMemory { stream: &mut stream, in_use: &mut in_use, on_tape: &mut on_tape, known };
+    let mut dump = Dump::<_, _, PortableCrc32c>::new(source, &mut tape, memory, options).unwrap();
+    let summary = loop {
+        if let DumpEvent::Done(summary) = dump.step().unwrap() {
+            break summary;
+        }
+    };
+    drop(dump);
+    (tape.records(0).flatten().copied().collect(), summary)
+}
+
+/// Restores dumps, the newest first.
+fn restore(tapes: &[&[u8]], target: &mut MemVolume<'_>) -> Result<RestoreSummary, String> {
+    let mut bytes = vec![0; 2 << 20];
+    let mut tape = MemTape::blank(&mut bytes);
+    for dump in tapes {
+        tape.write_file(dump, BLOCKING as usize * TAPE_BLOCK_LEN).unwrap();
+    }
+    tape.rewind().unwrap();
+    let mut scratch = vec![0; 256 << 10];
+    let scratch = MemBlock::new(&mut scratch, 512).unwrap();
+    let (mut stream, mut maps) = (vec![0; 5 << 10], vec![0; 6 * 1024]);
+    let (mut chain, mut names) = (vec![0; 3 * 1024], vec![0; 16 << 10]);
+    let memory = RestoreMemory { stream: &mut stream, maps: &mut maps, chain: &mut chain, names: &mut names };
+    let len = tapes.len() as u32;
+    let mut restore =
+        Restore::<_, _, _, PortableCrc32c>::of_chain(&mut tape, target, scratch, memory, len).unwrap();
+    let mut told = Vec::new();
+    for _ in 0..1_000_000 {
+        match restore.step() {
+            Ok(RestoreEvent::NeedDump { index }) => {
+                let place = TapePosition { file: index, record: 0 };
+                restore.tape_mut().locate(place).unwrap();
+                assert!(restore.next_dump(None).is_none());
+            }
+            Ok(RestoreEvent::Damage(damage)) => told.push(format!("{damage:?}")),
+            Ok(RestoreEvent::Failed(failure)) => told.push(format!("{failure:?}")),
+            Ok(RestoreEvent::Done(summary)) if told.is_empty() => return Ok(summary),
+            Ok(RestoreEvent::Done(_)) => return Err(told.join(", ")),
+            Ok(_) => {}
+            Err(RestoreError::WrongDump { index, .. }) => return Err(format!("wrong dump {index}")),
+            Err(error) => return Err(format!("{error:?}")),
+        }
+    }
+    panic!("no end")
+}
+
+/// The newest earlier dump of a lower level.
+fn base_of(made: &[Made], level: u32) -> Option<usize> {
+    made.iter().rposition(|dump| dump.level < level)
+}
+
+fn chain(made: &[Made], newest: usize) -> Vec<usize> {
+    std::iter::successors(Some(newest), |index| made[*index].base).collect()
+}
+
+/// The volume after so many changes of a seed's history.
+fn replay<R>(seed: u64, changes: u32, with: impl FnOnce(&mut World<'_>) -> R) -> R {
+    let (mut nodes, mut arena) = (vec![Node::EMPTY; NODES], vec![0; ARENA_LEN]);
+    let volume = MemVolume::new(&mut nodes, &mut arena).unwrap();
+    let mut world = World { volume, random: Random(seed), now: 1_700_000_000 };
+    for _ in 0..changes {
+        world.change();
+    }
+    with(&mut world)
+}
+
+/// Restores a chain into an empty volume, and compares it with the tree as it was.
+fn check(seed: u64, made: &[Made], newest: usize) {
+    let what = || {
+        let chain: Vec<_> = chain(made, newest).iter().map(|index| (*index, made[*index].level)).collect();
+        format!("seed {seed}, dump {newest}, chain of (dump, level) {chain:?}")
+    };
+    let tapes: Vec<&[u8]> = chain(made, newest).iter().map(|index| made[*index].tape.as_slice()).collect();
+    let (mut nodes, mut arena) = (vec![Node::EMPTY; NODES], vec![0; ARENA_LEN]);
+    let mut target = MemVolume::new(&mut nodes, &mut arena).unwrap();
+    let summary = restore(&tapes, &mut target).unwrap_or_else(|told| panic!("{}: {told}", what()));
+    assert!(summary.is_good() && summary.checked, "{}", what());
+    replay(seed, made[newest].changes, |world| {
+        assert_eq!(differs(&world.volume, &target), None, "{}", what());
+    });
+}
+
+/// A history of a seed: dumps of random levels with changes between them.
+fn history(seed: u64) -> Vec<Made> {
+    let mut schedule = Random(!seed);
+    let mut made: Vec<Made> = Vec::new();
+    replay(seed, 0, |world| {
+        let mut changes = 0;
+        for index in 0..DUMPS {
+            for _ in 0..schedule.below(30) + u64::from(index == 0) * 40 {
+                world.change();
+                changes += 1;
+            }
+            let level = if index == 0 { 0 } else { schedule.below(5) as u32 };
+            let date = u32::try_from(world.now).unwrap();
+            let base = base_of(&made, level);
+            let base_date = base.map_or(0, |base| made[base].date);
+            let mut known = base.map_or_else(|| vec![0; MAP_LEN], |base| made[base].known.clone());
+            let (tape, summary) = dump(&mut world.volume, &mut known, options(level, date, base_date));
+            assert_eq!(summary.incomplete, 0, "seed {seed}");
+            made.push(Made { level, date, base, tape, known, changes });
+        }
+    });
+    made
+}
+
+#[test]
+fn every_chain_of_a_random_history_gives_the_tree_as_it_was() {
+    let from: u64 = std::env::var("TAPEDUMP_SEED").map_or(0, |seed| seed.parse().expect("a number"));
+    for seed in from..from + SEEDS {
+        let made = history(seed);
+        for newest in 0..made.len() {
+            check(seed, &made, newest);
+        }
+    }
+}
+
+#[test]
+fn an_increment_holds_what_changed_and_the_way_there() {
+    replay(7, 60, |world| {
+        let mut known = vec![0; MAP_LEN];
+        let date = u32::try_from(world.now).unwrap();
+        let (_, all) = dump(&mut world.volume, &mut known, options(0, date, 0));
+        assert_eq!(all.unchanged, 0);
+        world.now += 10;
+        let (_, none) = dump(&mut world.volume, &mut known.clone(), options(1, date + 10, date + 1));
+        assert_eq!((none.directories, none.others), (1, 0), "only the root");
+        assert_eq!(none.unchanged + 1, all.directories + all.others);
+
+        let file = world.other().unwrap();
+        world.touch(file, false);
+        let (_, one) = dump(&mut world.volume, &mut known.clone(), options(1, date + 10, date + 1));
+        let mut depth = 1;
+        let mut at = world.volume.parent(file).unwrap();
+        while at != Ino::ROOT {
+            at = world.volume.parent(at).unwrap();
+            depth += 1;
+        }
+        assert_eq!((one.directories, one.others), (depth, 1));
+
+        // What the base does not hold rightly is taken again, whatever its times.
+        let again = world.objects(false)[0];
+        tapedump_core::record::map::DumpMap::new(&mut known).remove(again);
+        let (_, two) = dump(&mut world.volume, &mut known, options(1, date + 10, date + 1));
+        assert_eq!(two.others, 1 + u64::from(again != file));
+        assert!(tapedump_core::record::map::MapView::new(&known).contains(again), "now it does");
+    });
+}
+
+#[test]
+fn dumps_that_do_not_belong_together_are_refused() {
+    let made = (0..).map(history).find(|made| made[1].level > 0 && made[2].level > made[1].level).unwrap();
+    let tape = |index: usize| made[index].tape.as_slice();
+    let (mut nodes, mut arena) = (vec![Node::EMPTY; NODES], vec![0; ARENA_LEN]);
+    let mut target = MemVolume::new(&mut nodes, &mut arena).unwrap();
+    // One between them is left out; the order is the wrong one.
+    for tapes in [[tape(2), tape(0)], [tape(0), tape(2)]] {
+        if made[2].date != made[1].date || tapes[0] == tape(0) {
+            assert_eq!(restore(&tapes, &mut target), Err("wrong dump 1".into()));
+        }
+    }
+}
