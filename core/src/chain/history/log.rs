@@ -127,12 +127,10 @@ impl<'m> Memory<'m> {
 impl<C: Crc32c> History<'_, C> {
     /// Finds out what is recorded. `true`: more than the superblock tells.
     pub(super) fn scan<D: BlockDevice>(&mut self, device: &mut D) -> Result<bool, HistoryError<D::Error>> {
-        let Superblock { next_sequence, end, .. } = self.superblock;
+        let end_told = self.superblock.end;
         let (mut page, mut sequence) = (PAGES_AT, 1);
-        while page < end {
-            let head = self.read_record(device, page, end)?;
-            let is_next = |head: &RecordHead| (sequence..next_sequence).contains(&head.sequence);
-            match head.filter(is_next) {
+        while page < end_told {
+            match self.read_record(device, page, end_told)?.filter(|head| head.sequence >= sequence) {
                 Some(head) if self.take_up(page, &head) => {
                     sequence = head.sequence.saturating_add(1);
                     page = page.saturating_add(head.pages());
@@ -143,6 +141,8 @@ impl<C: Crc32c> History<'_, C> {
                 }
             }
         }
+        // The same, unless somebody else wrote the superblock.
+        self.superblock.next_sequence = self.superblock.next_sequence.max(sequence);
         // A whole record behind the end is one whose commit the power cut off, or is in a superblock that is damaged.
         loop {
             let Superblock { next_sequence: next, end, .. } = self.superblock;
@@ -151,7 +151,7 @@ impl<C: Crc32c> History<'_, C> {
                     self.superblock.next_sequence = next.saturating_add(1);
                     self.superblock.end = end.saturating_add(head.pages());
                 }
-                _ => return Ok(self.superblock.next_sequence != next_sequence),
+                _ => return Ok(self.superblock.end != end_told),
             }
         }
     }

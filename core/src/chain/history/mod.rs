@@ -421,6 +421,8 @@ impl<D: BlockDevice, C: Crc32c> Dumps for DumpsOf<'_, '_, D, C> {
 }
 
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 mod power_tests;
 #[cfg(test)]
 mod tests;
