@@ -25,6 +25,9 @@ const CORE: &[Layer] = &[
     ("record", &["checksum", "device::volume", "limits", "units"]),
     ("stream", &["checksum", "limits", "record", "units"]),
     ("catalog", &["checksum", "device", "device::block", "limits"]),
+    // The rules hold no device; what they are asked about is a history or a slice.
+    ("chain", &["limits", "units"]),
+    ("chain::history", &["chain", "checksum", "device", "device::block", "limits", "units"]),
     (
         "engine",
         &[

@@ -7,6 +7,7 @@
 //! engine    dump · restore: the only place that joins machines with devices
 //! stream    the sequence of a dump: what may follow what, checksums, resynchronizing   (no device)
 //! catalog   sorted tables on a BlockDevice
+//! chain     levels, bases, restore plans                                               (no device); the history on a BlockDevice
 //! record    bytes: headers, directory entries, maps, extensions                        (no device)
 //! device    TapeDevice · BlockDevice · SourceVolume · TargetVolume: what an integrator implements
 //! units, limits, checksum
@@ -16,6 +17,7 @@
 #![deny(missing_docs)]
 
 pub mod catalog;
+pub mod chain;
 pub mod checksum;
 pub mod device;
 pub mod engine;

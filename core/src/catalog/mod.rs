@@ -1,6 +1,6 @@
 #![doc = include_str!("../../docs/catalog.md")]
 //!
-//! Layer: above `record`, below `engine`; the one module besides it that works on a device.
+//! Layer: above `record`, below `engine`; works on a device, as the history of `chain` does.
 
 mod cache;
 mod page;

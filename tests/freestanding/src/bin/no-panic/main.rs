@@ -4,6 +4,7 @@
 #![no_std]
 #![no_main]
 
+mod chains;
 mod engines;
 #[path = "../../faulty.rs"]
 mod faulty;
@@ -32,9 +33,16 @@ fn main() -> u8 {
     for part in parts::ALL {
         black_box(black_box(part)());
     }
-    for part in
-        [engines::dump, engines::restore, pieces::record, pieces::stream, pieces::catalog, pieces::volume]
-    {
+    for part in [
+        engines::dump,
+        engines::restore,
+        pieces::record,
+        pieces::stream,
+        pieces::catalog,
+        pieces::volume,
+        chains::rules_in_memory,
+        chains::history,
+    ] {
         black_box(part)();
     }
     #[cfg(feature = "one-panic")]
