@@ -1,5 +1,6 @@
 //! The state directory: where the tape library and scratch files live. Layer: host.
 
+pub mod history;
 pub mod scratch;
 
 use crate::tape::library::Library;
@@ -96,7 +97,7 @@ impl StateDir {
         let dir = self.root.join("scratch");
         let failed = |source| StateError::Io { path: dir.clone(), source };
         // Scratch files hold names of what is dumped: they are nobody else's business.
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(failed)?;
+        mode_700(&dir).map_err(failed)?;
         Ok(dir)
     }
 
@@ -108,6 +109,11 @@ impl StateDir {
         let dir = self.scratch_dir()?;
         nameless_file(&dir).map_err(|source| StateError::Io { path: dir, source })
     }
+}
+
+/// Makes a directory that nobody else can enter, and those above it; keeps what is there.
+fn mode_700(dir: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
 fn nameless_file(dir: &Path) -> io::Result<File> {

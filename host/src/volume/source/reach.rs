@@ -2,7 +2,6 @@
 //! somebody does to the tree meanwhile and however long the path is.
 
 use std::ffi::CStr;
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -15,6 +14,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use tapedump_core::limits::NAME_LEN_MAX;
 
+use crate::volume::identity::Mount;
 use crate::volume::spool::Spool;
 
 /// Longest path in bytes given to the system at once, NUL included (`PATH_MAX`).
@@ -403,38 +403,8 @@ fn open_retrying(root: &Root, dir: BorrowedFd<'_>, path: &[u8], mut flags: OFlag
 }
 
 /// The device or remote source that is mounted where `root` is.
-pub fn mount_source(root: &Root) -> io::Result<Option<Vec<u8>>> {
-    let mut text = Vec::new();
-    io::Read::read_to_end(&mut File::open("/proc/self/mountinfo")?, &mut text)?;
-    let id = root.stat.stx_mnt_id.to_string();
-    let line = text
-        .split(|byte| *byte == b'\n')
-        .find(|line| line.split(|byte| *byte == b' ').next().is_some_and(|field| field == id.as_bytes()));
-    // Behind a lone "-" come type and source.
-    let source = line.and_then(|line| {
-        line.split(|byte| *byte == b' ').skip_while(|field| *field != b"-").nth(2).map(unescaped)
-    });
-    Ok(source)
-}
-
-/// Replaces `\ooo` by the byte it stands for.
-fn unescaped(field: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut rest = field;
-    while let Some((first, tail)) = rest.split_first() {
-        let octal = tail.get(..3).filter(|digits| digits.iter().all(|digit| (b'0'..=b'7').contains(digit)));
-        match octal {
-            Some(digits) if *first == b'\\' => {
-                bytes.push(digits.iter().fold(0, |value: u8, digit| value << 3 | (digit - b'0')));
-                rest = &tail[3..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    bytes
+pub fn mount_source(root: &Root) -> Option<Vec<u8>> {
+    Mount::find(root.stat.stx_mnt_id).map(|mount| mount.source)
 }
 
 #[cfg(test)]
@@ -461,9 +431,8 @@ mod tests {
     }
 
     #[test]
-    fn a_mount_source_is_unescaped() {
-        assert_eq!(unescaped(br"/dev/disk\040one\134x\0"), br"/dev/disk one\x\0");
+    fn a_mount_source_is_found() {
         let root = Root::open(Path::new("/proc")).unwrap();
-        assert_eq!(mount_source(&root).unwrap().as_deref(), Some(b"proc".as_slice()));
+        assert_eq!(mount_source(&root).as_deref(), Some(b"proc".as_slice()));
     }
 }

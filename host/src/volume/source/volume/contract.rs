@@ -29,7 +29,7 @@ impl SourceVolume for LinuxSource {
         let root = &self.volume.root;
         fill(&mut names.path, root.path().as_os_str().as_bytes());
         // Without /proc the device has no name; that is no reason not to dump.
-        if let Ok(Some(source)) = mount_source(root) {
+        if let Some(source) = mount_source(root) {
             fill(&mut names.device, &source);
         }
         fill(&mut names.host, rustix::system::uname().nodename().to_bytes());

@@ -1,0 +1,309 @@
+//! The history of dumps in the state directory, and what is kept of each dump beside it.
+//!
+//! ```text
+//! history            the core's history, on a file as block device
+//! history.lock       held by whoever uses it
+//! dumps/ID/known     map of the objects that a restore of the dump's chain gives rightly
+//! dumps/ID/tape      where the dump was written: a path, or "-"
+//! ```
+//!
+//! The folder of a dump is durable before the dump is in the history; a folder without an entry is of no use.
+
+use super::{StateDir, StateError, mode_700};
+use crate::checksum::HostCrc32c;
+use crate::text::printable_path;
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use tapedump_core::chain::history::{History, HistoryError, memory_len};
+use tapedump_core::chain::{Dump, Entry, Place};
+use tapedump_core::checksum::Crc32c;
+use tapedump_core::device::block::BlockDevice;
+use tapedump_core::device::{DeviceError, ErrorKind};
+use tapedump_core::limits::{MAP_LEN_MAX, PAGE_LEN};
+use tapedump_core::units::DumpId;
+
+/// Room for some 30,000 dumps. The file grows only where it is written.
+const REGION: std::ops::Range<u64> = 0..64 << 20;
+
+/// Why the history cannot be used.
+#[derive(Debug)]
+pub struct HistoryFailure {
+    path: PathBuf,
+    what: String,
+}
+
+impl fmt::Display for HistoryFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", printable_path(&self.path), self.what)
+    }
+}
+
+impl std::error::Error for HistoryFailure {}
+
+/// A file of the state directory as block device.
+#[derive(Debug)]
+pub struct FileDevice(File);
+
+/// Why the file failed.
+#[derive(Debug)]
+pub struct FileError(io::Error);
+
+impl DeviceError for FileError {
+    fn kind(&self) -> ErrorKind {
+        match self.0.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                ErrorKind::Full
+            }
+            io::ErrorKind::ReadOnlyFilesystem => ErrorKind::ReadOnly,
+            _ => ErrorKind::Medium,
+        }
+    }
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl BlockDevice for FileDevice {
+    type Error = FileError;
+
+    fn block_len(&self) -> usize {
+        PAGE_LEN
+    }
+
+    fn capacity(&self) -> u64 {
+        REGION.end
+    }
+
+    fn read(&mut self, at: u64, buf: &mut [u8]) -> Result<(), FileError> {
+        let mut filled = 0;
+        while let Some(rest) = buf.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.0.read_at(rest, at + filled as u64) {
+                // Never written.
+                Ok(0) => {
+                    rest.fill(0);
+                    break;
+                }
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(FileError(error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, at: u64, data: &[u8]) -> Result<(), FileError> {
+        self.0.write_all_at(data, at).map_err(FileError)
+    }
+
+    fn flush(&mut self) -> Result<(), FileError> {
+        self.0.sync_data().map_err(FileError)
+    }
+}
+
+/// The history as the host's core keeps it.
+pub type HostHistory<'m> = History<'m, HostCrc32c>;
+
+/// The history of the state directory. Nobody else uses it meanwhile.
+#[derive(Debug)]
+pub struct HistoryFile {
+    path: PathBuf,
+    device: FileDevice,
+    memory: Vec<u8>,
+    _lock: File,
+}
+
+impl HistoryFile {
+    /// Opens the history, after others are done with it; makes it where there is none.
+    ///
+    /// # Errors
+    /// The state directory cannot be used, or what is there is no history.
+    pub fn open(state: &StateDir) -> Result<Self, HistoryFailure> {
+        let path = state.root().join("history");
+        let failed = |what: &str, error: &dyn fmt::Display| HistoryFailure {
+            path: path.clone(),
+            what: format!("cannot {what} the history of dumps: {error}"),
+        };
+        mode_700(state.root()).map_err(|error| failed("keep", &error))?;
+        let lock = open_private(&state.root().join("history.lock")).map_err(|error| failed("lock", &error))?;
+        flock(&lock, FlockOperation::LockExclusive).map_err(|error| failed("lock", &io::Error::from(error)))?;
+        let file = open_private(&path).map_err(|error| failed("open", &error))?;
+        let blank = file.metadata().map_err(|error| failed("open", &error))?.len() == 0;
+        let memory = vec![0; memory_len(&REGION)];
+        let mut history = Self { path: path.clone(), device: FileDevice(file), memory, _lock: lock };
+        if blank {
+            let mut id = [0; 16];
+            rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())
+                .map_err(|error| failed("make", &io::Error::from(error)))?;
+            HostHistory::create_with_crc(&mut history.device, REGION, id, &mut history.memory)
+                .map_err(|error| failed("make", &text(&error)))?;
+            sync_directory(state.root()).map_err(|error| failed("make", &error))?;
+        }
+        Ok(history)
+    }
+
+    /// Uses the history.
+    ///
+    /// # Errors
+    /// It cannot be read, or what was done with it failed.
+    pub fn with<R>(
+        &mut self,
+        work: impl FnOnce(&mut HostHistory<'_>, &mut FileDevice) -> Result<R, HistoryError<FileError>>,
+    ) -> Result<R, HistoryFailure> {
+        let result = HostHistory::open_with_crc(&mut self.device, REGION, &mut self.memory)
+            .and_then(|mut history| work(&mut history, &mut self.device));
+        result.map_err(|error| HistoryFailure {
+            path: self.path.clone(),
+            what: format!("the history of dumps failed: {}", text(&error)),
+        })
+    }
+
+    /// Calls `visit` for each dump, the newest first, until it says that this is enough. Damaged entries are passed over.
+    ///
+    /// # Errors
+    /// The history cannot be read.
+    pub fn visit(&mut self, mut visit: impl FnMut(Place, &Entry<'_>) -> bool) -> Result<(), HistoryFailure> {
+        self.with(|history, device| {
+            let mut place = None;
+            while let Some(next) = history.next_before(place) {
+                place = Some(next);
+                match history.entry(device, next) {
+                    Ok(entry) if visit(next, &entry) => {}
+                    Ok(_) => break,
+                    Err(HistoryError::Damaged { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Takes dumps out of the history.
+    ///
+    /// # Errors
+    /// The history failed.
+    pub fn remove(&mut self, places: &[Place]) -> Result<(), HistoryFailure> {
+        self.with(|history, device| places.iter().try_for_each(|place| history.remove(device, *place)))
+    }
+}
+
+fn text(error: &HistoryError<FileError>) -> String {
+    match error {
+        HistoryError::Device { source, .. } => source.to_string(),
+        other => format!("{other:?}"),
+    }
+}
+
+fn open_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(OFlags::NOFOLLOW.bits() as i32)
+        .open(path)
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    Ok(rustix::fs::fsync(fd)?)
+}
+
+/// What is kept of one dump beside the history.
+#[derive(Debug)]
+pub struct DumpFolder {
+    path: PathBuf,
+}
+
+impl DumpFolder {
+    /// The folder of a dump; it need not be there.
+    #[must_use]
+    pub fn of(state: &StateDir, id: DumpId) -> Self {
+        Self { path: state.root().join("dumps").join(id.to_string()) }
+    }
+
+    fn failed(&self, what: &str, error: &dyn fmt::Display) -> StateError {
+        StateError::Io { path: self.path.join(what), source: io::Error::other(error.to_string()) }
+    }
+
+    /// Makes map and tape of the dump durable.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub fn keep(&self, known: &[u8], tape: &Path) -> Result<(), StateError> {
+        let used = known.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        let known = &known[..used];
+        let crc = HostCrc32c::update(0, known).to_be_bytes();
+        let mut made = mode_700(&self.path);
+        for (name, parts) in [("known", [&crc[..], known]), ("tape", [tape.as_os_str().as_bytes(), b""])] {
+            made = made.and_then(|()| {
+                let mut file = open_private(&self.path.join(name))?;
+                file.set_len(0)?;
+                parts.iter().try_for_each(|part| file.write_all(part))?;
+                file.sync_all()
+            });
+        }
+        made.and_then(|()| sync_directory(&self.path))
+            .and_then(|()| sync_directory(self.path.parent().unwrap_or(Path::new("/"))))
+            .map_err(|error| self.failed("", &error))
+    }
+
+    /// Puts the map into `map`, with zeros behind.
+    ///
+    /// # Errors
+    /// It is not there, or not as it was written.
+    pub fn known(&self, map: &mut [u8]) -> Result<(), StateError> {
+        let failed = |error: &dyn fmt::Display| self.failed("known", error);
+        let file = File::open(self.path.join("known")).map_err(|error| failed(&error))?;
+        let mut bytes = Vec::new();
+        io::Read::read_to_end(&mut io::Read::take(file, MAP_LEN_MAX as u64 + 5), &mut bytes)
+            .map_err(|error| failed(&error))?;
+        let (crc, known) = bytes.split_first_chunk::<4>().ok_or_else(|| failed(&"it is cut short"))?;
+        if *crc != HostCrc32c::update(0, known).to_be_bytes() {
+            return Err(failed(&"it is not as it was written"));
+        }
+        map.fill(0);
+        // Of numbers beyond this map nothing is left.
+        map.iter_mut().zip(known).for_each(|(to, from)| *to = *from);
+        Ok(())
+    }
+
+    /// Where the dump was written.
+    #[must_use]
+    pub fn tape(&self) -> Option<PathBuf> {
+        let bytes = fs::read(self.path.join("tape")).ok()?;
+        Some(PathBuf::from(std::ffi::OsString::from_vec(bytes)))
+    }
+
+    /// Removes it. What cannot be removed is of no use, and harms nobody.
+    pub fn remove(&self) {
+        _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Takes all dumps out of the history that stand on this tape: it is written over.
+///
+/// # Errors
+/// The history failed.
+pub fn forget_tape(state: &StateDir, history: &mut HistoryFile, tape: &Path) -> Result<usize, HistoryFailure> {
+    let mut gone: Vec<(Place, Dump)> = Vec::new();
+    history.visit(|place, entry| {
+        if DumpFolder::of(state, entry.dump.id).tape().as_deref() == Some(tape) {
+            gone.push((place, entry.dump));
+        }
+        true
+    })?;
+    history.remove(&gone.iter().map(|(place, _)| *place).collect::<Vec<_>>())?;
+    for (_, dump) in &gone {
+        DumpFolder::of(state, dump.id).remove();
+    }
+    Ok(gone.len())
+}

@@ -1,0 +1,135 @@
+//! Which volume a tree is in, and where: what increments of it are known by, wherever it is mounted (R-CHAIN-8).
+
+use super::VolumeError;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, fstatfs, fstatvfs, open, statx};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use tapedump_core::units::VolumeId;
+
+/// XFS: what it calls its identity is the number of its device, which another file system has tomorrow.
+const XFS: u64 = 0x5846_5342;
+
+/// What a tree is known by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TreeIdentity {
+    /// The file system and the directory: a tree that was made anew is another one.
+    pub volume: VolumeId,
+    /// Path from the file system's root, without a slash at either end.
+    pub path: Vec<u8>,
+    /// What is mounted: a device, for people.
+    pub name: Vec<u8>,
+}
+
+impl TreeIdentity {
+    /// Of the directory `tree`.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn of(tree: &Path) -> Result<Self, VolumeError> {
+        let failed = |errno| VolumeError::system("identify the tree", tree, errno);
+        let absolute = fs::canonicalize(tree)
+            .map_err(|error| failed(rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO)))?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = open(&absolute, flags, Mode::empty()).map_err(failed)?;
+        let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME | StatxFlags::MNT_ID;
+        let stat = statx(&fd, c"", AtFlags::EMPTY_PATH, wanted).map_err(failed)?;
+        let kind = fstatfs(&fd).map_err(failed)?.f_type as u64 & 0xffff_ffff;
+        let fsid = if kind == XFS { 0 } else { fstatvfs(&fd).map_err(failed)?.f_fsid };
+        // When the directory was made tells it from another one with the same number, on a file system made anew.
+        let born = stat.stx_btime.tv_sec.wrapping_mul(1_000_000_000) as u64;
+        let second = born.wrapping_add(stat.stx_btime.tv_nsec.into()) ^ stat.stx_ino.rotate_left(40);
+        let first = fsid ^ kind.rotate_left(32);
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&first.to_be_bytes());
+        id[8..].copy_from_slice(&second.to_be_bytes());
+        let mount = Mount::find(stat.stx_mnt_id);
+        let (path, name) = match &mount {
+            Some(mount) => (mount.path_in_volume(&absolute), mount.source.clone()),
+            // Without /proc the path is all there is.
+            None => (absolute.as_os_str().as_bytes().to_vec(), Vec::new()),
+        };
+        let path = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect::<Vec<_>>().join(&b'/');
+        Ok(Self { volume: VolumeId(id), path, name })
+    }
+}
+
+/// A line of `/proc/self/mountinfo`.
+pub(super) struct Mount {
+    /// The directory of the file system that is mounted, and where.
+    root: Vec<u8>,
+    point: Vec<u8>,
+    pub(super) source: Vec<u8>,
+}
+
+impl Mount {
+    pub(super) fn find(id: u64) -> Option<Self> {
+        let text = fs::read("/proc/self/mountinfo").ok()?;
+        let id = id.to_string();
+        text.split(|byte| *byte == b'\n').find_map(|line| {
+            let mut fields = line.split(|byte| *byte == b' ');
+            if fields.next()? != id.as_bytes() {
+                return None;
+            }
+            let root = unescaped(fields.nth(2)?);
+            let point = unescaped(fields.next()?);
+            // Behind a lone "-" come type and source.
+            let source = unescaped(fields.skip_while(|field| *field != b"-").nth(2)?);
+            Some(Self { root, point, source })
+        })
+    }
+
+    fn path_in_volume(&self, absolute: &Path) -> Vec<u8> {
+        let absolute = absolute.as_os_str().as_bytes();
+        let beneath = absolute.strip_prefix(self.point.as_slice()).unwrap_or(absolute);
+        [self.root.as_slice(), b"/", beneath].concat()
+    }
+}
+
+/// Replaces `\ooo` by the byte it stands for.
+fn unescaped(field: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = field;
+    while let Some((first, tail)) = rest.split_first() {
+        let octal = tail.get(..3).filter(|digits| digits.iter().all(|digit| (b'0'..=b'7').contains(digit)));
+        match octal {
+            Some(digits) if *first == b'\\' => {
+                bytes.push(digits.iter().fold(0, |value: u8, digit| value << 3 | (digit - b'0')));
+                rest = &tail[3..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_is_known_again_and_told_from_others() {
+        let scratch = tempfile();
+        let (a, b) = (scratch.join("a"), scratch.join("b"));
+        fs::create_dir_all(a.join("within")).unwrap();
+        fs::create_dir_all(&b).unwrap();
+        let of = |path: &Path| TreeIdentity::of(path).unwrap();
+        assert_eq!(of(&a), of(&a.join("within/..")));
+        assert_ne!(of(&a), of(&b));
+        assert_eq!(of(&a.join("within")).path, [of(&a).path.as_slice(), b"/within"].concat());
+        fs::remove_dir_all(&scratch).unwrap();
+        assert!(TreeIdentity::of(&a).is_err());
+    }
+
+    fn tempfile() -> std::path::PathBuf {
+        std::env::temp_dir().join(format!("tapedump-identity-{}", std::process::id()))
+    }
+
+    #[test]
+    fn mounted_places_are_unescaped() {
+        assert_eq!(unescaped(br"/dev/disk\040one\134x\0"), br"/dev/disk one\x\0");
+    }
+}
