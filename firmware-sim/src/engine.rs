@@ -96,8 +96,11 @@ pub fn dump<T: TapeDevice>(
     let (on_tape, _) = rest.split_at_mut(MAP_LEN);
     let stream = work.stream.get_mut(..blocking.record_len()).ok_or(Deviation::Memory)?;
     let memory = DumpMemory { stream, in_use, on_tape };
-    let mut dump = Dump::<_, _, PortableCrc32c>::new(source, tape, memory, options(blocking))
-        .map_err(|error| dump_deviation(&error))?;
+    let mut dump = match Dump::<_, _, PortableCrc32c>::new(source, tape, memory, options(blocking)) {
+        // By hand: `map_err` would have it on the stack once more.
+        Ok(dump) => dump,
+        Err(error) => return Err(dump_deviation(&error)),
+    };
     let mut board = board;
     loop {
         match dump.step().map_err(|error| dump_deviation(&error))? {
@@ -141,8 +144,10 @@ pub fn restore<T: TapeDevice, B: BlockDevice>(
     rewind(tape)?;
     work.maps.fill(0);
     let memory = RestoreMemory { stream: &mut work.stream, maps: &mut work.maps, names: &mut work.names };
-    let mut restore = Restore::<_, _, _, PortableCrc32c>::new(tape, target, scratch, memory)
-        .map_err(|error| restore_deviation(&error))?;
+    let mut restore = match Restore::<_, _, _, PortableCrc32c>::new(tape, target, scratch, memory) {
+        Ok(restore) => restore,
+        Err(error) => return Err(restore_deviation(&error)),
+    };
     loop {
         match restore.step().map_err(|error| restore_deviation(&error))? {
             RestoreEvent::Damage(damage) => judge(Told::Trouble(Trouble::Damage(damage)))?,
