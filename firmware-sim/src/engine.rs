@@ -4,7 +4,7 @@
 //! code. So the tape always has an injector of faults in front, mostly without any.
 
 use tapedump_core::catalog::MEMORY_LEN_MIN;
-use tapedump_core::checksum::PortableCrc32c;
+use tapedump_core::checksum::CompactCrc32c;
 use tapedump_core::device::block::BlockDevice;
 use tapedump_core::device::fault::{FaultError, FaultInjector};
 use tapedump_core::device::mem::MemVolume;
@@ -96,7 +96,7 @@ pub fn dump<T: TapeDevice>(
     let (on_tape, _) = rest.split_at_mut(MAP_LEN);
     let stream = work.stream.get_mut(..blocking.record_len()).ok_or(Deviation::Memory)?;
     let memory = DumpMemory { stream, in_use, on_tape };
-    let mut dump = match Dump::<_, _, PortableCrc32c>::new(source, tape, memory, options(blocking)) {
+    let mut dump = match Dump::<_, _, CompactCrc32c>::new(source, tape, memory, options(blocking)) {
         // By hand: `map_err` would have it on the stack once more.
         Ok(dump) => dump,
         Err(error) => return Err(dump_deviation(&error)),
@@ -144,7 +144,7 @@ pub fn restore<T: TapeDevice, B: BlockDevice>(
     rewind(tape)?;
     work.maps.fill(0);
     let memory = RestoreMemory { stream: &mut work.stream, maps: &mut work.maps, names: &mut work.names };
-    let mut restore = match Restore::<_, _, _, PortableCrc32c>::new(tape, target, scratch, memory) {
+    let mut restore = match Restore::<_, _, _, CompactCrc32c>::new(tape, target, scratch, memory) {
         Ok(restore) => restore,
         Err(error) => return Err(restore_deviation(&error)),
     };
