@@ -44,6 +44,8 @@ fi
 
 # What decodes the logs of firmware.
 if [ ! -x "$tools/bin/defmt-print" ]; then
-    cargo install --quiet --locked --version 1.2.0 --root "$tools" --target-dir "$cross_target/tools-build" defmt-print
+    # Unoptimized: it is built once and decodes some hundred lines.
+    CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --debug --locked --version 1.2.0 --root "$tools" \
+        --target-dir "$cross_target/tools-build" defmt-print
 fi
 echo "cross: tools are installed"
