@@ -209,22 +209,25 @@ pub enum Outcome {
     None(ErrorKind),
 }
 
-/// Dumps `source` to `tape`; `idle` is called between any two steps, and ends the dump when it says so. A step takes as
-/// long as one tape record does.
+/// Dumps `source` to `tape`; `idle` is called between any two steps, and ends the dump when it says no. A step takes as
+/// long as one tape record does. `id` is never used twice: random bytes, or a serial number and a counter.
 pub fn nightly<S: SourceVolume, T: TapeDevice>(
     source: &mut S,
     tape: &mut T,
     memory: &mut Memory,
+    id: DumpId,
     date: u32,
     mut idle: impl FnMut() -> bool,
 ) -> Outcome {
     let Memory { stream, in_use, on_tape } = memory;
     let memory = DumpMemory { stream, in_use, on_tape, known: &mut [] };
-    let identity = DumpIdentity { id: DumpId([7; 16]), date, base_date: 0, level: Level::BASELINE };
+    let identity = DumpIdentity { id, date, base_date: 0, level: Level::BASELINE };
     let options = DumpOptions { identity, blocking: BLOCKING, label: *b"nightly\0\0\0\0\0\0\0\0\0" };
-    let mut dump = match Dump::<_, _, PortableCrc32c>::new(source, tape, memory, options) {
+    let mut dump = Dump::<_, _, PortableCrc32c>::new(source, tape, memory, options);
+    // By reference: taken out of the result, it would be on the stack once more.
+    let dump = match &mut dump {
         Ok(dump) => dump,
-        Err(error) => return Outcome::None(kind(&error)),
+        Err(error) => return Outcome::None(kind(error)),
     };
     while idle() {
         match dump.step() {
@@ -238,6 +241,14 @@ pub fn nightly<S: SourceVolume, T: TapeDevice>(
     Outcome::None(ErrorKind::Interrupted)
 }
 
+/// No two units have the same serial number, and no unit makes two dumps in the same second.
+fn dump_id(serial: [u8; 12], seconds: u32) -> DumpId {
+    let mut id = [0; 16];
+    let bytes = serial.into_iter().chain(seconds.to_be_bytes());
+    id.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+    DumpId(id)
+}
+
 fn kind<S: DeviceError, T: DeviceError>(error: &DumpError<S, T>) -> ErrorKind {
     match error {
         DumpError::Source(error) => error.kind(),
@@ -249,7 +260,7 @@ fn kind<S: DeviceError, T: DeviceError>(error: &DumpError<S, T>) -> ErrorKind {
 
 #[cfg(target_os = "none")]
 mod machine {
-    use super::{Drive, ErrorKind, Memory, Outcome, Status, Transport, nightly};
+    use super::{Drive, ErrorKind, Memory, Outcome, Status, Transport, dump_id, nightly};
     use tapedump_core::device::mem::{MemVolume, Node};
 
     /// No drive is attached.
@@ -264,17 +275,18 @@ mod machine {
         }
     }
 
-    /// What start-up code calls.
+    /// What start-up code calls, once, with a `static` (`cortex_m::singleton!` lends one), the unit's serial number, and what
+    /// its clock says.
     #[used]
-    static START: fn() -> Outcome = start;
+    static START: fn(&'static mut Memory, [u8; 12], u32) -> Outcome = start;
 
-    fn start() -> Outcome {
-        let (mut nodes, mut arena, mut memory) = ([Node::EMPTY; 4], [0; 1024], Memory::new());
+    fn start(memory: &'static mut Memory, serial: [u8; 12], seconds: u32) -> Outcome {
+        let (mut nodes, mut arena) = ([Node::EMPTY; 4], [0; 1024]);
         let Ok(mut source) = MemVolume::new(&mut nodes, &mut arena) else {
             return Outcome::None(ErrorKind::Invalid);
         };
         let mut drive = Drive { transport: Nothing, at: Default::default() };
-        nightly(&mut source, &mut drive, &mut memory, 1_750_000_000, || true)
+        nightly(&mut source, &mut drive, memory, dump_id(serial, seconds), seconds, || true)
     }
 
     #[panic_handler]
@@ -328,7 +340,8 @@ fn main() {
     let mut drive = Drive { transport: Simulated(MemTape::blank(&mut cartridge)), at: Default::default() };
     let mut memory = Memory::new();
     let mut steps = 0;
-    let outcome = nightly(&mut source, &mut drive, &mut memory, 1_750_000_000, || {
+    let (serial, seconds) = (*b"unit 0000001", 1_750_000_000);
+    let outcome = nightly(&mut source, &mut drive, &mut memory, dump_id(serial, seconds), seconds, || {
         steps += 1;
         true
     });

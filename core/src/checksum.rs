@@ -18,15 +18,21 @@ pub trait Crc32c {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PortableCrc32c;
 
+/// CRC32C by one table: 1 KiB of constants, one byte a step. For firmware that is short of flash, not of time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CompactCrc32c;
+
 /// The polynomial with its bits reversed: bit 31 is the coefficient of x⁰.
 const POLYNOMIAL: u32 = 0x82f6_3b78;
 
 /// `TABLES[k][b]`: what byte `b` leaves in the remainder `k` bytes later.
 static TABLES: [[u32; 256]; SLICES] = tables();
 const SLICES: usize = 8;
+/// The first of them by itself, so that the others need not be linked.
+static TABLE: [[u32; 256]; 1] = tables();
 
-const fn tables() -> [[u32; 256]; SLICES] {
-    let mut tables = [[0; 256]; SLICES];
+const fn tables<const N: usize>() -> [[u32; 256]; N] {
+    let mut tables = [[0; 256]; N];
     let mut byte = 0;
     while byte < 256 {
         let mut remainder = byte as u32;
@@ -39,7 +45,7 @@ const fn tables() -> [[u32; 256]; SLICES] {
         byte += 1;
     }
     let mut slice = 1;
-    while slice < SLICES {
+    while slice < N {
         byte = 0;
         while byte < 256 {
             let before = tables[slice - 1][byte];
@@ -66,11 +72,20 @@ impl Crc32c for PortableCrc32c {
                 ^ TABLES[1][usize::from(b6)]
                 ^ TABLES[0][usize::from(b7)];
         }
-        for &byte in rest {
-            remainder = (remainder >> 8) ^ TABLES[0][((remainder ^ u32::from(byte)) & 0xff) as usize];
-        }
-        !remainder
+        !bytewise(remainder, rest, &TABLES[0])
     }
+}
+
+impl Crc32c for CompactCrc32c {
+    fn update(crc: u32, data: &[u8]) -> u32 {
+        !bytewise(!crc, data, &TABLE[0])
+    }
+}
+
+fn bytewise(remainder: u32, data: &[u8], table: &[u32; 256]) -> u32 {
+    data.iter().fold(remainder, |remainder, byte| {
+        (remainder >> 8) ^ table[((remainder ^ u32::from(*byte)) & 0xff) as usize]
+    })
 }
 
 /// The checksum of `a` followed by `b`, from their checksums and the length of `b` in bytes.
@@ -109,7 +124,7 @@ const fn multiply(a: u32, mut b: u32) -> u32 {
 mod tests {
     extern crate std;
 
-    use super::{Crc32c, PortableCrc32c, combine};
+    use super::{CompactCrc32c, Crc32c, PortableCrc32c, combine};
     use std::vec::Vec;
 
     /// The definition, bit by bit.
@@ -144,6 +159,7 @@ mod tests {
         ];
         for (data, crc) in cases {
             assert_eq!(PortableCrc32c::update(0, data), crc, "{data:?}");
+            assert_eq!(CompactCrc32c::update(0, data), crc, "{data:?}");
         }
     }
 
@@ -154,6 +170,7 @@ mod tests {
             for end in start..data.len() {
                 let piece = &data[start..end];
                 assert_eq!(PortableCrc32c::update(0, piece), reference(piece), "{start}..{end}");
+                assert_eq!(CompactCrc32c::update(0, piece), reference(piece), "{start}..{end}");
             }
         }
     }
@@ -166,6 +183,7 @@ mod tests {
             let (a, b) = data.split_at(split);
             let (crc_a, crc_b) = (PortableCrc32c::update(0, a), PortableCrc32c::update(0, b));
             assert_eq!(PortableCrc32c::update(crc_a, b), whole, "chained at {split}");
+            assert_eq!(CompactCrc32c::update(crc_a, b), whole, "chained at {split}");
             assert_eq!(combine(crc_a, crc_b, b.len() as u64), whole, "combined at {split}");
         }
     }

@@ -4,7 +4,7 @@
 //! code. So the tape always has an injector of faults in front, mostly without any.
 
 use tapedump_core::catalog::MEMORY_LEN_MIN;
-use tapedump_core::checksum::PortableCrc32c;
+use tapedump_core::checksum::CompactCrc32c;
 use tapedump_core::device::block::BlockDevice;
 use tapedump_core::device::fault::{FaultError, FaultInjector};
 use tapedump_core::device::mem::MemVolume;
@@ -96,8 +96,12 @@ pub fn dump<T: TapeDevice>(
     let (on_tape, _) = rest.split_at_mut(MAP_LEN);
     let stream = work.stream.get_mut(..blocking.record_len()).ok_or(Deviation::Memory)?;
     let memory = DumpMemory { stream, in_use, on_tape, known: &mut [] };
-    let mut dump = Dump::<_, _, PortableCrc32c>::new(source, tape, memory, options(blocking))
-        .map_err(|error| dump_deviation(&error))?;
+    let mut dump = Dump::<_, _, CompactCrc32c>::new(source, tape, memory, options(blocking));
+    // Used where it is: taken out of the result, it would be on the stack once more.
+    let dump = match &mut dump {
+        Ok(dump) => dump,
+        Err(error) => return Err(dump_deviation(error)),
+    };
     let mut board = board;
     loop {
         match dump.step().map_err(|error| dump_deviation(&error))? {
@@ -146,20 +150,23 @@ pub fn restore<T: TapeDevice, B: BlockDevice>(
         chain: &mut [],
         names: &mut work.names,
     };
-    let mut restore = Restore::<_, _, _, PortableCrc32c>::new(tape, target, scratch, memory)
-        .map_err(|error| restore_deviation(&error))?;
+    let mut restore = Restore::<_, _, _, CompactCrc32c>::new(tape, target, scratch, memory);
+    let restore = match &mut restore {
+        Ok(restore) => restore,
+        Err(error) => return Err(restore_deviation(error)),
+    };
     loop {
-        match restore.step().map_err(|error| restore_deviation(&error))? {
-            RestoreEvent::Damage(damage) => judge(Told::Trouble(Trouble::Damage(damage)))?,
-            RestoreEvent::Failed(failure) => {
-                judge(Told::Trouble(Trouble::Failed(failure.ino, failure.what)))?;
-            }
-            RestoreEvent::Dump(info) => judge(Told::Report(Report::Found(info)))?,
-            RestoreEvent::Stage(stage) => judge(Told::Report(Report::Restoring(stage)))?,
-            RestoreEvent::Done(summary) => return Ok(summary),
+        let told = match restore.step() {
+            Ok(RestoreEvent::Damage(damage)) => Told::Trouble(Trouble::Damage(damage)),
+            Ok(RestoreEvent::Failed(failure)) => Told::Trouble(Trouble::Failed(failure.ino, failure.what)),
+            Ok(RestoreEvent::Dump(info)) => Told::Report(Report::Found(info)),
+            Ok(RestoreEvent::Stage(stage)) => Told::Report(Report::Restoring(stage)),
+            Ok(RestoreEvent::Done(summary)) => return Ok(summary),
             // There is one tape; to step on without another one is what a lost end is made of.
-            _ => {}
-        }
+            Ok(_) => continue,
+            Err(error) => return Err(restore_deviation(&error)),
+        };
+        judge(told)?;
     }
 }
 

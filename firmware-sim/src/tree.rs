@@ -45,6 +45,7 @@ impl Seed {
 }
 
 /// Fills an empty volume.
+#[inline(never)]
 pub fn fill(volume: &mut MemVolume<'_>) -> Result<(), ErrorKind> {
     let mut names = VolumeNames::default();
     names.path[..1].copy_from_slice(b"/");
@@ -67,19 +68,23 @@ pub fn fill(volume: &mut MemVolume<'_>) -> Result<(), ErrorKind> {
 }
 
 /// Makes the file `pattern` of `restored` what it is in `source`.
+#[inline(never)]
 pub fn repair(source: &MemVolume<'_>, restored: &mut MemVolume<'_>) -> Result<(), ErrorKind> {
     let original = source.look_up(Ino::ROOT, PATTERN_NAME).ok_or(ErrorKind::NotFound)?;
     let damaged = restored.look_up(Ino::ROOT, PATTERN_NAME).ok_or(ErrorKind::NotFound)?;
-    restored.write_data(damaged, 0, &[PATTERN; PATTERN_LEN])?;
+    let data = [PATTERN; PATTERN_LEN];
+    restored.write_data(damaged, 0, &data)?;
     restored.set_size(damaged, PATTERN_LEN as u64)?;
     let note = source.property_value(original, PropertyKind::Xattr, NOTE).ok_or(ErrorKind::NotFound)?;
     restored.set_property(damaged, PropertyKind::Xattr, NOTE, note)?;
     restored.set_attributes(damaged, &source.attributes(original)?)
 }
 
+#[inline(never)]
 fn add_files(volume: &mut MemVolume<'_>, seed: &mut Seed, boot: Ino, etc: Ino) -> Result<(), ErrorKind> {
-    let pattern =
-        volume.add_file(Ino::ROOT, PATTERN_NAME, &seed.attributes(Kind::File), &[PATTERN; PATTERN_LEN])?;
+    // Variables, not constants: these would be in flash, byte for byte.
+    let data = [PATTERN; PATTERN_LEN];
+    let pattern = volume.add_file(Ino::ROOT, PATTERN_NAME, &seed.attributes(Kind::File), &data)?;
     volume.set_property(pattern, PropertyKind::Xattr, NOTE, b"one repeated byte")?;
     // One byte less, as many, and one more than a tape block.
     for (name, len) in [(b"1023", 1023), (b"1024", 1024), (b"1025", 1025)] {
@@ -97,12 +102,15 @@ fn add_files(volume: &mut MemVolume<'_>, seed: &mut Seed, boot: Ino, etc: Ino) -
     volume.add_link(linked, boot, b"and here")?;
     // A value longer than a tape block.
     let long = volume.add_file(etc, b"long value", &seed.attributes(Kind::File), b"short data")?;
-    volume.set_property(long, PropertyKind::Xattr, b"security.long", &[0x5a; 1500])
+    let value = [0x5a; 1500];
+    volume.set_property(long, PropertyKind::Xattr, b"security.long", &value)
 }
 
+#[inline(never)]
 fn add_others(volume: &mut MemVolume<'_>, seed: &mut Seed, deep: Ino) -> Result<(), ErrorKind> {
     volume.add_symlink(deep, b"link", &seed.attributes(Kind::Symlink), b"../../pattern")?;
-    volume.add_symlink(Ino::ROOT, &[b'n'; 254], &seed.attributes(Kind::Symlink), &[b't'; 2000])?;
+    let target = [b't'; 2000];
+    volume.add_symlink(Ino::ROOT, &[b'n'; 254], &seed.attributes(Kind::Symlink), &target)?;
     for (name, kind) in [
         (&b"fifo"[..], Kind::Fifo),
         (b"char device", Kind::CharDevice),

@@ -1,12 +1,15 @@
 #!/bin/bash
-# Installs what check.sh needs on a Debian 12 machine, as root. What is there is left alone; run again, it does nothing.
+# Installs what check.sh needs on a Debian 12 machine, as root or with passwordless sudo. What is there is left alone; run
+# again, it does nothing.
 # The libraries of the targets are built by cargo, by check.sh, in target/cross.
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
-export DEBIAN_FRONTEND=noninteractive
+
+become=()
+if [ "$(id -u)" -ne 0 ]; then become=(sudo --non-interactive); fi
 
 apt() {
-    apt-get -o DPkg::Lock::Timeout=500 -qq "$@"
+    "${become[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=500 -qq "$@"
 }
 
 lacking() {
@@ -23,9 +26,12 @@ mapfile -t emulators < <(lacking "${emulators[@]}")
 if [ ${#compilers[@]} -gt 0 ] || [ ${#emulators[@]} -gt 0 ]; then
     # Emulators from the backports: these are the ones that go with a backported qemu-utils, too.
     if ! grep -rqs bookworm-backports /etc/apt/sources.list /etc/apt/sources.list.d; then
-        mirror=$(awk '/^URIs:/ { print $2; exit }' /etc/apt/sources.list.d/debian.sources)
+        # From where the other packages come.
+        mirror=$(cat /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null |
+            awk '/^(URIs:|deb) / && !mirror { mirror = $2 } END { print mirror }' || true)
         printf 'Types: deb\nURIs: %s\nSuites: bookworm-backports\nComponents: main\nSigned-By: %s\n' \
-            "$mirror" /usr/share/keyrings/debian-archive-keyring.gpg >/etc/apt/sources.list.d/backports.sources
+            "${mirror:-http://deb.debian.org/debian}" /usr/share/keyrings/debian-archive-keyring.gpg |
+            "${become[@]}" tee /etc/apt/sources.list.d/backports.sources >/dev/null
     fi
     apt update
     if [ ${#compilers[@]} -gt 0 ]; then
@@ -38,6 +44,8 @@ fi
 
 # What decodes the logs of firmware.
 if [ ! -x "$tools/bin/defmt-print" ]; then
-    cargo install --quiet --locked --version 1.2.0 --root "$tools" --target-dir "$cross_target/tools-build" defmt-print
+    # Unoptimized: it is built once and decodes some hundred lines.
+    CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --debug --locked --version 1.2.0 --root "$tools" \
+        --target-dir "$cross_target/tools-build" defmt-print
 fi
 echo "cross: tools are installed"

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds the core with everything it offers into a binary without an allocator, a C library or unwinding, checks
-# that no allocation function is in it, prints its sizes, and runs it.
+# that no allocation function is in it, prints its sizes, and runs it. Then links the core's whole API once more, with a
+# panic handler that calls what does not exist.
 set -eu
 cd "$(dirname "$0")"
 if [ "$(uname -s) $(uname -m)" != "Linux x86_64" ]; then
@@ -35,3 +36,21 @@ echo "freestanding: no allocation function among $(printf '%s\n' "$symbols" | wc
 size "$binary"
 "$binary"
 echo "freestanding: ran to its end"
+
+# The linker drops the panic handler when nothing reaches it. What it calls is undefined: when something does, there is
+# no binary.
+if ! errors=$(cargo build --release --bin no-panic 2>&1); then
+    printf '%s\n' "$errors" | grep -E '^error|^ *-->|undefined' >&2
+    echo "freestanding: no link without a panic; where an undefined symbol is named, one can be reached" >&2
+    exit 1
+fi
+if errors=$(cargo build --release --bin no-panic --features one-panic 2>&1); then
+    echo "freestanding: one panic was put in, and the link did not find it" >&2
+    exit 1
+fi
+if ! printf '%s\n' "$errors" | grep -q 'undefined symbol: a_panic_can_be_reached\|undefined reference to .a_panic_can_be_reached'; then
+    printf '%s\n' "$errors" >&2
+    echo "freestanding: one panic was put in, and the link failed for another reason" >&2
+    exit 1
+fi
+echo "freestanding: no panic can be reached; with one put in, the link fails as it should"

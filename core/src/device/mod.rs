@@ -3,6 +3,8 @@
 //! Layer: below `record`. Each contract takes `&mut self`, is implemented for `&mut D` too, and comes with a
 //! memory implementation (`mem`) and a fault-injecting wrapper (`fault`), so that firmware, host and tests
 //! meet the same faults.
+//!
+#![doc = include_str!("../../docs/integrating.md")]
 
 pub mod block;
 pub mod fault;

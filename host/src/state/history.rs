@@ -132,8 +132,10 @@ impl HistoryFile {
             what: format!("cannot {what} the history of dumps: {error}"),
         };
         mode_700(state.root()).map_err(|error| failed("keep", &error))?;
-        let lock = open_private(&state.root().join("history.lock")).map_err(|error| failed("lock", &error))?;
-        flock(&lock, FlockOperation::LockExclusive).map_err(|error| failed("lock", &io::Error::from(error)))?;
+        let lock =
+            open_private(&state.root().join("history.lock")).map_err(|error| failed("lock", &error))?;
+        flock(&lock, FlockOperation::LockExclusive)
+            .map_err(|error| failed("lock", &io::Error::from(error)))?;
         let file = open_private(&path).map_err(|error| failed("open", &error))?;
         let blank = file.metadata().map_err(|error| failed("open", &error))?.len() == 0;
         let memory = vec![0; memory_len(&REGION)];
@@ -293,7 +295,11 @@ impl DumpFolder {
 ///
 /// # Errors
 /// The history failed.
-pub fn forget_tape(state: &StateDir, history: &mut HistoryFile, tape: &Path) -> Result<usize, HistoryFailure> {
+pub fn forget_tape(
+    state: &StateDir,
+    history: &mut HistoryFile,
+    tape: &Path,
+) -> Result<usize, HistoryFailure> {
     let mut gone: Vec<(Place, Dump)> = Vec::new();
     history.visit(|place, entry| {
         if DumpFolder::of(state, entry.dump.id).tape().as_deref() == Some(tape) {

@@ -1,7 +1,7 @@
 //! Which volume a tree is in, and where: what increments of it are known by, wherever it is mounted (R-CHAIN-8).
 
 use super::VolumeError;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, fstatfs, fstatvfs, open, statx};
+use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, fstatfs, fstatvfs, open, statx};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -28,8 +28,9 @@ impl TreeIdentity {
     /// It cannot be read.
     pub fn of(tree: &Path) -> Result<Self, VolumeError> {
         let failed = |errno| VolumeError::system("identify the tree", tree, errno);
-        let absolute = fs::canonicalize(tree)
-            .map_err(|error| failed(rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO)))?;
+        let absolute = fs::canonicalize(tree).map_err(|error| {
+            failed(rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO))
+        })?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = open(&absolute, flags, Mode::empty()).map_err(failed)?;
         let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME | StatxFlags::MNT_ID;
@@ -49,7 +50,8 @@ impl TreeIdentity {
             // Without /proc the path is all there is.
             None => (absolute.as_os_str().as_bytes().to_vec(), Vec::new()),
         };
-        let path = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect::<Vec<_>>().join(&b'/');
+        let path =
+            path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect::<Vec<_>>().join(&b'/');
         Ok(Self { volume: VolumeId(id), path, name })
     }
 }

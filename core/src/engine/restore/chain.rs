@@ -196,7 +196,6 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
     /// tape does, moved there by [`tape_mut`](Self::tape_mut). Gives back the tape before.
     pub fn next_dump(&mut self, tape: Option<T>) -> Option<T> {
         self.want_dump = false;
-        self.reader.restart();
         tape.map(|tape| core::mem::replace(&mut self.tape, tape))
     }
 
@@ -220,11 +219,11 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         let Some(index) = self.chain.leave() else {
             self.target.barrier();
             self.phase = Phase::SetAttributes { cursor: crate::catalog::Cursor::START };
-            let event = self.begin(super::RestoreStage::Attributes);
-            self.tell(event);
+            self.begin(super::RestoreStage::Attributes);
             return;
         };
         self.summary = self.progress();
+        self.reader.restart();
         self.maps.on_tape.clear();
         self.held = None;
         self.object = None;

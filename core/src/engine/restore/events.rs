@@ -68,6 +68,11 @@ impl<E> Events<E> {
         self.waiting.push_back(waiting).is_ok()
     }
 
+    /// No event waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.done.is_none()
+    }
+
     /// The event that waits longest.
     pub fn pop(&mut self) -> Option<RestoreEvent<E>> {
         let Some(waiting) = self.waiting.pop_front() else {

@@ -511,6 +511,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
     ///
     /// # Errors
     /// The memory lent does not suffice.
+    #[inline(never)]
     pub fn of_chain(
         tape: T,
         target: V,
@@ -625,51 +626,59 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
     /// # Errors
     /// The restore cannot go on. What was restored so far stays.
     pub fn step(&mut self) -> RestoreResult<RestoreEvent<V::Error>, T, V, B> {
-        if let Some(event) = self.events.pop() {
-            return Ok(event);
-        }
-        if let Some(failure) = self.target.poll_failure() {
-            self.summary.failed += 1;
-            return self.failure(failure);
-        }
-        if self.stage.is_none() {
-            return Ok(self.begin(RestoreStage::Catalog));
-        }
-        match self.phase {
-            Phase::Stream if self.want_dump => return Err(RestoreError::NoDump),
-            Phase::Stream if self.linking.is_some() => self.link()?,
-            Phase::Stream if self.want_tape => {
-                // Asked for and not given.
-                self.want_tape = false;
-                self.truncated()?;
-            }
-            Phase::Stream => match self.held.take() {
-                Some(header) => self.begin_object(header)?,
-                None if self.end_of_dump => self.close_stream(),
-                None => self.read()?,
-            },
-            Phase::EndCatalog => self.end_catalog()?,
-            Phase::Selecting => {
-                self.phase = Phase::Directories;
-                return Ok(self.begin(RestoreStage::Directories));
-            }
-            Phase::Directories => self.make_directories()?,
-            Phase::Orphans => self.place_orphan()?,
-            Phase::Missing { from } => self.tell_missing(from)?,
-            Phase::Absent { from } => self.tell_absent(from),
-            Phase::SetAttributes { cursor } => {
-                if let Some(done) = self.set_attributes(cursor)? {
-                    return Ok(done);
-                }
-            }
-            Phase::Over => return Err(RestoreError::Over),
+        // Events are made below `advance` and copied here: never both on the stack at once.
+        if self.events.is_empty() {
+            self.advance()?;
         }
         Ok(self.events.pop().unwrap_or(RestoreEvent::Working))
     }
 
-    fn begin(&mut self, stage: RestoreStage) -> RestoreEvent<V::Error> {
+    #[inline(never)]
+    fn advance(&mut self) -> RestoreResult<(), T, V, B> {
+        if let Some(failure) = self.target.poll_failure() {
+            return self.failure(failure);
+        }
+        if self.stage.is_none() {
+            self.begin(RestoreStage::Catalog);
+            return Ok(());
+        }
+        match self.phase {
+            Phase::Stream if self.want_dump => Err(RestoreError::NoDump),
+            Phase::Stream if self.linking.is_some() => self.link(),
+            Phase::Stream if self.want_tape => {
+                // Asked for and not given.
+                self.want_tape = false;
+                self.truncated()
+            }
+            Phase::Stream => match self.held.take() {
+                Some(header) => self.begin_object(header),
+                None if self.end_of_dump => {
+                    self.close_stream();
+                    Ok(())
+                }
+                None => self.read(),
+            },
+            Phase::EndCatalog => self.end_catalog(),
+            Phase::Selecting => {
+                self.phase = Phase::Directories;
+                self.begin(RestoreStage::Directories);
+                Ok(())
+            }
+            Phase::Directories => self.make_directories(),
+            Phase::Orphans => self.place_orphan(),
+            Phase::Missing { from } => self.tell_missing(from),
+            Phase::Absent { from } => {
+                self.tell_absent(from);
+                Ok(())
+            }
+            Phase::SetAttributes { cursor } => self.set_attributes(cursor),
+            Phase::Over => Err(RestoreError::Over),
+        }
+    }
+
+    fn begin(&mut self, stage: RestoreStage) {
         self.stage = Some(stage);
-        RestoreEvent::Stage(stage)
+        self.tell(RestoreEvent::Stage(stage));
     }
 
     fn tell(&mut self, event: RestoreEvent<V::Error>) {
@@ -683,11 +692,13 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
     }
 
     /// A failure of the target: told, or the end when the target can take nothing more.
-    fn failure(&mut self, failure: Failure<V::Error>) -> RestoreResult<RestoreEvent<V::Error>, T, V, B> {
+    fn failure(&mut self, failure: Failure<V::Error>) -> RestoreResult<(), T, V, B> {
+        self.summary.failed += 1;
         if is_final(&failure.error) {
             return Err(RestoreError::Target { ino: failure.ino, source: failure.error });
         }
-        Ok(RestoreEvent::Failed(failure))
+        self.tell(RestoreEvent::Failed(failure));
+        Ok(())
     }
 
     /// As [`outcome`](Self::outcome), for one of many calls on the same object: only the first failure is told, so that a
@@ -718,9 +729,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
         match result {
             Ok(_) => Ok(true),
             Err(error) => {
-                self.summary.failed += 1;
-                let event = self.failure(Failure { ino, what, error })?;
-                self.tell(event);
+                self.failure(Failure { ino, what, error })?;
                 Ok(false)
             }
         }

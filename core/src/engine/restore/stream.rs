@@ -370,6 +370,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
     }
 
     /// Takes up the object whose header is held.
+    #[inline(never)]
     pub(super) fn begin_object(&mut self, repr: HeaderRepr) -> RestoreResult<(), T, V, B> {
         let building = matches!(self.catalog, Catalog::Building(_));
         match repr.kind {

@@ -258,8 +258,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
 
     fn end_directories(&mut self) {
         self.phase = Phase::Stream;
-        let event = self.begin(RestoreStage::Files);
-        self.tell(event);
+        self.begin(RestoreStage::Files);
     }
 
     /// Makes `directory` known to the target, and keeps `keep` known.
@@ -465,10 +464,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
     }
 
     /// Attributes and properties of the next directory; the end when there is none.
-    pub(super) fn set_attributes(
-        &mut self,
-        cursor: Cursor,
-    ) -> RestoreResult<Option<RestoreEvent<V::Error>>, T, V, B> {
+    pub(super) fn set_attributes(&mut self, cursor: Cursor) -> RestoreResult<(), T, V, B> {
         let Catalog::Ready(names) = &mut self.catalog else { return self.finish() };
         let Some(ino) = names.peek_directory(&mut self.scratch, cursor).map_err(RestoreError::Scratch)?
         else {
@@ -482,7 +478,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         {
             self.directory_notes(ino, cursor)?;
         }
-        Ok(None)
+        Ok(())
     }
 
     #[inline(never)]
@@ -526,11 +522,10 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
     }
 
     #[inline(never)]
-    fn finish(&mut self) -> RestoreResult<Option<RestoreEvent<V::Error>>, T, V, B> {
+    fn finish(&mut self) -> RestoreResult<(), T, V, B> {
         self.target.barrier();
         if let Some(failure) = self.target.poll_failure() {
-            self.summary.failed += 1;
-            return self.failure(failure).map(Some);
+            return self.failure(failure);
         }
         self.target.flush().map_err(|source| RestoreError::Target { ino: Ino::ROOT, source }).or_else(
             |error| match &error {
@@ -544,12 +539,13 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         )?;
         // What only the end brings to light.
         if let Some(failure) = self.target.poll_failure() {
-            self.summary.failed += 1;
-            return self.failure(failure).map(Some);
+            return self.failure(failure);
         }
         self.phase = Phase::Over;
         self.summary = self.progress();
-        Ok(Some(RestoreEvent::Done(self.summary)))
+        self.reader.restart();
+        self.tell(RestoreEvent::Done(self.summary));
+        Ok(())
     }
 
     /// Releases an object whose further names are to be made next.
