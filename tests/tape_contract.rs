@@ -5,12 +5,13 @@ use std::path::Path;
 use tapedump::tape::Stop;
 use tapedump::tape::Tape;
 use tapedump::tape::compressed::Compressed;
+use tapedump::tape::qualify::{Check, checks, fill, one_tape_file_checks};
 use tapedump::tape::read_ahead::ReadAhead;
 use tapedump::tape::stream_file::StreamFile;
 use tapedump::tape::virtual_tape::{Access, VirtualTape};
 use tapedump::tape::write_behind::WriteBehind;
 use tapedump_core::device::mem::MemTape;
-use tapedump_tests::contract::{end_of_medium_contract, one_tape_file_contract, tape_device_contract};
+use tapedump_core::device::tape::TapeDevice;
 
 /// Makes blank virtual tapes below a directory that lasts as long as this.
 struct Tapes(tempfile::TempDir);
@@ -26,6 +27,29 @@ impl Tapes {
         VirtualTape::create(&dir, "test", capacity.and_then(NonZeroU64::new)).expect("a tape");
         VirtualTape::open(&dir, Access::Write).expect("the tape opens")
     }
+}
+
+fn run<T: TapeDevice>(checks: &[Check<T>], make: impl Fn() -> T) {
+    assert!(!checks.is_empty());
+    for check in checks {
+        if let Err(what) = check.run(&|| Ok(make())) {
+            panic!("{}: {}: {what}", check.area.name(), check.name);
+        }
+    }
+}
+
+fn tape_device_contract<T: TapeDevice>(make: impl Fn() -> T) {
+    run(&checks(), make);
+}
+
+fn one_tape_file_contract<T: TapeDevice>(make: impl Fn() -> T) {
+    run(&one_tape_file_checks(), make);
+}
+
+/// The early warning comes at least `warned_records` records before the end.
+fn end_of_medium_contract<T: TapeDevice>(make: impl Fn() -> T, record_len: usize, warned_records: u64) {
+    let found = fill(make(), record_len, 1 << 32).expect("the contract holds");
+    assert!(found.early_warning >= warned_records * record_len as u64, "{found:?}");
 }
 
 #[test]

@@ -61,6 +61,7 @@ const HOST: &[Layer] = &[
 /// Where `unsafe` may stand, and why.
 const UNSAFE: &[(&str, &str)] = &[
     ("benches/src/allocations.rs", "an allocator that counts"),
+    ("host/src/tape/sys.rs", "ioctl: what the kernel's tape driver is told and asked"),
     ("tests/src/cli.rs", "wait4: the peak memory of a child, which the standard library does not tell"),
     (
         "tests/freestanding/src/machine.rs",

@@ -42,6 +42,7 @@ struct Plan {
     label: [u8; 16],
     identity: DumpIdentity,
     threads: usize,
+    eject: bool,
 }
 
 /// What was made for this dump, to be removed should nothing get onto it.
@@ -131,7 +132,8 @@ fn resolve(raw: raw::Dump, state: &StateDir) -> Result<Plan, CliError> {
     let text = raw.label.as_deref().unwrap_or("none");
     label.iter_mut().zip(text.bytes()).for_each(|(to, from)| *to = from);
     let threads = raw.threads.unwrap_or(0);
-    Ok(Plan { tree, tape, mode, created, blocking: raw.blocking_factor, label, identity, threads })
+    let blocking = raw.blocking_factor;
+    Ok(Plan { tree, tape, mode, created, blocking, label, identity, threads, eject: raw.eject })
 }
 
 /// Identity and time of the dump. For reproducible dumps both can be given: `TAPEDUMP_DUMP_ID` (32 hexadecimal
@@ -226,7 +228,7 @@ fn write(
     let (_, mut tape) = engine.into_devices();
     match ended {
         Ok(summary) => {
-            tape.unload()?;
+            give_back(&mut tape, plan)?;
             Ok(report(&summary, &plan.tape, started.elapsed()))
         }
         Err(message) => Err(give_up(&message, tape, begin, plan)),
@@ -312,7 +314,10 @@ fn explain(error: &DumpError<VolumeError, TapeError>, tape: &TapeSpec) -> String
         DumpError::MapTooSmall { needed } => {
             format!("the maps need {needed} bytes: the tree grew while it was read")
         }
-        DumpError::RecordTooLong { limit } => format!("{tape}: it takes records of up to {limit} bytes only"),
+        DumpError::RecordTooLong { limit } => format!(
+            "{tape}: it takes records of up to {limit} bytes only; use --blocking-factor {} or less",
+            limit / TAPE_BLOCK_LEN
+        ),
         other => format!("{tape}: {other:?}"),
     }
 }
@@ -329,7 +334,7 @@ fn give_up(message: &str, mut tape: Box<dyn Tape>, begin: TapePosition, plan: &P
         plan.created.remove();
         return CliError::Failed(format!("{message}; nothing was written"));
     }
-    let closed = tape.write_filemark().and_then(|_| tape.unload());
+    let closed = tape.write_filemark().and_then(|_| give_back(&mut tape, plan));
     match closed {
         Ok(()) => CliError::Failed(format!("{message}; the dump on {} is incomplete", plan.tape)),
         Err(error) => CliError::Failed(format!(
@@ -337,6 +342,11 @@ fn give_up(message: &str, mut tape: Box<dyn Tape>, begin: TapePosition, plan: &P
             plan.tape
         )),
     }
+}
+
+/// The dump is over, and the filemark behind it durable. A cartridge stays in its drive, for the next dump or program.
+fn give_back(tape: &mut Box<dyn Tape>, plan: &Plan) -> Result<(), TapeError> {
+    if matches!(plan.tape, TapeSpec::Drive(_)) && !plan.eject { Ok(()) } else { tape.unload() }
 }
 
 fn report(summary: &DumpSummary, tape: &TapeSpec, time: Duration) -> Ended {

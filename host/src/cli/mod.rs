@@ -8,6 +8,7 @@ mod json;
 mod list;
 mod names;
 mod progress;
+mod qualify;
 mod raw;
 mod reading;
 mod restore;

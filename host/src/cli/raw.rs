@@ -6,8 +6,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use tapedump_core::units::BlockingFactor;
 
-const TAPE_HELP: &str =
-    "Name of a tape in the library, directory of a virtual tape, plain file, or - for a pipe";
+const TAPE_HELP: &str = "Name of a tape in the library, directory of a virtual tape, tape drive (/dev/nst0), plain file, or - for a pipe";
 
 /// Dumps directory trees to BSD-style dump tapes and restores them.
 #[derive(Debug, Parser)]
@@ -63,6 +62,9 @@ pub struct Dump {
     /// Write behind what the tape holds
     #[arg(long, conflicts_with = "overwrite")]
     pub append: bool,
+    /// Eject the cartridge of a tape drive at the end
+    #[arg(long)]
+    pub eject: bool,
 }
 
 /// Which dump is read: the same for restore, list and verify.
@@ -192,6 +194,31 @@ pub enum TapeCommand {
         #[arg(long)]
         remove: bool,
     },
+    /// Check whether a drive, or a virtual tape, does all that dumps and restores need; all data on the tape is lost
+    Qualify(Qualify),
+}
+
+/// What a tape is put to.
+#[derive(Debug, Args)]
+pub struct Qualify {
+    /// Tape drive (/dev/nst0), or a virtual tape
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub tape: OsString,
+    /// Yes, write over what the tape holds
+    #[arg(long, required = true)]
+    pub overwrite: bool,
+    /// Also write the tape full and read all of it back
+    #[arg(long)]
+    pub fill: bool,
+    /// Also eject the cartridge, at the end
+    #[arg(long)]
+    pub eject: bool,
+    /// Tape blocks of 1 KiB per tape record, for measuring speed and for --fill
+    #[arg(short, long, value_name = "N", default_value = "64", value_parser = blocking_factor)]
+    pub blocking_factor: BlockingFactor,
+    /// The report as a JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 fn blocking_factor(text: &str) -> Result<BlockingFactor, String> {

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::fmt::Display;
 use tapedump_core::catalog::TableError;
 use tapedump_core::device::ErrorKind;
-use tapedump_core::device::tape::{Spaced, TapeDevice, TapePosition};
+use tapedump_core::device::tape::{Space, Spaced, TapeDevice, TapePosition};
 use tapedump_core::device::volume::TargetVolume;
 use tapedump_core::engine::restore::{
     Damage, DumpInfo, Restore, RestoreError, RestoreEvent, RestoreMemory, RestoreStage, RestoreSummary,
@@ -23,7 +23,6 @@ use tapedump_core::engine::restore::{
 use tapedump_core::limits::MAP_LEN_MAX;
 use tapedump_core::stream::reader::ReaderError;
 use tapedump_core::units::{Ino, TAPE_BLOCK_LEN};
-use zerocopy::FromZeros;
 
 /// The engine as the host puts it together.
 pub type Engine<'m, V> = Restore<'m, Box<dyn Tape>, V, ScratchDevice, HostCrc32c>;
@@ -139,8 +138,11 @@ impl Reading {
         let mut stream = vec![0; RECORD_LEN_MAX + TAPE_BLOCK_LEN];
         let mut names = vec![0; NAMES_LEN];
         // Pages that no number on the tape touches are never there.
-        let mut maps = <[u8]>::new_box_zeroed_with_elems(MAPS * MAP_LEN_MAX)
-            .map_err(|_| CliError::failed("there is no address space for the maps of the dump"))?;
+        // Not reserved either: a machine with less memory than address space would refuse it.
+        let mut maps =
+            memmap2::MmapOptions::new().len(MAPS * MAP_LEN_MAX).no_reserve_swap().map_anon().map_err(
+                |error| CliError::failed(format!("no address space for the maps of the dump: {error}")),
+            )?;
         let memory = RestoreMemory { stream: &mut stream, maps: &mut maps, names: &mut names };
         let Self { tape, mut further, name, .. } = self;
         let mut engine = Engine::new(tape, target, scratch, memory)
@@ -309,6 +311,22 @@ fn find_file(spec: &TapeSpec, tape: &mut Box<dyn Tape>, file: Option<u32>) -> Re
             }
             Ok(Some(found.len))
         }
+        TapeSpec::Drive(_) => {
+            let number = match file {
+                Some(number) => number,
+                None => match last_file(tape)? {
+                    Some(last) => last,
+                    None => return wrong("the tape is blank".into()),
+                },
+            };
+            if !is_there(tape, number).map_err(CliError::failed)? {
+                return wrong(format!("there is no tape file {number}"));
+            }
+            if file.is_none() && number != 0 {
+                eprintln!("reading tape file {number}, the last one of {spec}");
+            }
+            Ok(None)
+        }
         _ if file.is_some_and(|file| file != 0) => wrong("there is one tape file only, number 0".into()),
         TapeSpec::File(path) => match std::fs::metadata(path) {
             Ok(metadata) if metadata.is_file() && metadata.len() == 0 => wrong("the file is empty".into()),
@@ -317,6 +335,28 @@ fn find_file(spec: &TapeSpec, tape: &mut Box<dyn Tape>, file: Option<u32>) -> Re
         },
         TapeSpec::Standard | TapeSpec::Null => Ok(None),
     }
+}
+
+/// Goes to a tape file. `false`: the tape ends before it begins, or there.
+fn is_there(tape: &mut Box<dyn Tape>, number: u32) -> Result<bool, TapeError> {
+    let begin = TapePosition { file: number, record: 0 };
+    if tape.locate(begin)? != Spaced::Done || tape.space(Space::Records(1))? == Spaced::EndOfData {
+        return Ok(false);
+    }
+    Ok(tape.locate(begin)? == Spaced::Done)
+}
+
+/// The last tape file with anything in it. Some programs end their tapes with several filemarks.
+fn last_file(tape: &mut Box<dyn Tape>) -> Result<Option<u32>, CliError> {
+    tape.space(Space::EndOfData).map_err(CliError::failed)?;
+    let mut at = tape.position().map_err(CliError::failed)?;
+    while at.record == 0 {
+        if tape.space(Space::Filemarks(-1)).map_err(CliError::failed)? != Spaced::Done {
+            return Ok(None);
+        }
+        at = tape.position().map_err(CliError::failed)?;
+    }
+    Ok(Some(at.file))
 }
 
 /// The tape on which the dump goes on. Without one the engine says what is missing.

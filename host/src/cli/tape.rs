@@ -1,7 +1,8 @@
-//! `tapedump tape`: making, showing and changing virtual tapes.
+//! `tapedump tape`: making, showing and changing virtual tapes, and qualifying any.
 
 use super::exit::{CliError, Ended};
 use super::json::JsonPath;
+use super::qualify;
 use super::raw::{Tape, TapeCommand};
 use crate::state::StateDir;
 use crate::tape::label::{FileState, Label};
@@ -28,6 +29,7 @@ pub fn run(raw: Tape) -> Result<Ended, CliError> {
         TapeCommand::Info { tape, json } => info(&library, tape.as_deref(), json),
         TapeCommand::List { json } => list(&library, json),
         TapeCommand::Erase { tape, remove } => erase(&library, &tape, remove),
+        TapeCommand::Qualify(raw) => qualify::run(&library, &raw),
     }
 }
 
@@ -110,7 +112,7 @@ fn used(label: &Label) -> u64 {
     label.files.iter().map(|file| file.len).sum()
 }
 
-fn print_json(value: &impl Serialize) -> Result<(), CliError> {
+pub fn print_json(value: &impl Serialize) -> Result<(), CliError> {
     let text = serde_json::to_string(value).map_err(CliError::failed)?;
     writeln!(io::stdout(), "{text}")?;
     Ok(())
