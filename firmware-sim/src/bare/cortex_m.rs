@@ -4,6 +4,7 @@
 use cortex_m as _;
 use cortex_m_rt::STACK_PAINT_VALUE;
 
+// SAFETY: the linker script defines the symbol; its value is never read, only its address taken.
 unsafe extern "C" {
     /// One more than the highest address of the stack, and the lowest. Not variables: only their addresses mean something.
     static _stack_start: u32;

@@ -9,6 +9,7 @@ const PAINTED: usize = 256 << 10;
 /// Bytes that `main` and `paint` use themselves, at the most.
 const OWN: usize = 512;
 
+// SAFETY: the linker script defines the symbol; its value is never read, only its address taken.
 unsafe extern "C" {
     /// One more than the highest address of the stack. Not a variable: only its address means something.
     static _stack_start: u32;

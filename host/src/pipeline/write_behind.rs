@@ -5,7 +5,7 @@
 //! more evenly it is spread, the better. An object too large for one batch goes on in further ones, which only the
 //! worker that began it takes (a *stream*). Directories are made at once, so they are there before what they hold.
 //!
-//! Memory: at most [`BATCHES_MAX`] batches exist, each of bounded size; when all are on their way, the engine waits.
+//! Memory: at most `BATCHES_MAX` batches exist, each of bounded size; when all are on their way, the engine waits.
 
 mod batch;
 mod worker;
