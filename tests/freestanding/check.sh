@@ -10,7 +10,7 @@ fi
 # Flags from outside would take the place of those in .cargo/config.toml.
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET
 
-cargo build --release --quiet
+cargo build --release --quiet --bin tapedump-freestanding
 binary=${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-gnu/release/tapedump-freestanding
 
 symbols=$(nm -C "$binary")

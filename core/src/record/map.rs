@@ -142,10 +142,10 @@ impl<'a> DumpMap<'a> {
     /// Puts `bytes` from tape at the byte `at`, as far as there is room; gives what there is no room for.
     pub fn put<'b>(&mut self, at: usize, bytes: &'b [u8]) -> &'b [u8] {
         let fits = self.bytes.len().saturating_sub(at).min(bytes.len());
-        let (inside, beyond) = bytes.split_at(fits);
-        if let Some(place) = self.bytes.get_mut(at..at.saturating_add(fits)) {
+        let (inside, beyond) = bytes.split_at_checked(fits).unwrap_or((bytes, &[]));
+        if let Some(place) = self.bytes.get_mut(at..).and_then(|rest| rest.get_mut(..inside.len())) {
             place.copy_from_slice(inside);
-            self.end = self.end.max(at.saturating_add(fits));
+            self.end = self.end.max(at.saturating_add(inside.len()));
         }
         beyond
     }
