@@ -8,11 +8,13 @@
 //! Memory: at most `BATCHES_MAX` batches exist, each of bounded size; when all are on their way, the engine waits.
 
 mod batch;
+mod flusher;
 mod worker;
 
 use crate::volume::VolumeError;
-use crate::volume::target::{Caller, LinuxTarget, ObjectWriter};
+use crate::volume::target::{LinuxTarget, ObjectWriter};
 use batch::{BATCH_CALLS_MAX, BATCH_LEN_MAX, Batch, Call, Span};
+use flusher::Flusher;
 use std::collections::VecDeque;
 use std::mem;
 use std::path::PathBuf;
@@ -49,7 +51,7 @@ impl WriteBehind {
             0 => thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
-        let pool = if threads > 1 { Pool::start(threads, &target.caller) } else { None };
+        let pool = if threads > 1 { Pool::start(threads, &target) } else { None };
         Self { target, pool }
     }
 
@@ -186,6 +188,7 @@ impl TargetVolume for WriteBehind {
 struct Pool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
+    flusher: Option<Flusher>,
     batch: Batch,
     /// The object that the calls are for, as long as links to it may go into the same batch.
     last: Option<Ino>,
@@ -196,13 +199,13 @@ struct Pool {
 
 impl Pool {
     /// `None`: no thread could be started.
-    fn start(threads: usize, caller: &Arc<Caller>) -> Option<Self> {
+    fn start(threads: usize, target: &LinuxTarget) -> Option<Self> {
         let shared: Arc<Shared> = Arc::default();
         let mut workers = Vec::new();
         for number in 0..threads {
             let worker = Worker {
                 shared: Arc::clone(&shared),
-                writer: ObjectWriter::new(Arc::clone(caller)),
+                writer: ObjectWriter::new(Arc::clone(&target.caller)),
                 ino: Ino::ROOT,
                 skip: false,
                 unmade: false,
@@ -212,7 +215,9 @@ impl Pool {
                 Err(_) => break,
             }
         }
-        let pool = Self { shared, workers, batch: Batch::default(), last: None, open: false, streams: 0 };
+        let flusher = target.open_for_sync().map(Flusher::start);
+        let batch = Batch::default();
+        let pool = Self { shared, workers, flusher, batch, last: None, open: false, streams: 0 };
         (!pool.workers.is_empty()).then_some(pool)
     }
 
@@ -264,6 +269,9 @@ impl Pool {
     fn send(&mut self) -> Result<(), VolumeError> {
         if self.batch.calls.is_empty() {
             return self.check();
+        }
+        if let Some(flusher) = &self.flusher {
+            flusher.count(self.batch.bytes.len(), self.batch.calls.len());
         }
         let mut state = self.shared.lock();
         while state.spare.is_empty() && state.made == BATCHES_MAX && !state.broken {

@@ -47,6 +47,9 @@ pub struct LinuxTarget {
     pub(crate) caller: Arc<Caller>,
     writer: ObjectWriter,
     failures: VecDeque<Failure<VolumeError>>,
+    /// Opened before anything is written: a flush tells the errors since its file was opened. `None`: the
+    /// destination may be entered and written but not read.
+    for_sync: Option<OwnedFd>,
 }
 
 impl LinuxTarget {
@@ -56,8 +59,10 @@ impl LinuxTarget {
     /// It is not there, not a directory, or may not be entered.
     pub fn open(root: &Path) -> Result<Self, VolumeError> {
         let caller = Arc::new(Caller::of_this_process());
+        let directories = Directories::new(open_root(root)?, |root| root);
         Ok(Self {
-            directories: Directories::new(open_root(root)?, |root| root),
+            for_sync: open_for_sync(directories.root()),
+            directories,
             writer: ObjectWriter::new(Arc::clone(&caller)),
             caller,
             failures: VecDeque::new(),
@@ -69,6 +74,11 @@ impl LinuxTarget {
         self.directories.look_up(ino).cloned().ok_or_else(|| {
             VolumeError::own("use", ino.to_string(), ErrorKind::Invalid, "the directory is not open")
         })
+    }
+
+    /// The destination opened once more, to flush its volume.
+    pub(crate) fn open_for_sync(&self) -> Option<OwnedFd> {
+        open_for_sync(self.directories.root())
     }
 
     fn open_again(&mut self, place: Place<'_>, directory: Ino) -> Result<(), VolumeError> {
@@ -218,21 +228,18 @@ impl TargetVolume for LinuxTarget {
     fn flush(&mut self) -> Result<(), VolumeError> {
         self.writer.discard();
         self.writer.lock_directories();
-        sync(self.directories.root())
+        let Some(fd) = &self.for_sync else {
+            fs::sync();
+            return Ok(());
+        };
+        let root = self.directories.root();
+        fs::syncfs(fd).map_err(|errno| VolumeError::system("flush", root.path_of(b""), errno))
     }
 }
 
-/// Makes the whole volume durable.
-fn sync(root: &Directory) -> Result<(), VolumeError> {
+fn open_for_sync(root: &Directory) -> Option<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    match fs::openat(root, ".", flags, Mode::empty()) {
-        Ok(fd) => fs::syncfs(fd).map_err(|errno| VolumeError::system("flush", root.path_of(b""), errno)),
-        // A directory that may be entered and written but not read.
-        Err(_) => {
-            fs::sync();
-            Ok(())
-        }
-    }
+    fs::openat(root, ".", flags, Mode::empty()).ok()
 }
 
 #[cfg(test)]
