@@ -93,7 +93,9 @@ fn read_ahead() {
 fn write_behind() {
     let tapes = Tapes::new();
     for depth in [1, 3, 64] {
-        tape_device_contract(|| WriteBehind::new(tapes.blank(None), depth, Stop::never()).expect("a thread"));
+        tape_device_contract(|| {
+            WriteBehind::new("tape", tapes.blank(None), depth, Stop::never()).expect("a thread")
+        });
     }
 }
 
@@ -108,7 +110,8 @@ fn all_of_them_on_top_of_each_other() {
     let tapes = Tapes::new();
     tape_device_contract(|| {
         let tape = Compressed::new(tapes.blank(None)).expect("a position");
-        let tape: Box<dyn Tape> = Box::new(WriteBehind::new(tape, 4, Stop::never()).expect("a thread"));
+        let tape: Box<dyn Tape> =
+            Box::new(WriteBehind::new("tape", tape, 4, Stop::never()).expect("a thread"));
         ReadAhead::new(tape, 16 * 4096, Stop::never()).expect("a thread")
     });
 }
@@ -120,7 +123,7 @@ fn end_of_medium() {
     end_of_medium_contract(|| tapes.blank(Some(1 << 20)), 4096, 31);
     end_of_medium_contract(|| tapes.blank(Some((1 << 20) + 1000)), 4096, 31);
     let behind =
-        |depth| WriteBehind::new(tapes.blank(Some(1 << 20)), depth, Stop::never()).expect("a thread");
+        |depth| WriteBehind::new("tape", tapes.blank(Some(1 << 20)), depth, Stop::never()).expect("a thread");
     for depth in [1, 8, 24] {
         // How late the warning reaches the caller depends on the queue; that the end is told truly does not.
         end_of_medium_contract(|| behind(depth), 4096, 31 - 24);

@@ -1,5 +1,6 @@
 //! `tapedump dump`: a directory tree to a tape.
 
+use super::changer::{Changer, Wanted, with_changes};
 use super::exit::{CliError, Ended};
 use super::interrupt::Interrupt;
 use super::progress::{Progress, Progressed, rate};
@@ -40,9 +41,11 @@ struct Plan {
     created: Created,
     blocking: BlockingFactor,
     label: [u8; 16],
+    label_text: String,
     identity: DumpIdentity,
     threads: usize,
     eject: bool,
+    changer: Option<Changer>,
 }
 
 /// What was made for this dump, to be removed should nothing get onto it.
@@ -71,14 +74,23 @@ pub fn run(raw: raw::Dump) -> Result<Ended, CliError> {
     let state = StateDir::find()?;
     let interrupt = Interrupt::install()?;
     let plan = resolve(raw, &state)?;
-    let opened = open(&plan.tape, plan.mode).and_then(|mut tape| {
+    let wanted = Wanted { purpose: "write", number: 1, label: &plan.label_text };
+    let opened = with_changes(plan.changer.as_ref(), &plan.tape, &wanted, &interrupt, || {
+        let mut tape = open(&plan.tape, plan.mode)?;
         let begin = tape.position()?;
         let record_len = plan.blocking.record_len();
         if plan.tape == TapeSpec::Null {
             // Takes no time: handing records to a thread would cost more than it saves.
             return Ok((tape, begin));
         }
-        let tape = ahead_or_behind(tape, plan.mode, BEHIND_LEN, record_len, Stop::when(interrupt.flag()))?;
+        let tape = ahead_or_behind(
+            &plan.tape,
+            tape,
+            plan.mode,
+            BEHIND_LEN,
+            record_len,
+            Stop::when(interrupt.flag()),
+        )?;
         Ok((tape, begin))
     });
     let (tape, begin) = opened.inspect_err(|_| plan.created.remove())?;
@@ -128,12 +140,14 @@ fn resolve(raw: raw::Dump, state: &StateDir) -> Result<Plan, CliError> {
             TapeSpec::Virtual(path)
         }
     };
+    let changer = Changer::find(raw.changer.as_deref(), std::iter::once(&tape))?;
     let mut label = [0; 16];
     let text = raw.label.as_deref().unwrap_or("none");
     label.iter_mut().zip(text.bytes()).for_each(|(to, from)| *to = from);
     let threads = raw.threads.unwrap_or(0);
     let blocking = raw.blocking_factor;
-    Ok(Plan { tree, tape, mode, created, blocking, label, identity, threads, eject: raw.eject })
+    let (label_text, eject) = (raw.label.unwrap_or_default(), raw.eject);
+    Ok(Plan { tree, tape, mode, created, blocking, label, label_text, identity, threads, eject, changer })
 }
 
 /// Identity and time of the dump. For reproducible dumps both can be given: `TAPEDUMP_DUMP_ID` (32 hexadecimal

@@ -65,6 +65,10 @@ pub struct Dump {
     /// Eject the cartridge of a tape drive at the end
     #[arg(long)]
     pub eject: bool,
+    /// Shell command that puts another cartridge into the drive, for when there is none or not the right one
+    /// [default: $TAPEDUMP_CHANGER]
+    #[arg(long, value_name = "COMMAND", value_hint = ValueHint::CommandString)]
+    pub changer: Option<OsString>,
 }
 
 /// Which dump is read: the same for restore, list and verify.
@@ -83,6 +87,10 @@ pub struct From {
     /// Tape file with the dump, counted from 0 [default: the last one]
     #[arg(short, long, value_name = "N")]
     pub file: Option<u32>,
+    /// Shell command that puts another cartridge into the drive, for when there is none or not the right one
+    /// [default: $TAPEDUMP_CHANGER]
+    #[arg(long, value_name = "COMMAND", value_hint = ValueHint::CommandString)]
+    pub changer: Option<OsString>,
 }
 
 /// Restore a dump, or some paths of it
@@ -136,7 +144,7 @@ pub struct Verify {
     pub json: bool,
 }
 
-/// Make, show and change virtual tapes
+/// Make, show and change virtual tapes, and look after tape drives
 #[derive(Debug, Args)]
 pub struct Tape {
     #[command(subcommand)]
@@ -154,7 +162,7 @@ pub enum TapeCommand {
         #[arg(long, value_name = "SIZE", value_parser = capacity)]
         capacity: Option<NonZeroU64>,
     },
-    /// Give a tape another name in its label, or write-protect it
+    /// Give a virtual tape another name in its label, or write-protect it
     #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
     Label {
         /// The tape
@@ -170,7 +178,7 @@ pub enum TapeCommand {
         #[arg(long, group = "change", conflicts_with = "protect")]
         writable: bool,
     },
-    /// Show a tape's label and its tape files
+    /// Show a tape's label and its tape files; of a tape drive, what it can and what is on its cartridge
     Info {
         /// The tape [default: the tape of the library that was written last]
         #[arg(value_hint = ValueHint::AnyPath)]
@@ -180,6 +188,8 @@ pub enum TapeCommand {
         json: bool,
     },
     /// List the tapes of the library
+    ///
+    /// Cartridges are not part of it: one that is in a drive is shown by tapedump tape info DEVICE.
     List {
         /// One JSON object for each tape
         #[arg(long)]
@@ -193,6 +203,12 @@ pub enum TapeCommand {
         /// Remove the tape from the library as well
         #[arg(long)]
         remove: bool,
+    },
+    /// Eject the cartridge of a tape drive
+    Eject {
+        /// Tape drive (/dev/nst0)
+        #[arg(value_hint = ValueHint::AnyPath)]
+        device: OsString,
     },
     /// Check whether a drive, or a virtual tape, does all that dumps and restores need; all data on the tape is lost
     Qualify(Qualify),

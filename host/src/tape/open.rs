@@ -179,6 +179,9 @@ fn open_for_writing(spec: &TapeSpec, existing: Existing) -> Result<Box<dyn Tape>
         TapeSpec::Drive(path) => {
             let mut tape = StTape::open(path, Access::Write)?;
             let blank = tape.is_blank();
+            if existing == Existing::Refuse && !blank {
+                return Err(refuses_data(spec).another_cartridge());
+            }
             go_where_writing_begins(spec, &mut tape, blank, existing)?;
             Box::new(tape)
         }
@@ -229,7 +232,7 @@ fn go_where_writing_begins(
     match existing {
         Existing::Overwrite => Ok(()),
         _ if blank => Ok(()),
-        Existing::Refuse => Err(holds_data(spec, "--overwrite writes over it, --append behind it")),
+        Existing::Refuse => Err(refuses_data(spec)),
         Existing::Append => {
             tape.space(Space::EndOfData)?;
             if tape.position()?.record != 0 {
@@ -239,6 +242,10 @@ fn go_where_writing_begins(
             Ok(())
         }
     }
+}
+
+fn refuses_data(spec: &TapeSpec) -> TapeError {
+    holds_data(spec, "--overwrite writes over it, --append behind it")
 }
 
 fn holds_data(spec: &TapeSpec, advice: &str) -> TapeError {
@@ -256,12 +263,13 @@ fn duplicate(name: &'static str, fd: std::os::fd::BorrowedFd<'_>) -> Result<File
         .map_err(|error| TapeError::io(Path::new(name), "cannot use", error))
 }
 
-/// Lets a thread work ahead (reading) or behind (writing records of `record_len`), by up to `queue_len` bytes. `stop` ends
-/// waiting for a pipe.
+/// Lets a thread work ahead (reading) or behind (writing records of `record_len`) of the tape that `spec` named, by up to
+/// `queue_len` bytes. `stop` ends waiting for a pipe.
 ///
 /// # Errors
 /// The system gives no thread.
 pub fn ahead_or_behind(
+    spec: &TapeSpec,
     tape: Box<dyn Tape>,
     mode: Mode,
     queue_len: usize,
@@ -270,9 +278,12 @@ pub fn ahead_or_behind(
 ) -> Result<Box<dyn Tape>, TapeError> {
     Ok(match mode {
         Mode::Read => Box::new(ReadAhead::new(tape, queue_len, stop)?),
-        Mode::Write(_) => {
-            Box::new(WriteBehind::new(tape, (queue_len / record_len.max(1)).clamp(2, 1024), stop)?)
-        }
+        Mode::Write(_) => Box::new(WriteBehind::new(
+            spec.to_string(),
+            tape,
+            (queue_len / record_len.max(1)).clamp(2, 1024),
+            stop,
+        )?),
     })
 }
 

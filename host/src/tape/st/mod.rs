@@ -11,9 +11,11 @@
 mod motion;
 mod open;
 mod recover;
+mod survey;
 
 pub use open::is_drive;
 pub(super) use open::refuse_rewinding;
+pub use survey::TapeFile;
 
 use super::error::TapeError;
 use super::sys::{Drive, Op};

@@ -115,6 +115,24 @@ impl StTape {
         Ok(tape)
     }
 
+    /// Ejects the cartridge of the drive `path`. `false`: there is none.
+    ///
+    /// # Errors
+    /// No drive, in use, no permission, or the drive does not let go of it.
+    pub fn eject(path: &Path) -> Result<bool, TapeError> {
+        let drive = open_drive(path, Access::Read)?;
+        let status = drive
+            .status()
+            .map_err(|error| TapeError::io(path, "the drive does not tell its status", error))?;
+        if status.empty() {
+            return Ok(false);
+        }
+        drive
+            .operate(Op::Unload, 1)
+            .map_err(|error| TapeError::io(path, "cannot eject the cartridge", error))?;
+        Ok(true)
+    }
+
     /// Finds the longest record, and whether the tape is blank, by reading its beginning: the driver refuses a length that
     /// the drive, the adapter or the kernel cannot take before the tape moves.
     fn explore(&mut self) -> Result<First, TapeError> {
@@ -232,11 +250,13 @@ fn explain(path: &Path, error: io::Error) -> TapeError {
 fn write_protected(path: &Path) -> TapeError {
     TapeError::new(ErrorKind::ReadOnly, printable_path(path), "the cartridge is write-protected")
         .advise("move its tab, or use another one")
+        .another_cartridge()
 }
 
 fn empty(path: &Path) -> TapeError {
     TapeError::new(ErrorKind::NotFound, printable_path(path), "there is no cartridge in the drive")
         .advise("put one in")
+        .another_cartridge()
 }
 
 #[cfg(test)]
