@@ -136,11 +136,11 @@ check_several() {
 check_end_of_medium() {
 	new_cartridge 0 full
 	check 'a dump that does not fit' run 3 dump big -t $drive
-	check '  says that the tape is full' says 'the tape is full'
+	check '  says which tape is full' says "$drive: the tape is full"
 	check '  and is readable up to there' some_whole big 1 -t $drive
 	new_cartridge 1 full
 	check 'a dump that does not fit, with hardly any warning' run 3 dump big -t $poor
-	check '  says that the medium ended' says 'medium ended'
+	check '  says on which drive the medium ended' says "$poor: the medium ended"
 	check '  and is readable up to there' some_whole big 1 -t $poor
 	new_cartridge 0 full
 	check 'a dump that ends behind the early warning' run 0 dump small -t $drive
@@ -251,6 +251,10 @@ check_record_lengths() {
 	dd if=/dev/zero of=$drive bs=1M count=3 status=none
 	check 'records of 1 MiB that are no dump' run 3 list -t $drive
 	check '  are said to be none' says 'holds no dump'
+	new_cartridge 0 long
+	dd if=/dev/zero of=$drive bs=2M count=2 status=none
+	check 'records too long for the buffer' run 3 list -t $drive
+	check '  name the factor' says 'blocking factor is above 1024'
 }
 
 check_devices() {
@@ -274,6 +278,104 @@ check_devices() {
 	wait
 	check 'the same drive afterwards' run 0 dump other -t $drive
 }
+
+check_information() {
+	new_cartridge 0 info
+	check 'a blank cartridge is shown' run 0 tape info $drive
+	check '  as blank' says 'blank'
+	run 0 dump small -t $drive && run 0 dump other -t $drive --append -b 4 && run 0 dump third -t $drive --append -b 256
+	check 'a cartridge with three dumps is shown' run 0 tape info $drive
+	check '  with its first file' says 'records of 65536 bytes'
+	check '  and its last one' grep -qx 'file 2 .* in [0-9]* records of 262144 bytes' out
+	check '  as JSON' run 0 tape info $drive --json
+	check '  with what dd reads of the second one' says "\"record_len\":4096,\"records\":$(records_of 1 4096),"
+	check 'a dump behind it' run 0 dump other -t $drive --append
+	check '  is the fourth' restored_same other -t $drive -f 3
+	new_cartridge 1 info
+	run 0 dump third -t $poor
+	check 'a cartridge in a drive without positions is shown' run 0 tape info $poor
+	check '  with its file' says 'records of 65536 bytes'
+	check 'a rewinding device is not shown' run 3 tape info /dev/st0
+	check 'erasing' run 0 tape erase $drive
+	check '  makes it blank' run 3 list -t $drive
+	check '  which is said' says 'the tape is blank'
+	check 'a dump on what was erased' run 0 dump other -t $drive
+	control 0 'wp 1'
+	check 'erasing what is write-protected' run 3 tape erase $drive
+	check '  is refused' says 'write-protected'
+	control 0 'wp 0'
+	check '  and left as it is' restored_same other -t $drive
+	check 'a cartridge is not removed from the library' run 3 tape erase $drive --remove
+	check 'a cartridge is not labelled' run 3 tape label $drive text
+	check '  and what to do is said' says 'dump --label'
+	check 'ejecting' run 0 tape eject $drive
+	check '  empties the drive' run 3 tape info $drive
+	check '  which is said' says "$drive: there is no cartridge"
+	check 'ejecting from an empty drive' run 0 tape eject $drive
+	check 'ejecting what is no drive' run 3 tape eject /dev/null
+}
+records_of() { mt-st -f $drive rewind && mt-st -f $drive fsf "$1" && dd if=$drive of=/dev/null bs="$2" 2>&1 | sed -n 's/^\([0-9]*\)+0 records in/\1/p'; }
+
+# The changers are shell commands: one puts in what is wanted by its number, the other one what comes next on a pile.
+by_number='echo "load /run/vtape/vol$TAPEDUMP_NUMBER.tap" >>/run/vtape/0.ctl'
+from_pile='head -1 pile | grep . && sed -n 1p pile | sed "s,.*,load /run/vtape/&.tap," >>/run/vtape/0.ctl && sed -i 1d pile'
+pile() { printf '%s\n' "$@" >pile; }
+make_volumes() {	# cartridges vol1 to vol3 with a dump of Debian's on three tapes
+	local number loop
+	/run/modprobe loop
+	mke2fs -q -F -t ext4 -d spanned image.ext4 16M >out 2>err && loop=$(losetup --find --show --read-only image.ext4) &&
+		dump -0 -q -M -B 2000 -b 32 -f volume "$loop" >out 2>err || say_failed 'a dump on three tapes'
+	for number in 1 2 3; do
+		new_cartridge 0 vol$number
+		dd if=volume00$number of=$drive bs=32k status=none
+	done
+}
+same_files() {
+	run "$1" restore --to $work/to "${@:2}" && diff -r --exclude=lost+found spanned to >>err
+}
+check_changer() {
+	mkdir -p spanned && cp -a big/f1* spanned/
+	rm -rf to
+	make_volumes
+	cartridge 0 vol1
+	check 'a dump on three cartridges, with a changer' same_files 0 -t $drive --changer "$by_number"
+	check '  goes on on the last one' says "tape 3: $drive"
+	cartridge 0 vol1
+	rm -rf to
+	check 'without a changer' run 1 restore --to $work/to -t $drive
+	check '  it ends with the first one, which is said' says '--changer'
+	cartridge 0 vol1
+	pile vol3 vol2 vol1 vol3
+	rm -rf to
+	check 'wrong cartridges among them' same_files 0 -t $drive -t $drive --changer "$from_pile"
+	check '  are passed over' says 'this is not tape 2'
+	cartridge 0 vol1
+	pile vol3
+	rm -rf to
+	check 'a changer that has no more' run 3 restore --to $work/to -t $drive --changer "$from_pile"
+	check '  is said' says 'brought no other cartridge'
+	control 0 eject
+	rm -f /run/vtape/blank.tap
+	pile vol2 blank
+	export TAPEDUMP_CHANGER=$from_pile
+	check 'an empty drive, then a cartridge with data, then a blank one' run 0 dump small -t $drive
+	check '  which gets the dump' restored_same small -t $drive
+	control 0 'wp 1'
+	rm -f /run/vtape/fresh.tap
+	pile fresh
+	TAPEDUMP_CHANGER="$from_pile; echo wp 0 >>/run/vtape/0.ctl"
+	check 'a write-protected cartridge, then another one' run 0 dump other -t $drive --overwrite
+	check '  which gets the dump' restored_same other -t $drive
+	check '  while the first one stays' cartridge_holds blank small
+	new_cartridge 0 empty
+	pile fresh
+	check 'a blank cartridge, restore' restored_same other -t $drive
+	unset TAPEDUMP_CHANGER
+	check 'a changer for what is in no drive' run 3 dump other -t ./file --changer "$from_pile"
+	check '  is refused' says 'for tape drives'
+	check '  before anything is made' test ! -e file
+}
+cartridge_holds() { cartridge 0 "$1" && restored_same "$2" -t $drive && cartridge 0 fresh; }
 
 check_two_drives() {
 	new_cartridge 0 left
@@ -311,7 +413,7 @@ check_qualify() {
 }
 
 make_trees
-for group in round_trips several end_of_medium errors cartridges changes record_lengths devices two_drives qualify; do
+for group in round_trips several end_of_medium errors cartridges changes record_lengths devices information changer two_drives qualify; do
 	if [ "$wanted" = '  ' ] || [[ $wanted == *" $group "* ]]; then
 		echo "--- $group ($(cut -d' ' -f1 /proc/uptime) s)"
 		check_$group
