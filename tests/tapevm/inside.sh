@@ -251,10 +251,6 @@ check_record_lengths() {
 	dd if=/dev/zero of=$drive bs=1M count=3 status=none
 	check 'records of 1 MiB that are no dump' run 3 list -t $drive
 	check '  are said to be none' says 'holds no dump'
-	new_cartridge 0 long
-	dd if=/dev/zero of=$drive bs=2M count=2 status=none
-	check 'records too long for the buffer' run 3 list -t $drive
-	check '  name the factor' says 'blocking factor is above 1024'
 }
 
 check_devices() {
@@ -416,6 +412,8 @@ make_trees
 for group in round_trips several end_of_medium errors cartridges changes record_lengths devices information changer two_drives qualify; do
 	if [ "$wanted" = '  ' ] || [[ $wanted == *" $group "* ]]; then
 		echo "--- $group ($(cut -d' ' -f1 /proc/uptime) s)"
+		# Cartridges are in memory. One that is still in a drive goes when the next one is put in.
+		rm -rf to /run/vtape/*.tap
 		check_$group
 	fi
 done
