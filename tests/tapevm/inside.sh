@@ -98,7 +98,7 @@ check_round_trips() {
 		rm -rf virtual
 		"$binary" tape create $work/virtual >out && run 0 dump small -t $work/virtual -b $b
 		check "dd reads from the cartridge what a virtual tape holds (factor $b)" same_as_virtual $b
-		check "Debian restore reads the cartridge (factor $b)" debian_reads $b
+		check "Debian restore reads the cartridge (factor $b)" debian_reads small $b
 	done
 	check 'verify against the tree' run 0 verify -t $drive --against small
 	unset SOURCE_DATE_EPOCH TAPEDUMP_DUMP_ID
@@ -106,10 +106,10 @@ check_round_trips() {
 same_as_virtual() {
 	mt-st -f $drive rewind && dd if=$drive of=image bs=$(($1 * 1024)) 2>$work/err && cmp image virtual/file-0000.tape >>$work/err 2>&1
 }
-debian_reads() {
+debian_reads() {	# debian_reads TREE BLOCKING-FACTOR OPTION...
 	rm -rf to && mkdir to
-	mt-st -f $drive rewind && (cd to && restore -rf $drive -b "$1" >$work/out 2>$work/err) && rm -f to/restoresymtable && touch -r small to &&
-		same_tree small to
+	mt-st -f $drive rewind && (cd to && restore -rf $drive -b "$2" "${@:3}" >$work/out 2>$work/err) && rm -f to/restoresymtable && touch -r "$1" to &&
+		same_tree "$1" to
 }
 
 check_several() {
@@ -123,6 +123,7 @@ check_several() {
 	check 'second one by its number' restored_same other -t $drive --file 1
 	check 'third one by its number' restored_same third -t $drive --file 2
 	check 'the last one without a number' restored_same third -t $drive
+	check 'Debian restore reads the second one by its number' debian_reads other 4 -s 2
 	check 'a number too large' run 3 list -t $drive --file 3
 	check '  is said' says 'no tape file 3'
 	check 'overwriting' run 0 dump other -t $drive --overwrite

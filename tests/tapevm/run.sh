@@ -124,8 +124,10 @@ mkdir -p "$MODROOT/lib/modules" && ln -s "$modules" "$MODROOT/lib/modules/${modu
 
 declare -p DRIVES CAPACITY EARLY OPTIONS WRITABLE WORK MODROOT COMMAND CWD >"$WORK/settings"
 SECONDS=0
-(	# the machine's memory is a file there
-	TMPDIR=/dev/shm exec timeout -k 5 "$LIMIT" "$linux" mem="$MEMORY"M rootfstype=hostfs rootflags=/ ro init="$me" \
+memory_dir=/dev/shm	# the machine's memory is a file there
+[ "$(df --output=avail $memory_dir 2>/dev/null | tail -1)" -ge $((MEMORY << 10)) ] 2>/dev/null || memory_dir=$WORK
+(
+	TMPDIR=$memory_dir exec timeout -k 5 "$LIMIT" "$linux" mem="$MEMORY"M rootfstype=hostfs rootflags=/ ro init="$me" \
 		TAPEVM_RUN="$WORK" uml_dir="$WORK/" con=null con0=null,fd:1 con1=null,fd:3 con2=null,fd:4 \
 		3>&1 4>&2 >"$WORK/log" 2>&1 </dev/null
 ) &

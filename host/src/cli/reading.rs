@@ -350,8 +350,7 @@ fn find_file(spec: &TapeSpec, tape: &mut Box<dyn Tape>, file: Option<u32>) -> Re
                 },
             };
             if !is_there(tape, number)? {
-                return wrong(format!("there is no tape file {number}"))
-                    .map_err(TapeError::another_cartridge);
+                return wrong(format!("there is no tape file {number}"));
             }
             if file.is_none() && number != 0 {
                 eprintln!("reading tape file {number}, the last one of {spec}");
