@@ -140,7 +140,7 @@ fn resolve(raw: raw::Dump, state: &StateDir) -> Result<Plan, CliError> {
             TapeSpec::Virtual(path)
         }
     };
-    let changer = Changer::find(raw.changer.as_deref(), std::iter::once(&tape))?;
+    let changer = Changer::find(raw.cartridges.changer.as_deref(), std::iter::once(&tape))?;
     let mut label = [0; 16];
     let text = raw.label.as_deref().unwrap_or("none");
     label.iter_mut().zip(text.bytes()).for_each(|(to, from)| *to = from);

@@ -65,10 +65,8 @@ pub struct Dump {
     /// Eject the cartridge of a tape drive at the end
     #[arg(long)]
     pub eject: bool,
-    /// Shell command that puts another cartridge into the drive, for when there is none or not the right one
-    /// [default: $TAPEDUMP_CHANGER]
-    #[arg(long, value_name = "COMMAND", value_hint = ValueHint::CommandString)]
-    pub changer: Option<OsString>,
+    #[command(flatten)]
+    pub cartridges: Cartridges,
 }
 
 /// Which dump is read: the same for restore, list and verify.
@@ -87,8 +85,20 @@ pub struct From {
     /// Tape file with the dump, counted from 0 [default: the last one]
     #[arg(short, long, value_name = "N")]
     pub file: Option<u32>,
+    #[command(flatten)]
+    pub cartridges: Cartridges,
+}
+
+/// Where further cartridges come from.
+#[derive(Debug, Args)]
+pub struct Cartridges {
     /// Shell command that puts another cartridge into the drive, for when there is none or not the right one
     /// [default: $TAPEDUMP_CHANGER]
+    ///
+    /// The one in the drive is ejected before. The command finds in its environment TAPEDUMP_DEVICE, TAPEDUMP_PURPOSE (read or
+    /// write), TAPEDUMP_NUMBER (which tape of the dump is wanted, from 1), TAPEDUMP_LABEL (of the dump, where it is known) and
+    /// TAPEDUMP_REASON (why the one in the drive will not do). It ends with code 0 when the cartridge is in, and with another
+    /// one when there is none. With a robot: mtx -f /dev/sg3 next 0
     #[arg(long, value_name = "COMMAND", value_hint = ValueHint::CommandString)]
     pub changer: Option<OsString>,
 }

@@ -130,7 +130,7 @@ impl Reading {
                 TapeSpec::Virtual(newest.path)
             }
         };
-        let changer = Changer::find(from.changer.as_deref(), specs.iter().chain([&spec]))?;
+        let changer = Changer::find(from.cartridges.changer.as_deref(), specs.iter().chain([&spec]))?;
         let wanted = Wanted { purpose: "read", number: 1, label: "" };
         let (tape, len) = with_changes(changer.as_ref(), &spec, &wanted, interrupt, || {
             let mut tape = open(&spec, Mode::Read)?;
