@@ -5,12 +5,13 @@ use std::path::Path;
 use tapedump::tape::Stop;
 use tapedump::tape::Tape;
 use tapedump::tape::compressed::Compressed;
+use tapedump::tape::qualify::{Check, checks, fill, one_tape_file_checks};
 use tapedump::tape::read_ahead::ReadAhead;
 use tapedump::tape::stream_file::StreamFile;
 use tapedump::tape::virtual_tape::{Access, VirtualTape};
 use tapedump::tape::write_behind::WriteBehind;
 use tapedump_core::device::mem::MemTape;
-use tapedump_tests::contract::{end_of_medium_contract, one_tape_file_contract, tape_device_contract};
+use tapedump_core::device::tape::TapeDevice;
 
 /// Makes blank virtual tapes below a directory that lasts as long as this.
 struct Tapes(tempfile::TempDir);
@@ -26,6 +27,29 @@ impl Tapes {
         VirtualTape::create(&dir, "test", capacity.and_then(NonZeroU64::new)).expect("a tape");
         VirtualTape::open(&dir, Access::Write).expect("the tape opens")
     }
+}
+
+fn run<T: TapeDevice>(checks: &[Check<T>], make: impl Fn() -> T) {
+    assert!(!checks.is_empty());
+    for check in checks {
+        if let Err(what) = check.run(&|| Ok(make())) {
+            panic!("{}: {}: {what}", check.area.name(), check.name);
+        }
+    }
+}
+
+fn tape_device_contract<T: TapeDevice>(make: impl Fn() -> T) {
+    run(&checks(), make);
+}
+
+fn one_tape_file_contract<T: TapeDevice>(make: impl Fn() -> T) {
+    run(&one_tape_file_checks(), make);
+}
+
+/// The early warning comes at least `warned_records` records before the end.
+fn end_of_medium_contract<T: TapeDevice>(make: impl Fn() -> T, record_len: usize, warned_records: u64) {
+    let found = fill(make(), record_len, 1 << 32).expect("the contract holds");
+    assert!(found.early_warning >= warned_records * record_len as u64, "{found:?}");
 }
 
 #[test]
@@ -69,7 +93,9 @@ fn read_ahead() {
 fn write_behind() {
     let tapes = Tapes::new();
     for depth in [1, 3, 64] {
-        tape_device_contract(|| WriteBehind::new(tapes.blank(None), depth, Stop::never()).expect("a thread"));
+        tape_device_contract(|| {
+            WriteBehind::new("tape", tapes.blank(None), depth, Stop::never()).expect("a thread")
+        });
     }
 }
 
@@ -84,7 +110,8 @@ fn all_of_them_on_top_of_each_other() {
     let tapes = Tapes::new();
     tape_device_contract(|| {
         let tape = Compressed::new(tapes.blank(None)).expect("a position");
-        let tape: Box<dyn Tape> = Box::new(WriteBehind::new(tape, 4, Stop::never()).expect("a thread"));
+        let tape: Box<dyn Tape> =
+            Box::new(WriteBehind::new("tape", tape, 4, Stop::never()).expect("a thread"));
         ReadAhead::new(tape, 16 * 4096, Stop::never()).expect("a thread")
     });
 }
@@ -96,7 +123,7 @@ fn end_of_medium() {
     end_of_medium_contract(|| tapes.blank(Some(1 << 20)), 4096, 31);
     end_of_medium_contract(|| tapes.blank(Some((1 << 20) + 1000)), 4096, 31);
     let behind =
-        |depth| WriteBehind::new(tapes.blank(Some(1 << 20)), depth, Stop::never()).expect("a thread");
+        |depth| WriteBehind::new("tape", tapes.blank(Some(1 << 20)), depth, Stop::never()).expect("a thread");
     for depth in [1, 8, 24] {
         // How late the warning reaches the caller depends on the queue; that the end is told truly does not.
         end_of_medium_contract(|| behind(depth), 4096, 31 - 24);

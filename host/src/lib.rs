@@ -4,7 +4,7 @@
 //! ```text
 //! cli       arguments → plan → work → exit code
 //! pipeline  reading ahead and writing behind, behind the volume contracts
-//! tape      virtual tapes, plain files, pipes: TapeDevice
+//! tape      tape drives, virtual tapes, plain files, pipes: TapeDevice
 //! volume    a mounted file system: SourceVolume, TargetVolume
 //! state     where tapes and scratch files live
 //! checksum  the processor's CRC32C

@@ -4,7 +4,6 @@
 //! that was written from the format document alone, so that an error in the engine cannot hide itself.
 
 pub mod cli;
-pub mod contract;
 pub mod debian;
 pub mod digest;
 pub mod fixtures;

@@ -1,5 +1,6 @@
 //! `tapedump dump`: a directory tree to a tape.
 
+use super::changer::{Changer, Wanted, with_changes};
 use super::exit::{CliError, Ended};
 use super::interrupt::Interrupt;
 use super::progress::{Progress, Progressed, rate};
@@ -40,8 +41,11 @@ struct Plan {
     created: Created,
     blocking: BlockingFactor,
     label: [u8; 16],
+    label_text: String,
     identity: DumpIdentity,
     threads: usize,
+    eject: bool,
+    changer: Option<Changer>,
 }
 
 /// What was made for this dump, to be removed should nothing get onto it.
@@ -70,14 +74,23 @@ pub fn run(raw: raw::Dump) -> Result<Ended, CliError> {
     let state = StateDir::find()?;
     let interrupt = Interrupt::install()?;
     let plan = resolve(raw, &state)?;
-    let opened = open(&plan.tape, plan.mode).and_then(|mut tape| {
+    let wanted = Wanted { purpose: "write", number: 1, label: &plan.label_text };
+    let opened = with_changes(plan.changer.as_ref(), &plan.tape, &wanted, &interrupt, || {
+        let mut tape = open(&plan.tape, plan.mode)?;
         let begin = tape.position()?;
         let record_len = plan.blocking.record_len();
         if plan.tape == TapeSpec::Null {
             // Takes no time: handing records to a thread would cost more than it saves.
             return Ok((tape, begin));
         }
-        let tape = ahead_or_behind(tape, plan.mode, BEHIND_LEN, record_len, Stop::when(interrupt.flag()))?;
+        let tape = ahead_or_behind(
+            &plan.tape,
+            tape,
+            plan.mode,
+            BEHIND_LEN,
+            record_len,
+            Stop::when(interrupt.flag()),
+        )?;
         Ok((tape, begin))
     });
     let (tape, begin) = opened.inspect_err(|_| plan.created.remove())?;
@@ -127,11 +140,14 @@ fn resolve(raw: raw::Dump, state: &StateDir) -> Result<Plan, CliError> {
             TapeSpec::Virtual(path)
         }
     };
+    let changer = Changer::find(raw.cartridges.changer.as_deref(), std::iter::once(&tape))?;
     let mut label = [0; 16];
     let text = raw.label.as_deref().unwrap_or("none");
     label.iter_mut().zip(text.bytes()).for_each(|(to, from)| *to = from);
     let threads = raw.threads.unwrap_or(0);
-    Ok(Plan { tree, tape, mode, created, blocking: raw.blocking_factor, label, identity, threads })
+    let blocking = raw.blocking_factor;
+    let (label_text, eject) = (raw.label.unwrap_or_default(), raw.eject);
+    Ok(Plan { tree, tape, mode, created, blocking, label, label_text, identity, threads, eject, changer })
 }
 
 /// Identity and time of the dump. For reproducible dumps both can be given: `TAPEDUMP_DUMP_ID` (32 hexadecimal
@@ -228,7 +244,7 @@ fn write(
     let (_, mut tape) = engine.into_devices();
     match ended {
         Ok(summary) => {
-            tape.unload()?;
+            give_back(&mut tape, plan)?;
             Ok(report(&summary, &plan.tape, started.elapsed()))
         }
         Err(message) => Err(give_up(&message, tape, begin, plan)),
@@ -314,7 +330,10 @@ fn explain(error: &DumpError<VolumeError, TapeError>, tape: &TapeSpec) -> String
         DumpError::MapTooSmall { needed } => {
             format!("the maps need {needed} bytes: the tree grew while it was read")
         }
-        DumpError::RecordTooLong { limit } => format!("{tape}: it takes records of up to {limit} bytes only"),
+        DumpError::RecordTooLong { limit } => format!(
+            "{tape}: it takes records of up to {limit} bytes only; use --blocking-factor {} or less",
+            limit / TAPE_BLOCK_LEN
+        ),
         other => format!("{tape}: {other:?}"),
     }
 }
@@ -331,7 +350,7 @@ fn give_up(message: &str, mut tape: Box<dyn Tape>, begin: TapePosition, plan: &P
         plan.created.remove();
         return CliError::Failed(format!("{message}; nothing was written"));
     }
-    let closed = tape.write_filemark().and_then(|_| tape.unload());
+    let closed = tape.write_filemark().and_then(|_| give_back(&mut tape, plan));
     match closed {
         Ok(()) => CliError::Failed(format!("{message}; the dump on {} is incomplete", plan.tape)),
         Err(error) => CliError::Failed(format!(
@@ -339,6 +358,11 @@ fn give_up(message: &str, mut tape: Box<dyn Tape>, begin: TapePosition, plan: &P
             plan.tape
         )),
     }
+}
+
+/// The dump is over, and the filemark behind it durable. A cartridge stays in its drive, for the next dump or program.
+fn give_back(tape: &mut Box<dyn Tape>, plan: &Plan) -> Result<(), TapeError> {
+    if matches!(plan.tape, TapeSpec::Drive(_)) && !plan.eject { Ok(()) } else { tape.unload() }
 }
 
 fn report(summary: &DumpSummary, tape: &TapeSpec, time: Duration) -> Ended {

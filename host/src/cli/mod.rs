@@ -1,5 +1,7 @@
 //! The command line: raw arguments → resolved plan → work → exit code. Layer: top; the only one that prints.
 
+mod changer;
+mod drive;
 mod dump;
 mod exit;
 mod generate;
@@ -8,6 +10,7 @@ mod json;
 mod list;
 mod names;
 mod progress;
+mod qualify;
 mod raw;
 mod reading;
 mod restore;

@@ -6,8 +6,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use tapedump_core::units::BlockingFactor;
 
-const TAPE_HELP: &str =
-    "Name of a tape in the library, directory of a virtual tape, plain file, or - for a pipe";
+const TAPE_HELP: &str = "Name of a tape in the library, directory of a virtual tape, tape drive (/dev/nst0), plain file, or - for a pipe";
 
 /// Dumps directory trees to BSD-style dump tapes and restores them.
 #[derive(Debug, Parser)]
@@ -63,6 +62,11 @@ pub struct Dump {
     /// Write behind what the tape holds
     #[arg(long, conflicts_with = "overwrite")]
     pub append: bool,
+    /// Eject the cartridge of a tape drive at the end
+    #[arg(long)]
+    pub eject: bool,
+    #[command(flatten)]
+    pub cartridges: Cartridges,
 }
 
 /// Which dump is read: the same for restore, list and verify.
@@ -81,6 +85,22 @@ pub struct From {
     /// Tape file with the dump, counted from 0 [default: the last one]
     #[arg(short, long, value_name = "N")]
     pub file: Option<u32>,
+    #[command(flatten)]
+    pub cartridges: Cartridges,
+}
+
+/// Where further cartridges come from.
+#[derive(Debug, Args)]
+pub struct Cartridges {
+    /// Shell command that puts another cartridge into the drive, for when there is none or not the right one
+    /// [default: $TAPEDUMP_CHANGER]
+    ///
+    /// The one in the drive is ejected before. The command finds in its environment TAPEDUMP_DEVICE, TAPEDUMP_PURPOSE (read or
+    /// write), TAPEDUMP_NUMBER (which tape of the dump is wanted, from 1), TAPEDUMP_LABEL (of the dump, where it is known) and
+    /// TAPEDUMP_REASON (why the one in the drive will not do). It ends with code 0 when the cartridge is in, and with another
+    /// one when there is none. With a robot: mtx -f /dev/sg3 next 0
+    #[arg(long, value_name = "COMMAND", value_hint = ValueHint::CommandString)]
+    pub changer: Option<OsString>,
 }
 
 /// Restore a dump, or some paths of it
@@ -134,7 +154,7 @@ pub struct Verify {
     pub json: bool,
 }
 
-/// Make, show and change virtual tapes
+/// Make, show and change virtual tapes, and look after tape drives
 #[derive(Debug, Args)]
 pub struct Tape {
     #[command(subcommand)]
@@ -152,7 +172,7 @@ pub enum TapeCommand {
         #[arg(long, value_name = "SIZE", value_parser = capacity)]
         capacity: Option<NonZeroU64>,
     },
-    /// Give a tape another name in its label, or write-protect it
+    /// Give a virtual tape another name in its label, or write-protect it
     #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
     Label {
         /// The tape
@@ -168,7 +188,7 @@ pub enum TapeCommand {
         #[arg(long, group = "change", conflicts_with = "protect")]
         writable: bool,
     },
-    /// Show a tape's label and its tape files
+    /// Show a tape's label and its tape files; of a tape drive, what it can and what is on its cartridge
     Info {
         /// The tape [default: the tape of the library that was written last]
         #[arg(value_hint = ValueHint::AnyPath)]
@@ -178,6 +198,8 @@ pub enum TapeCommand {
         json: bool,
     },
     /// List the tapes of the library
+    ///
+    /// Cartridges are not part of it: one that is in a drive is shown by tapedump tape info DEVICE.
     List {
         /// One JSON object for each tape
         #[arg(long)]
@@ -192,6 +214,37 @@ pub enum TapeCommand {
         #[arg(long)]
         remove: bool,
     },
+    /// Eject the cartridge of a tape drive
+    Eject {
+        /// Tape drive (/dev/nst0)
+        #[arg(value_hint = ValueHint::AnyPath)]
+        device: OsString,
+    },
+    /// Check whether a drive, or a virtual tape, does all that dumps and restores need; all data on the tape is lost
+    Qualify(Qualify),
+}
+
+/// What a tape is put to.
+#[derive(Debug, Args)]
+pub struct Qualify {
+    /// Tape drive (/dev/nst0), or a virtual tape
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub tape: OsString,
+    /// Yes, write over what the tape holds
+    #[arg(long, required = true)]
+    pub overwrite: bool,
+    /// Also write the tape full and read all of it back
+    #[arg(long)]
+    pub fill: bool,
+    /// Also eject the cartridge, at the end
+    #[arg(long)]
+    pub eject: bool,
+    /// Tape blocks of 1 KiB per tape record, for measuring speed and for --fill
+    #[arg(short, long, value_name = "N", default_value = "64", value_parser = blocking_factor)]
+    pub blocking_factor: BlockingFactor,
+    /// The report as a JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 fn blocking_factor(text: &str) -> Result<BlockingFactor, String> {

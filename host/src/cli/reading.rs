@@ -1,5 +1,6 @@
 //! What restore, list and verify share: finding the dump, lending the memory, driving the engine.
 
+use super::changer::{Changer, Wanted, may_change, with_changes};
 use super::exit::{CliError, Ended};
 use super::interrupt::Interrupt;
 use super::names::{self, Finding};
@@ -8,6 +9,7 @@ use super::raw::From;
 use crate::checksum::HostCrc32c;
 use crate::state::StateDir;
 use crate::state::scratch::ScratchDevice;
+use crate::tape::null::NullTape;
 use crate::tape::virtual_tape::VirtualTape;
 use crate::tape::{Mode, Stop, Tape, TapeError, TapeSpec, ahead_or_behind, open};
 use crate::text::printable;
@@ -15,7 +17,7 @@ use std::collections::VecDeque;
 use std::fmt::Display;
 use tapedump_core::catalog::TableError;
 use tapedump_core::device::ErrorKind;
-use tapedump_core::device::tape::{Spaced, TapeDevice, TapePosition};
+use tapedump_core::device::tape::{Space, Spaced, TapeDevice, TapePosition};
 use tapedump_core::device::volume::TargetVolume;
 use tapedump_core::engine::restore::{
     Damage, DumpInfo, Restore, RestoreError, RestoreEvent, RestoreMemory, RestoreStage, RestoreSummary,
@@ -24,7 +26,6 @@ use tapedump_core::engine::restore::{
 use tapedump_core::limits::MAP_LEN_MAX;
 use tapedump_core::stream::reader::ReaderError;
 use tapedump_core::units::{Ino, TAPE_BLOCK_LEN};
-use zerocopy::FromZeros;
 
 /// The engine as the host puts it together.
 pub type Engine<'m, V> = Restore<'m, Box<dyn Tape>, V, ScratchDevice, HostCrc32c>;
@@ -44,13 +45,25 @@ const EARLY_MAX: usize = 10_000;
 /// A dump about to be read.
 pub struct Reading {
     tape: Box<dyn Tape>,
-    /// Further tapes of the dump, in order.
-    further: VecDeque<TapeSpec>,
+    tapes: Tapes,
     /// The tape, for messages.
     pub name: String,
     /// Bytes of the tape file, where that is known: no more file data than this is on it.
     pub len: Option<u64>,
     state: StateDir,
+}
+
+/// Where the tapes of the dump come from.
+struct Tapes {
+    /// What the present one is in.
+    present: TapeSpec,
+    /// The further ones, in order.
+    further: VecDeque<TapeSpec>,
+    changer: Option<Changer>,
+    /// The dump's label, once it is known.
+    label: String,
+    /// How often the present one was changed because it was not the one wanted.
+    changes: u32,
 }
 
 /// What a caller wants after an event.
@@ -118,11 +131,17 @@ impl Reading {
                 TapeSpec::Virtual(newest.path)
             }
         };
+        let changer = Changer::find(from.cartridges.changer.as_deref(), specs.iter().chain([&spec]))?;
+        let wanted = Wanted { purpose: "read", number: 1, label: "" };
+        let (tape, len) = with_changes(changer.as_ref(), &spec, &wanted, interrupt, || {
+            let mut tape = open(&spec, Mode::Read)?;
+            let len = find_file(&spec, &mut tape, from.file)?;
+            Ok((tape, len))
+        })?;
+        let tape = ahead_or_behind(&spec, tape, Mode::Read, AHEAD_LEN, 0, Stop::when(interrupt.flag()))?;
         let name = spec.to_string();
-        let mut tape = open(&spec, Mode::Read)?;
-        let len = find_file(&spec, &mut tape, from.file)?;
-        let tape = ahead_or_behind(tape, Mode::Read, AHEAD_LEN, 0, Stop::when(interrupt.flag()))?;
-        Ok(Self { tape, further: specs, name, len, state: state.clone() })
+        let tapes = Tapes { present: spec, further: specs, changer, label: String::new(), changes: 0 };
+        Ok(Self { tape, tapes, name, len, state: state.clone() })
     }
 
     /// Reads the dump over `target`. Gives the target back, and how it ended: `None` where the visitor had enough.
@@ -140,16 +159,18 @@ impl Reading {
         let mut stream = vec![0; RECORD_LEN_MAX + TAPE_BLOCK_LEN];
         let mut names = vec![0; NAMES_LEN];
         // Pages that no number on the tape touches are never there.
-        let mut maps = <[u8]>::new_box_zeroed_with_elems(MAPS * MAP_LEN_MAX)
-            .map_err(|_| CliError::failed("there is no address space for the maps of the dump"))?;
-        let memory =
-            RestoreMemory { stream: &mut stream, maps: &mut maps, chain: &mut [], names: &mut names };
-        let Self { tape, mut further, name, .. } = self;
+        // Not reserved either: a machine with less memory than address space would refuse it.
+        let mut maps =
+            memmap2::MmapOptions::new().len(MAPS * MAP_LEN_MAX).no_reserve_swap().map_anon().map_err(
+                |error| CliError::failed(format!("no address space for the maps of the dump: {error}")),
+            )?;
+        let memory = RestoreMemory { stream: &mut stream, maps: &mut maps, chain: &mut [], names: &mut names };
+        let Self { tape, mut tapes, name, .. } = self;
         let mut engine = Engine::new(tape, target, scratch, memory)
             .map_err(|error| CliError::Failed(format!("{name}: {}", explain::<V>(&error))))?;
         let mut progress = Progress::new();
         let mut drive = Drive {
-            further: &mut further,
+            tapes: &mut tapes,
             visitor,
             interrupt,
             progress: &mut progress,
@@ -191,7 +212,7 @@ impl std::convert::From<CliError> for Stopped {
 
 /// The engine's steps, and what is told of them.
 struct Drive<'a, W> {
-    further: &'a mut VecDeque<TapeSpec>,
+    tapes: &'a mut Tapes,
     visitor: &'a mut W,
     interrupt: &'a Interrupt,
     progress: &'a mut Progress,
@@ -234,10 +255,18 @@ impl<W> Drive<'_, W> {
             }
             let flow = match engine.step() {
                 Err(_) if self.interrupt.is_set() => return Err(interrupted().into()),
+                Err(RestoreError::Stream(ReaderError::WrongTape { wanted, .. }))
+                    if self.tapes.may_change() =>
+                {
+                    let why = format!("{}: this is not tape {} of the dump", self.tapes.present, wanted.0);
+                    self.tapes.changes += 1;
+                    self.tapes.put_in(engine, wanted.0, Some(&why), self.interrupt, self.progress)?;
+                    Flow::On
+                }
                 Err(error) => return Err(Stopped::Engine(explain::<V>(&error))),
                 Ok(RestoreEvent::Done(summary)) => return Ok(summary),
                 Ok(RestoreEvent::NeedTape(number)) => {
-                    next_tape(engine, self.further, number.0, self.interrupt, self.progress)?;
+                    self.tapes.next(engine, number.0, self.interrupt, self.progress)?;
                     Flow::On
                 }
                 Ok(RestoreEvent::Damage(damage)) if self.is_early() => {
@@ -253,7 +282,12 @@ impl<W> Drive<'_, W> {
                     self.object = Some(ino);
                     Flow::On
                 }
-                Ok(event) => tell(engine, event, self.visitor, self.progress)?,
+                Ok(event) => {
+                    if let RestoreEvent::Dump(info) = &event {
+                        self.tapes.label = printable(label_text(&info.label));
+                    }
+                    tell(engine, event, self.visitor, self.progress)?
+                }
             };
             if flow == Flow::Enough {
                 return Ok(engine.progress());
@@ -281,12 +315,10 @@ where
 }
 
 /// Goes to the tape file with the dump, by default the last one; gives its length where that is known.
-fn find_file(spec: &TapeSpec, tape: &mut Box<dyn Tape>, file: Option<u32>) -> Result<Option<u64>, CliError> {
+fn find_file(spec: &TapeSpec, tape: &mut Box<dyn Tape>, file: Option<u32>) -> Result<Option<u64>, TapeError> {
     let wrong = |what: String| {
-        Err(CliError::from(
-            TapeError::new(ErrorKind::NotFound, spec.to_string(), what)
-                .advise("see what it holds with: tapedump tape info"),
-        ))
+        Err(TapeError::new(ErrorKind::NotFound, spec.to_string(), what)
+            .advise("see what it holds with: tapedump tape info"))
     };
     match spec {
         TapeSpec::Virtual(dir) => {
@@ -300,8 +332,7 @@ fn find_file(spec: &TapeSpec, tape: &mut Box<dyn Tape>, file: Option<u32>) -> Re
                 return wrong(format!("there is no tape file {number}; the last one is {}", files.len() - 1));
             };
             if number != 0 {
-                let spaced =
-                    tape.locate(TapePosition { file: number, record: 0 }).map_err(CliError::failed)?;
+                let spaced = tape.locate(TapePosition { file: number, record: 0 })?;
                 if spaced != Spaced::Done {
                     return wrong(format!("there is no tape file {number}"));
                 }
@@ -310,6 +341,22 @@ fn find_file(spec: &TapeSpec, tape: &mut Box<dyn Tape>, file: Option<u32>) -> Re
                 eprintln!("reading tape file {number}, the last one of {}", spec);
             }
             Ok(Some(found.len))
+        }
+        TapeSpec::Drive(_) => {
+            let number = match file {
+                Some(number) => number,
+                None => match last_file(tape)? {
+                    Some(last) => last,
+                    None => return wrong("the tape is blank".into()).map_err(TapeError::another_cartridge),
+                },
+            };
+            if !is_there(tape, number)? {
+                return wrong(format!("there is no tape file {number}"));
+            }
+            if file.is_none() && number != 0 {
+                eprintln!("reading tape file {number}, the last one of {spec}");
+            }
+            Ok(None)
         }
         _ if file.is_some_and(|file| file != 0) => wrong("there is one tape file only, number 0".into()),
         TapeSpec::File(path) => match std::fs::metadata(path) {
@@ -321,24 +368,92 @@ fn find_file(spec: &TapeSpec, tape: &mut Box<dyn Tape>, file: Option<u32>) -> Re
     }
 }
 
-/// The tape on which the dump goes on. Without one the engine says what is missing.
-fn next_tape<V: TargetVolume>(
-    engine: &mut Engine<'_, V>,
-    further: &mut VecDeque<TapeSpec>,
-    number: u32,
-    interrupt: &Interrupt,
-    progress: &Progress,
-) -> Result<(), CliError> {
-    let Some(spec) = further.pop_front() else {
-        progress.tell(&format!("tapedump: the dump goes on on tape {number}; name it with a further --tape"));
-        return Ok(());
-    };
-    let mut tape = open(&spec, Mode::Read).map_err(CliError::failed)?;
-    find_file(&spec, &mut tape, None)?;
-    progress.tell(&format!("tape {number}: {spec}"));
-    let tape = ahead_or_behind(tape, Mode::Read, AHEAD_LEN, 0, Stop::when(interrupt.flag()))?;
-    drop(engine.next_tape(tape));
-    Ok(())
+/// Goes to a tape file. `false`: the tape ends before it begins, or there.
+fn is_there(tape: &mut Box<dyn Tape>, number: u32) -> Result<bool, TapeError> {
+    let begin = TapePosition { file: number, record: 0 };
+    if tape.locate(begin)? != Spaced::Done || tape.space(Space::Records(1))? == Spaced::EndOfData {
+        return Ok(false);
+    }
+    Ok(tape.locate(begin)? == Spaced::Done)
+}
+
+/// The last tape file with anything in it. Some programs end their tapes with several filemarks.
+fn last_file(tape: &mut Box<dyn Tape>) -> Result<Option<u32>, TapeError> {
+    tape.space(Space::EndOfData)?;
+    let mut at = tape.position()?;
+    while at.record == 0 {
+        if tape.space(Space::Filemarks(-1))? != Spaced::Done {
+            return Ok(None);
+        }
+        at = tape.position()?;
+    }
+    Ok(Some(at.file))
+}
+
+impl Tapes {
+    /// Whether another cartridge can be had for the present one.
+    fn may_change(&self) -> bool {
+        self.changer.is_some() && matches!(self.present, TapeSpec::Drive(_)) && may_change(self.changes)
+    }
+
+    /// Goes on on the next tape. Without one the engine says what is missing.
+    fn next<V: TargetVolume>(
+        &mut self,
+        engine: &mut Engine<'_, V>,
+        number: u32,
+        interrupt: &Interrupt,
+        progress: &Progress,
+    ) -> Result<(), CliError> {
+        self.changes = 0;
+        let next = self.further.pop_front();
+        // One drive for several tapes; without a further tape that is all there can be.
+        let is_drive = matches!(self.present, TapeSpec::Drive(_));
+        let is_same = next.as_ref().is_none_or(|next| is_drive && *next == self.present);
+        if is_same && !self.may_change() {
+            progress.tell(&format!(
+                "tapedump: the dump goes on on tape {number}; name it with a further --tape, or, for one drive, a \
+                 command that changes cartridges with --changer"
+            ));
+            return Ok(());
+        }
+        let why = format!("{}: the dump goes on on tape {number}", self.present);
+        self.present = next.unwrap_or_else(|| self.present.clone());
+        self.put_in(engine, number, is_same.then_some(&why), interrupt, progress)
+    }
+
+    /// Opens the present tape, in place of the one before, for tape `number` of the dump; changed first because of `why`.
+    fn put_in<V: TargetVolume>(
+        &self,
+        engine: &mut Engine<'_, V>,
+        number: u32,
+        why: Option<&str>,
+        interrupt: &Interrupt,
+        progress: &Progress,
+    ) -> Result<(), CliError> {
+        // Closed before the next one is opened, since both may be in one drive.
+        drop(engine.next_tape(Box::new(NullTape::default())));
+        let (spec, changer) = (&self.present, self.changer.as_ref());
+        let wanted = Wanted { purpose: "read", number, label: &self.label };
+        let tape = progress.print(|| {
+            if let (Some(why), Some(changer), TapeSpec::Drive(device)) = (why, changer, spec) {
+                changer.change(device, &wanted, why)?;
+            }
+            with_changes(changer, spec, &wanted, interrupt, || {
+                let mut tape = open(spec, Mode::Read)?;
+                find_file(spec, &mut tape, None)?;
+                Ok(tape)
+            })
+        })?;
+        progress.tell(&format!("tape {number}: {spec}"));
+        let tape = ahead_or_behind(spec, tape, Mode::Read, AHEAD_LEN, 0, Stop::when(interrupt.flag()))?;
+        drop(engine.next_tape(tape));
+        Ok(())
+    }
+}
+
+/// A label without the NULs behind it.
+fn label_text(label: &[u8]) -> &[u8] {
+    label.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
 /// Passes an event on to the visitor, and to the progress.

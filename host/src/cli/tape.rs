@@ -1,7 +1,9 @@
-//! `tapedump tape`: making, showing and changing virtual tapes.
+//! `tapedump tape`: making, showing and changing virtual tapes; what can be done with drives, too, is passed on.
 
+use super::drive;
 use super::exit::{CliError, Ended};
 use super::json::JsonPath;
+use super::qualify;
 use super::raw::{Tape, TapeCommand};
 use crate::state::StateDir;
 use crate::tape::label::{FileState, Label};
@@ -28,18 +30,25 @@ pub fn run(raw: Tape) -> Result<Ended, CliError> {
         TapeCommand::Info { tape, json } => info(&library, tape.as_deref(), json),
         TapeCommand::List { json } => list(&library, json),
         TapeCommand::Erase { tape, remove } => erase(&library, &tape, remove),
+        TapeCommand::Eject { device } => match TapeSpec::resolve(&device, &library, Mode::Read)? {
+            TapeSpec::Drive(device) => drive::eject(&device),
+            other => {
+                Err(unfit(&other, "this is not a tape drive", "only the cartridge of a drive can be ejected"))
+            }
+        },
+        TapeCommand::Qualify(raw) => qualify::run(&library, &raw),
     }
 }
 
-/// The directory of a virtual tape that exists.
-fn virtual_tape(library: &Library, argument: &OsStr) -> Result<PathBuf, CliError> {
-    match TapeSpec::resolve(argument, library, Mode::Read)? {
-        TapeSpec::Virtual(dir) => Ok(dir),
-        other => Err(CliError::from(
-            TapeError::new(ErrorKind::Invalid, other.to_string(), "this is not a virtual tape")
-                .advise("tapedump tape works on virtual tapes; see what there is with: tapedump tape list"),
-        )),
-    }
+fn unfit(spec: &TapeSpec, what: &str, advice: &str) -> CliError {
+    TapeError::new(ErrorKind::Invalid, spec.to_string(), what).advise(advice).into()
+}
+
+/// What is no tape of ours has nothing to show or change.
+fn no_virtual_tape(spec: &TapeSpec) -> CliError {
+    let advice =
+        "tapedump tape works on virtual tapes and tape drives; see what there is with: tapedump tape list";
+    unfit(spec, "this is not a virtual tape", advice)
 }
 
 fn create(library: &Library, name: &OsStr, capacity: Option<NonZeroU64>) -> Result<Ended, CliError> {
@@ -61,14 +70,30 @@ fn label(
     text: Option<&str>,
     write_protected: Option<bool>,
 ) -> Result<Ended, CliError> {
-    let dir = virtual_tape(library, argument)?;
+    let dir = match TapeSpec::resolve(argument, library, Mode::Read)? {
+        TapeSpec::Virtual(dir) => dir,
+        drive @ TapeSpec::Drive(_) => {
+            let what = "a cartridge has no label that could be changed";
+            let advice =
+                "label the dump with: tapedump dump --label; against writing, move the cartridge's tab";
+            return Err(unfit(&drive, what, advice));
+        }
+        other => return Err(no_virtual_tape(&other)),
+    };
     let mut tape = VirtualTape::open(&dir, Access::Write)?;
     tape.relabel(text, write_protected).map_err(CliError::failed)?;
     Ok(Ended::Done)
 }
 
 fn erase(library: &Library, argument: &OsStr, remove: bool) -> Result<Ended, CliError> {
-    let dir = virtual_tape(library, argument)?;
+    let dir = match TapeSpec::resolve(argument, library, Mode::Read)? {
+        TapeSpec::Virtual(dir) => dir,
+        TapeSpec::Drive(device) if !remove => return drive::erase(&device),
+        drive @ TapeSpec::Drive(_) => {
+            return Err(unfit(&drive, "a cartridge is not in the library", "leave out --remove"));
+        }
+        other => return Err(no_virtual_tape(&other)),
+    };
     let mut tape = VirtualTape::open(&dir, Access::Write)?;
     tape.erase().map_err(CliError::failed)?;
     if remove {
@@ -110,7 +135,7 @@ fn used(label: &Label) -> u64 {
     label.files.iter().map(|file| file.len).sum()
 }
 
-fn print_json(value: &impl Serialize) -> Result<(), CliError> {
+pub fn print_json(value: &impl Serialize) -> Result<(), CliError> {
     let text = serde_json::to_string(value).map_err(CliError::failed)?;
     writeln!(io::stdout(), "{text}")?;
     Ok(())
@@ -118,7 +143,11 @@ fn print_json(value: &impl Serialize) -> Result<(), CliError> {
 
 fn info(library: &Library, argument: Option<&OsStr>, json: bool) -> Result<Ended, CliError> {
     let dir = match argument {
-        Some(argument) => virtual_tape(library, argument)?,
+        Some(argument) => match TapeSpec::resolve(argument, library, Mode::Read)? {
+            TapeSpec::Virtual(dir) => dir,
+            TapeSpec::Drive(device) => return drive::info(&device, json),
+            other => return Err(no_virtual_tape(&other)),
+        },
         None => library.newest()?.path,
     };
     let label = VirtualTape::inspect(&dir)?;

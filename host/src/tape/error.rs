@@ -15,13 +15,21 @@ pub struct TapeError {
     what: String,
     advice: Option<String>,
     source: Option<Arc<io::Error>>,
+    another_cartridge: bool,
 }
 
 impl TapeError {
     /// An error of `kind` on `tape` (its path or name, already printable). `what` is a clause without a period.
     #[must_use]
     pub fn new(kind: ErrorKind, tape: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { kind, tape: tape.into(), what: what.into(), advice: None, source: None }
+        Self {
+            kind,
+            tape: tape.into(),
+            what: what.into(),
+            advice: None,
+            source: None,
+            another_cartridge: false,
+        }
     }
 
     /// A failed system call on `path`; `what` says what could not be done ("cannot write").
@@ -30,6 +38,19 @@ impl TapeError {
         let mut error = Self::new(kind_of(&source), printable_path(path), what);
         error.source = Some(Arc::new(source));
         error
+    }
+
+    /// Marks that it is the cartridge which will not do, or that there is none: with another one in the drive, it may work.
+    #[must_use]
+    pub fn another_cartridge(mut self) -> Self {
+        self.another_cartridge = true;
+        self
+    }
+
+    /// Whether the drive works, and another cartridge may do.
+    #[must_use]
+    pub fn wants_another_cartridge(&self) -> bool {
+        self.another_cartridge
     }
 
     /// Adds what the user can do.

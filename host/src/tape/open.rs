@@ -7,6 +7,7 @@ use super::label::LABEL_FILE;
 use super::library::{Library, is_tape_name};
 use super::null::NullTape;
 use super::read_ahead::ReadAhead;
+use super::st::{self, StTape};
 use super::stream_file::{READ_LEN, ReadPipe, StreamFile, WritePipe};
 use super::thread::Stop;
 use super::virtual_tape::{Access, VirtualTape};
@@ -28,6 +29,8 @@ pub enum TapeSpec {
     Virtual(PathBuf),
     /// A plain file, or a named pipe, with one tape file in it.
     File(PathBuf),
+    /// A tape drive.
+    Drive(PathBuf),
     /// Standard input or output.
     Standard,
     /// A tape that keeps nothing.
@@ -57,7 +60,7 @@ pub enum Mode {
 impl fmt::Display for TapeSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Virtual(path) | Self::File(path) => f.write_str(&printable_path(path)),
+            Self::Virtual(path) | Self::File(path) | Self::Drive(path) => f.write_str(&printable_path(path)),
             Self::Standard => f.write_str("-"),
             Self::Null => f.write_str(NullTape::NAME),
         }
@@ -92,6 +95,10 @@ impl TapeSpec {
         }
         match std::fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => Ok(Self::Virtual(path.into())),
+            Ok(metadata) if st::is_drive(&metadata) => {
+                st::refuse_rewinding(path, &metadata)?;
+                Ok(Self::Drive(path.into()))
+            }
             Ok(_) => Ok(Self::File(path.into())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => match (mode, name) {
                 (Mode::Write(_), None) => Self::new_file(path),
@@ -107,6 +114,10 @@ impl TapeSpec {
     /// A plain file that does not exist yet, in a directory that does.
     fn new_file(path: &Path) -> Result<Self, TapeError> {
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if parent == Path::new("/dev") {
+            return Err(TapeError::new(ErrorKind::NotFound, printable_path(path), "there is no such device")
+                .advise("see which drives there are with: ls /dev/nst*"));
+        }
         match std::fs::metadata(parent) {
             Ok(metadata) if metadata.is_dir() && path.file_name().is_some() => Ok(Self::File(path.into())),
             Ok(_) => Err(no_such_tape(path)),
@@ -140,6 +151,7 @@ fn open_for_reading(spec: &TapeSpec) -> Result<Box<dyn Tape>, TapeError> {
             Box::new(Compressed::new(ReadPipe::new("named pipe", pipe, READ_LEN))?)
         }
         TapeSpec::File(path) => Box::new(Compressed::new(StreamFile::open(path, READ_LEN)?)?),
+        TapeSpec::Drive(path) => Box::new(Compressed::new(StTape::open(path, Access::Read)?)?),
         TapeSpec::Standard => {
             let input = duplicate("standard input", std::io::stdin().as_fd())?;
             Box::new(Compressed::new(ReadPipe::new("standard input", input, READ_LEN))?)
@@ -160,21 +172,17 @@ fn open_for_writing(spec: &TapeSpec, existing: Existing) -> Result<Box<dyn Tape>
                 )
                 .advise("lift it with: tapedump tape label TAPE --writable"));
             }
-            if !tape.is_blank() {
-                match existing {
-                    Existing::Refuse => {
-                        return Err(holds_data(spec, "--overwrite writes over it, --append behind it"));
-                    }
-                    Existing::Overwrite => {}
-                    Existing::Append => {
-                        tape.space(Space::EndOfData)?;
-                        if tape.position()?.record != 0 {
-                            // The last dump was cut short: closed, it stays readable as far as it goes.
-                            tape.write_filemark()?;
-                        }
-                    }
-                }
+            let blank = tape.is_blank();
+            go_where_writing_begins(spec, &mut tape, blank, existing)?;
+            Box::new(tape)
+        }
+        TapeSpec::Drive(path) => {
+            let mut tape = StTape::open(path, Access::Write)?;
+            let blank = tape.is_blank();
+            if existing == Existing::Refuse && !blank {
+                return Err(refuses_data(spec).another_cartridge());
             }
+            go_where_writing_begins(spec, &mut tape, blank, existing)?;
             Box::new(tape)
         }
         TapeSpec::File(path) if is_pipe(path) => {
@@ -214,6 +222,32 @@ fn open_for_writing(spec: &TapeSpec, existing: Existing) -> Result<Box<dyn Tape>
     })
 }
 
+/// To the first record that is to be written, on a tape that is at its beginning.
+fn go_where_writing_begins(
+    spec: &TapeSpec,
+    tape: &mut impl TapeDevice<Error = TapeError>,
+    blank: bool,
+    existing: Existing,
+) -> Result<(), TapeError> {
+    match existing {
+        Existing::Overwrite => Ok(()),
+        _ if blank => Ok(()),
+        Existing::Refuse => Err(refuses_data(spec)),
+        Existing::Append => {
+            tape.space(Space::EndOfData)?;
+            if tape.position()?.record != 0 {
+                // The last dump was cut short: closed, it stays readable as far as it goes.
+                tape.write_filemark()?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn refuses_data(spec: &TapeSpec) -> TapeError {
+    holds_data(spec, "--overwrite writes over it, --append behind it")
+}
+
 fn holds_data(spec: &TapeSpec, advice: &str) -> TapeError {
     TapeError::new(ErrorKind::Exists, spec.to_string(), "the tape holds data").advise(advice)
 }
@@ -229,12 +263,13 @@ fn duplicate(name: &'static str, fd: std::os::fd::BorrowedFd<'_>) -> Result<File
         .map_err(|error| TapeError::io(Path::new(name), "cannot use", error))
 }
 
-/// Lets a thread work ahead (reading) or behind (writing records of `record_len`), by up to `queue_len` bytes. `stop` ends
-/// waiting for a pipe.
+/// Lets a thread work ahead (reading) or behind (writing records of `record_len`) of the tape that `spec` named, by up to
+/// `queue_len` bytes. `stop` ends waiting for a pipe.
 ///
 /// # Errors
 /// The system gives no thread.
 pub fn ahead_or_behind(
+    spec: &TapeSpec,
     tape: Box<dyn Tape>,
     mode: Mode,
     queue_len: usize,
@@ -243,9 +278,12 @@ pub fn ahead_or_behind(
 ) -> Result<Box<dyn Tape>, TapeError> {
     Ok(match mode {
         Mode::Read => Box::new(ReadAhead::new(tape, queue_len, stop)?),
-        Mode::Write(_) => {
-            Box::new(WriteBehind::new(tape, (queue_len / record_len.max(1)).clamp(2, 1024), stop)?)
-        }
+        Mode::Write(_) => Box::new(WriteBehind::new(
+            spec.to_string(),
+            tape,
+            (queue_len / record_len.max(1)).clamp(2, 1024),
+            stop,
+        )?),
     })
 }
 

@@ -119,14 +119,16 @@ fn a_protected_tape_is_refused_before_anything_happens() {
 fn threads_keep_the_bytes() {
     let place = Place::new();
     let spec = place.resolve("weekly", NEW).unwrap();
-    let mut tape = ahead_or_behind(open(&spec, NEW).unwrap(), NEW, 1 << 20, 4096, Stop::never()).unwrap();
+    let mut tape =
+        ahead_or_behind(&spec, open(&spec, NEW).unwrap(), NEW, 1 << 20, 4096, Stop::never()).unwrap();
     for seed in 0..200 {
         tape.write(&[seed; 4096]).unwrap();
     }
     tape.write_filemark().unwrap();
     drop(tape);
     let mut tape =
-        ahead_or_behind(open(&spec, Mode::Read).unwrap(), Mode::Read, 1 << 20, 4096, Stop::never()).unwrap();
+        ahead_or_behind(&spec, open(&spec, Mode::Read).unwrap(), Mode::Read, 1 << 20, 4096, Stop::never())
+            .unwrap();
     let mut buf = [0; 4096];
     for seed in 0..200 {
         assert_eq!(tape.read(&mut buf).unwrap(), TapeRead::Record(4096));

@@ -50,7 +50,10 @@ fn check_plain(path: &Path, file: &File) -> Result<u64, TapeError> {
 
 fn not_plain(path: &Path, kind: std::fs::FileType) -> TapeError {
     let (what, advice) = if kind.is_char_device() {
-        ("real tape drives are not supported by this version", "use a virtual tape, a plain file, - or null:")
+        (
+            "this device is not a tape drive",
+            "use /dev/nst0 or another drive, a virtual tape, a plain file, - or null:",
+        )
     } else if kind.is_dir() {
         ("this is a directory", "make a virtual tape with: tapedump tape create NAME")
     } else {

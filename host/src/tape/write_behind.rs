@@ -33,6 +33,8 @@ pub struct WriteBehind<T> {
 
 #[derive(Debug)]
 struct Shared<T> {
+    /// The tape, for messages.
+    name: String,
     /// Taken by the worker for one record, and by the caller when nothing is queued.
     tape: Mutex<T>,
     state: Mutex<State>,
@@ -56,24 +58,28 @@ struct State {
 }
 
 impl<T: Tape + 'static> WriteBehind<T> {
-    /// Puts a thread and a queue of `depth` records, at least one, before `tape`. `stop` ends waits.
+    /// Puts a thread and a queue of `depth` records, at least one, before `tape`, which messages call `name`. `stop` ends waits.
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn new(tape: T, depth: usize, stop: Stop) -> Result<Self, TapeError> {
+    pub fn new(name: impl Into<String>, tape: T, depth: usize, stop: Stop) -> Result<Self, TapeError> {
         let capabilities = tape.capabilities();
         let state = State { free: vec![Vec::new(); depth.max(1)], ..State::default() };
         let shared = Arc::new(Shared {
+            name: name.into(),
             tape: Mutex::new(tape),
             state: Mutex::new(state),
             queued: Condvar::new(),
             done: Condvar::new(),
         });
         let work = Arc::clone(&shared);
-        let worker =
-            std::thread::Builder::new().name("tape-writer".into()).spawn(move || work.run()).map_err(
-                |error| TapeError::new(ErrorKind::Other, "tape", format!("no thread for writing: {error}")),
-            )?;
+        let worker = std::thread::Builder::new()
+            .name("tape-writer".into())
+            .spawn(move || work.run())
+            .map_err(|error| {
+                let what = format!("no thread for writing: {error}");
+                TapeError::new(ErrorKind::Other, shared.name.clone(), what)
+            })?;
         Ok(Self { shared, worker: Some(worker), capabilities, stop, at: None })
     }
 
@@ -149,7 +155,7 @@ impl<T: Tape> Shared<T> {
                     let lost = state.queue.len() + 1;
                     state.fail(TapeError::new(
                         ErrorKind::Full,
-                        "tape",
+                        self.name.clone(),
                         format!(
                             "the medium ended without early warning with {lost} records on their way to it"
                         ),

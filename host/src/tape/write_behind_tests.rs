@@ -71,9 +71,13 @@ impl TapeDevice for Scripted {
 
 #[test]
 fn an_error_comes_up_and_nothing_is_written_behind_it() {
-    let mut tape =
-        WriteBehind::new(Scripted { fails_at: Some(2), ..Scripted::with_room_for(1000) }, 4, Stop::never())
-            .unwrap();
+    let mut tape = WriteBehind::new(
+        "tape",
+        Scripted { fails_at: Some(2), ..Scripted::with_room_for(1000) },
+        4,
+        Stop::never(),
+    )
+    .unwrap();
     let failed = (0..100).find_map(|seed| tape.write(&[seed; 16]).err());
     let error = failed.unwrap_or_else(|| tape.write_filemark().unwrap_err());
     assert_eq!(error.kind(), ErrorKind::Medium);
@@ -85,9 +89,13 @@ fn an_error_comes_up_and_nothing_is_written_behind_it() {
 
 #[test]
 fn an_error_of_the_last_records_comes_up_at_the_filemark() {
-    let mut tape =
-        WriteBehind::new(Scripted { fails_at: Some(2), ..Scripted::with_room_for(1000) }, 64, Stop::never())
-            .unwrap();
+    let mut tape = WriteBehind::new(
+        "tape",
+        Scripted { fails_at: Some(2), ..Scripted::with_room_for(1000) },
+        64,
+        Stop::never(),
+    )
+    .unwrap();
     let mut error = None;
     for seed in 0..3 {
         error = error.or(tape.write(&[seed; 16]).err());
@@ -100,7 +108,7 @@ fn an_error_of_the_last_records_comes_up_at_the_filemark() {
 fn the_end_of_medium_after_a_warning_is_exact() {
     for depth in [1, 3, 8] {
         let scripted = Scripted { distance: 10, ..Scripted::with_room_for(50) };
-        let mut tape = WriteBehind::new(scripted, depth, Stop::never()).unwrap();
+        let mut tape = WriteBehind::new("tape", scripted, depth, Stop::never()).unwrap();
         let mut accepted = 0;
         while tape.write(&[accepted; 16]).unwrap() != TapeWrite::EndOfMedium {
             accepted += 1;
@@ -114,7 +122,8 @@ fn the_end_of_medium_after_a_warning_is_exact() {
 fn the_end_of_medium_without_a_warning_is_an_error_that_counts() {
     let delay = std::time::Duration::from_millis(2);
     let mut tape =
-        WriteBehind::new(Scripted { delay, ..Scripted::with_room_for(20) }, 8, Stop::never()).unwrap();
+        WriteBehind::new("tape", Scripted { delay, ..Scripted::with_room_for(20) }, 8, Stop::never())
+            .unwrap();
     let mut accepted = 0_u8;
     let error = loop {
         match tape.write(&[accepted; 16]) {
@@ -126,14 +135,19 @@ fn the_end_of_medium_without_a_warning_is_an_error_that_counts() {
     assert_eq!(error.kind(), ErrorKind::Full);
     let lost = u64::from(accepted) - tape.position().unwrap().record;
     assert!(lost > 0);
-    assert!(error.to_string().contains(&format!("with {lost} records")), "{error}, lost {lost}");
+    let text = error.to_string();
+    assert!(
+        text.starts_with("tape: ") && text.contains(&format!("with {lost} records")),
+        "{text}, lost {lost}"
+    );
 }
 
 #[test]
 fn dropping_writes_what_is_queued() {
     let delay = std::time::Duration::from_millis(1);
     let mut tape =
-        WriteBehind::new(Scripted { delay, ..Scripted::with_room_for(100) }, 16, Stop::never()).unwrap();
+        WriteBehind::new("tape", Scripted { delay, ..Scripted::with_room_for(100) }, 16, Stop::never())
+            .unwrap();
     for seed in 0..16 {
         tape.write(&[seed; 16]).unwrap();
     }
@@ -144,7 +158,7 @@ fn dropping_writes_what_is_queued() {
 
 #[test]
 fn positions_count_what_was_accepted() {
-    let mut tape = WriteBehind::new(Scripted::with_room_for(100), 4, Stop::never()).unwrap();
+    let mut tape = WriteBehind::new("tape", Scripted::with_room_for(100), 4, Stop::never()).unwrap();
     assert_eq!(tape.position().unwrap().record, 0);
     for accepted in 1..=20 {
         tape.write(&[0; 16]).unwrap();
@@ -162,7 +176,7 @@ fn an_interruption_ends_the_wait_for_a_pipe() {
     let (reader, writer) = std::io::pipe().unwrap();
     let flag = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let pipe = WritePipe::new("pipe", std::os::fd::OwnedFd::from(writer).into());
-    let mut tape = WriteBehind::new(pipe, 2, Stop::when(Arc::clone(&flag))).unwrap();
+    let mut tape = WriteBehind::new("tape", pipe, 2, Stop::when(Arc::clone(&flag))).unwrap();
     flag.store(true, std::sync::atomic::Ordering::Relaxed);
     // More than a pipe holds, and nobody reads.
     let failed = (0..16).find_map(|_| tape.write(&[0; 64 << 10]).err());
