@@ -3,11 +3,11 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use tapedump::tape::qualify::one_tape_file_checks;
 use tapedump_core::device::ErrorKind;
 use tapedump_core::device::block::BlockDevice;
 use tapedump_core::device::tape::{Space, Spaced, TapeDevice, TapePosition, TapeRead};
 use tapedump_firmware_sim::files::{BoardFile, FileBlock, FileTape};
-use tapedump_tests::contract::one_tape_file_contract;
 
 /// A file whose bytes can be looked at from outside.
 #[derive(Clone, Default)]
@@ -47,7 +47,10 @@ impl BoardFile for Bytes {
 
 #[test]
 fn a_tape_keeps_the_contract() {
-    one_tape_file_contract(|| FileTape::new(Bytes::default(), 512).unwrap());
+    for check in one_tape_file_checks() {
+        let tape = || FileTape::new(Bytes::default(), 512).map_err(|error| error.to_string());
+        check.run(&tape).unwrap_or_else(|what| panic!("{}: {}: {what}", check.area.name(), check.name));
+    }
 }
 
 #[test]
