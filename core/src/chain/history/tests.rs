@@ -522,3 +522,45 @@ fn the_longest_entry_takes_the_pages_that_a_record_may_have() {
     history.append(&mut device, &Owned::largest(1).entry()).unwrap();
     assert_eq!(history.used_len(), (2 + RECORD_PAGES_MAX as u64) * PAGE_LEN as u64);
 }
+
+#[test]
+fn a_payload_that_is_not_the_one_written_is_damaged_although_its_pages_are_whole() {
+    let (mut disk, _) = Disk::filled(16, &[1, 2]);
+    let page = &mut disk.bytes[3 * PAGE_LEN..4 * PAGE_LEN];
+    page[48] ^= 1;
+    let checksum = PortableCrc32c::update(0, &page[4..]);
+    page[..4].copy_from_slice(&checksum.to_be_bytes());
+    assert_eq!(disk.told(), (vec![1], vec![DamagedPages { page: 3, count: 1 }]));
+}
+
+#[test]
+fn pages_of_two_attempts_make_no_entry() {
+    // What the power may leave of an attempt, a second one on top of it, and another cut.
+    let attempt = |number| {
+        let mut disk = Disk::new(16);
+        let (mut device, mut history) = disk.create();
+        history.append(&mut device, &Owned::largest(number).entry()).unwrap();
+        disk
+    };
+    let (first, second) = (attempt(1), attempt(2));
+    for mixed in 2..12 {
+        let mut disk = attempt(2);
+        let pages = mixed * PAGE_LEN..(mixed + 1) * PAGE_LEN;
+        disk.bytes[pages.clone()].copy_from_slice(&first.bytes[pages.clone()]);
+        let whole = first.bytes[pages.clone()] == second.bytes[pages];
+        assert_eq!(disk.told().0, if whole { vec![2] } else { vec![] }, "{mixed}");
+    }
+}
+
+#[test]
+fn what_was_found_behind_the_end_is_committed_before_it_is_told() {
+    let (mut disk, _) = Disk::filled(16, &[1]);
+    let superblocks = disk.bytes[..2 * PAGE_LEN].to_vec();
+    let (mut device, mut history) = disk.open();
+    history.append(&mut device, &Owned::new(2, 0, b"").entry()).unwrap();
+    disk.bytes[..2 * PAGE_LEN].copy_from_slice(&superblocks);
+    assert_eq!(disk.told(), (vec![1, 2], vec![]));
+    // From now on its loss does not go unnoticed.
+    disk.bytes[3 * PAGE_LEN + 60] ^= 1;
+    assert_eq!(disk.told(), (vec![1], vec![DamagedPages { page: 3, count: 1 }]));
+}
