@@ -9,7 +9,8 @@ use crate::units::{BlockAddr, DumpId, TAPE_BLOCK_LEN};
 pub(super) const EXTENSION_AT: usize = 904;
 /// First bytes of the extension.
 pub(super) const EXTENSION_MAGIC: [u8; 4] = *b"TDH1";
-const EXTENSION_VERSION: u8 = 1;
+/// Version of the header extension that is written.
+pub const EXTENSION_VERSION: u8 = 1;
 
 const _: () = assert!(size_of::<RawExtension>() == TAPE_BLOCK_LEN - EXTENSION_AT);
 

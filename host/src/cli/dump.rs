@@ -2,6 +2,7 @@
 
 use super::changer::{Changer, Wanted, with_changes};
 use super::exit::{CliError, Ended};
+use super::increments::{Base, Made, forget};
 use super::interrupt::Interrupt;
 use super::progress::{Progress, Progressed, rate};
 use super::raw;
@@ -9,19 +10,19 @@ use super::tape::{existing, new_name};
 use crate::checksum::HostCrc32c;
 use crate::state::StateDir;
 use crate::tape::virtual_tape::{Access, VirtualTape};
-use crate::tape::{Mode, Stop, Tape, TapeError, TapeSpec, ahead_or_behind, open};
+use crate::tape::{Existing, Mode, Stop, Tape, TapeError, TapeSpec, ahead_or_behind, open};
 use crate::text::{printable_path, size};
 use crate::volume::VolumeError;
-use crate::volume::source::{LinuxSource, SourceOptions};
+use crate::volume::source::{LinuxSource, Numbering, SourceOptions};
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use tapedump_core::device::tape::{TapeDevice, TapePosition};
 use tapedump_core::device::volume::SourceVolume;
 use tapedump_core::engine::dump::{
     Dump, DumpError, DumpEvent, DumpMemory, DumpOptions, DumpSummary, NotPortable, Stage,
 };
 use tapedump_core::stream::writer::DumpIdentity;
-use tapedump_core::units::{BlockingFactor, DumpId, Ino, Level, TAPE_BLOCK_LEN};
+use tapedump_core::units::{BlockingFactor, DumpId, Ino, Level, TAPE_BLOCK_LEN, Timestamp};
 use zerocopy::FromZeros;
 
 /// Bytes written behind the dump.
@@ -43,6 +44,9 @@ struct Plan {
     label: [u8; 16],
     label_text: String,
     identity: DumpIdentity,
+    base: Base,
+    /// When the dump began, as file systems count the time.
+    date: Timestamp,
     threads: usize,
     eject: bool,
     changer: Option<Changer>,
@@ -105,7 +109,7 @@ pub fn run(raw: raw::Dump) -> Result<Ended, CliError> {
             return Err(error);
         }
     };
-    write(&plan, source, tape, begin, &interrupt, progress)
+    write(&plan, &state, source, tape, begin, &interrupt, progress)
 }
 
 fn resolve(raw: raw::Dump, state: &StateDir) -> Result<Plan, CliError> {
@@ -117,7 +121,7 @@ fn resolve(raw: raw::Dump, state: &StateDir) -> Result<Plan, CliError> {
     if !metadata.is_dir() {
         return Err(cannot(&"it is not a directory; name the directory it is in"));
     }
-    let identity = identity()?;
+    let (mut identity, date) = identity()?;
     let library = state.library();
     let mode = Mode::Write(existing(raw.overwrite, raw.append));
     let mut created = Created::Nothing;
@@ -140,6 +144,10 @@ fn resolve(raw: raw::Dump, state: &StateDir) -> Result<Plan, CliError> {
             TapeSpec::Virtual(path)
         }
     };
+    let overwritten = Some(&tape).filter(|_| raw.overwrite);
+    let base = Base::find(state, &tree, raw.level, date, overwritten).inspect_err(|_| created.remove())?;
+    identity.level = raw.level;
+    identity.base_date = base.date();
     let changer = Changer::find(raw.cartridges.changer.as_deref(), std::iter::once(&tape))?;
     let mut label = [0; 16];
     let text = raw.label.as_deref().unwrap_or("none");
@@ -147,29 +155,50 @@ fn resolve(raw: raw::Dump, state: &StateDir) -> Result<Plan, CliError> {
     let threads = raw.threads.unwrap_or(0);
     let blocking = raw.blocking_factor;
     let (label_text, eject) = (raw.label.unwrap_or_default(), raw.eject);
-    Ok(Plan { tree, tape, mode, created, blocking, label, label_text, identity, threads, eject, changer })
+    Ok(Plan {
+        tree,
+        tape,
+        mode,
+        created,
+        blocking,
+        label,
+        label_text,
+        identity,
+        base,
+        date,
+        threads,
+        eject,
+        changer,
+    })
 }
 
 /// Identity and time of the dump. For reproducible dumps both can be given: `TAPEDUMP_DUMP_ID` (32 hexadecimal
 /// digits) and `SOURCE_DATE_EPOCH` (seconds since 1970).
-fn identity() -> Result<DumpIdentity, CliError> {
+fn identity() -> Result<(DumpIdentity, Timestamp), CliError> {
     let wrong =
         |name: &str, what: &str| CliError::failed(format!("{name}: it is {what}; correct or unset it"));
     let date = match std::env::var("SOURCE_DATE_EPOCH") {
         Ok(text) => {
-            text.parse().map_err(|_| wrong("SOURCE_DATE_EPOCH", "not a number of seconds since 1970"))?
+            let secs: u32 =
+                text.parse().map_err(|_| wrong("SOURCE_DATE_EPOCH", "not a number of seconds since 1970"))?;
+            Timestamp { secs: secs.into(), nanos: 0 }
         }
-        Err(_) => {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-            u32::try_from(now)
-                .map_err(|_| CliError::failed("the clock shows a year that no tape can hold"))?
-        }
+        Err(_) => now(),
     };
+    let secs = u32::try_from(date.secs)
+        .map_err(|_| CliError::failed("the clock shows a year that no tape can hold"))?;
     let id = match std::env::var("TAPEDUMP_DUMP_ID") {
         Ok(text) => parse_id(&text).ok_or_else(|| wrong("TAPEDUMP_DUMP_ID", "not 32 hexadecimal digits"))?,
         Err(_) => random_id()?,
     };
-    Ok(DumpIdentity { id, date, base_date: 0, level: Level::BASELINE })
+    Ok((DumpIdentity { id, date: secs, base_date: 0, level: Level::BASELINE }, date))
+}
+
+/// The time as file systems note it: this clock is some milliseconds behind others, and a file that changes after the dump
+/// has begun must not seem older than it.
+fn now() -> Timestamp {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+    Timestamp { secs: now.tv_sec, nanos: u32::try_from(now.tv_nsec).unwrap_or(0) }
 }
 
 fn parse_id(text: &str) -> Option<DumpId> {
@@ -199,6 +228,8 @@ fn open_source(
     let mut options = SourceOptions::new(state.scratch_dir()?);
     options.threads = plan.threads;
     options.interrupt = Some(interrupt.flag());
+    options.changed_since = plan.base.dump.map(|base| base.date.secs);
+    options.numbering = plan.base.dump.map(|_| Numbering::Direct);
     let source = LinuxSource::open(&plan.tree, options).map_err(|error| {
         if interrupt.is_set() {
             CliError::failed("interrupted; nothing was written")
@@ -219,6 +250,7 @@ fn open_source(
 /// Runs the engine; whatever ends it early, the tape is closed behind what is on it.
 fn write(
     plan: &Plan,
+    state: &StateDir,
     mut source: LinuxSource,
     tape: Box<dyn Tape>,
     begin: TapePosition,
@@ -234,6 +266,17 @@ fn write(
     let record_len = plan.blocking.record_len();
     let mut stream = vec![0; STREAM_LEN.div_ceil(record_len) * record_len];
     let mut known = <[u8]>::new_box_zeroed_with_elems(map_len).map_err(|_| no_memory())?;
+    if let Err(error) = plan.base.known(state, &mut known) {
+        progress.end();
+        drop(tape);
+        plan.created.remove();
+        return Err(error);
+    }
+    let dense = source.numbering() == Numbering::Dense;
+    // What is on the tape from here on is gone with the first record.
+    if plan.mode == Mode::Write(Existing::Overwrite) {
+        forget(state, &plan.tape)?;
+    }
     let memory =
         DumpMemory { stream: &mut stream, in_use: &mut in_use, on_tape: &mut on_tape, known: &mut known };
     let options = DumpOptions { identity: plan.identity, blocking: plan.blocking, label: plan.label };
@@ -245,7 +288,30 @@ fn write(
     match ended {
         Ok(summary) => {
             give_back(&mut tape, plan)?;
-            Ok(report(&summary, &plan.tape, started.elapsed()))
+            let ended = report(&summary, &plan.tape, started.elapsed());
+            let made = Made {
+                base: &plan.base,
+                identity: plan.identity,
+                date: plan.date,
+                dense,
+                ino_limit,
+                known: &known,
+                spec: &plan.tape,
+                file: begin.file,
+                blocking: plan.blocking,
+                summary: &summary,
+            };
+            if plan.date > now() {
+                eprintln!("tapedump: the dump's date is in the future: no increment can be based on it");
+                return Ok(ended);
+            }
+            match made.record(state) {
+                Ok(()) => Ok(ended),
+                Err(error) => {
+                    eprintln!("tapedump: the dump is whole, but no increment can be based on it: {error}");
+                    Ok(Ended::Incomplete)
+                }
+            }
         }
         Err(message) => Err(give_up(&message, tape, begin, plan)),
     }

@@ -8,6 +8,7 @@ use super::names::path_of;
 use super::progress::Progress;
 use super::raw::List;
 use super::reading::{self, Engine, Entry, Flow, Reading, Visitor};
+use super::sources::Extent;
 use super::tape::civil;
 use crate::state::StateDir;
 use crate::text::printable;
@@ -26,7 +27,7 @@ use tapedump_core::units::{Ino, Timestamp};
 pub fn run(raw: List) -> Result<Ended, CliError> {
     let state = StateDir::find()?;
     let interrupt = Interrupt::install()?;
-    let reading = Reading::open(&raw.from, &state, &interrupt)?;
+    let reading = Reading::open(&raw.from, Extent::Dump, &state, &interrupt)?;
     let paths = reading::path_bytes(&raw.paths);
     if raw.long || raw.json {
         let spool = BufWriter::new(state.scratch_file()?);
@@ -486,7 +487,7 @@ fn mode_text(mode: u16) -> String {
 }
 
 /// A time in UTC: `2026-11-21 22:56:12`, or exact as `2026-11-21T22:56:12.000000001Z`.
-fn rfc3339(time: Timestamp, exact: bool) -> String {
+pub fn rfc3339(time: Timestamp, exact: bool) -> String {
     let (days, secs) = (time.secs.div_euclid(86_400), time.secs.rem_euclid(86_400));
     let (year, month, day) = civil(days);
     let (hour, minute, second) = (secs / 3600, secs / 60 % 60, secs % 60);

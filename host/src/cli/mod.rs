@@ -5,6 +5,7 @@ mod drive;
 mod dump;
 mod exit;
 mod generate;
+mod increments;
 mod interrupt;
 mod json;
 mod list;
@@ -14,6 +15,7 @@ mod qualify;
 mod raw;
 mod reading;
 mod restore;
+mod sources;
 mod tape;
 mod verify;
 

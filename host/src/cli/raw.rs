@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use std::ffi::OsString;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
-use tapedump_core::units::BlockingFactor;
+use tapedump_core::units::{BlockingFactor, Level};
 
 const TAPE_HELP: &str = "Name of a tape in the library, directory of a virtual tape, tape drive (/dev/nst0), plain file, or - for a pipe";
 
@@ -47,6 +47,9 @@ pub struct Dump {
     pub path: PathBuf,
     #[arg(short, long, help = format!("{TAPE_HELP}; null: keeps nothing"), value_hint = ValueHint::AnyPath)]
     pub tape: Option<OsString>,
+    /// Level, 0 to 31: 0 dumps everything, a higher one what changed since the last dump of a lower level
+    #[arg(short = 'L', long, value_name = "N", default_value = "0", value_parser = level)]
+    pub level: Level,
     /// Tape blocks of 1 KiB per tape record, 4 to 256
     #[arg(short, long, value_name = "N", default_value = "64", value_parser = blocking_factor)]
     pub blocking_factor: BlockingFactor,
@@ -116,6 +119,13 @@ pub struct Restore {
     pub to: PathBuf,
     #[command(flatten)]
     pub from: From,
+    /// Of an increment: restore only what it holds itself, not the whole tree as it was
+    #[arg(long)]
+    pub only: bool,
+    /// Of an increment whose chain is not in the history: the tape of the dump it is based on, and once more for that one's
+    /// base, down to level 0; a tape file other than the last is named by TAPE:N
+    #[arg(long, value_name = "TAPE", value_hint = ValueHint::AnyPath, conflicts_with = "only")]
+    pub base: Vec<OsString>,
     /// Restore what fits even where the room seems too small
     #[arg(long)]
     pub force: bool,
@@ -250,6 +260,11 @@ pub struct Qualify {
 fn blocking_factor(text: &str) -> Result<BlockingFactor, String> {
     let number: u32 = text.parse().map_err(|_| "it is a number from 4 to 256".to_owned())?;
     BlockingFactor::new(number).map_err(|_| "it is from 4 to 256".to_owned())
+}
+
+fn level(text: &str) -> Result<Level, String> {
+    let number: u32 = text.parse().map_err(|_| "it is a number from 0 to 31".to_owned())?;
+    Level::new(number).map_err(|_| "it is from 0 to 31".to_owned())
 }
 
 /// The 16 bytes of a label end in a NUL for third-party programs.

@@ -6,6 +6,7 @@ use super::interrupt::Interrupt;
 use super::names::{self, Finding};
 use super::progress::{Progress, Progressed};
 use super::raw::From;
+use super::sources::{Extent, Sources};
 use crate::checksum::HostCrc32c;
 use crate::state::StateDir;
 use crate::state::scratch::ScratchDevice;
@@ -33,12 +34,13 @@ type EngineError<V> =
     RestoreError<TapeError, <V as TargetVolume>::Error, crate::state::scratch::ScratchError>;
 
 /// The longest record that is read: Linux `dump` writes up to 1,024 tape blocks, we no more than 256.
-const RECORD_LEN_MAX: usize = 1024 * TAPE_BLOCK_LEN;
+pub const RECORD_LEN_MAX: usize = 1024 * TAPE_BLOCK_LEN;
 /// Bytes read ahead of the restore.
 const AHEAD_LEN: usize = 8 << 20;
 /// For sorting names.
 const NAMES_LEN: usize = 8 << 20;
 const MAPS: usize = 6;
+const CHAIN_MAPS: usize = 3;
 /// Damage that waits for the names.
 const EARLY_MAX: usize = 10_000;
 
@@ -46,6 +48,7 @@ const EARLY_MAX: usize = 10_000;
 pub struct Reading {
     tape: Box<dyn Tape>,
     tapes: Tapes,
+    sources: Sources,
     /// The tape, for messages.
     pub name: String,
     /// Bytes of the tape file, where that is known: no more file data than this is on it.
@@ -117,7 +120,12 @@ pub struct Entry {
 
 impl Reading {
     /// Finds and opens the dump that the arguments name.
-    pub fn open(from: &From, state: &StateDir, interrupt: &Interrupt) -> Result<Self, CliError> {
+    pub fn open(
+        from: &From,
+        extent: Extent<'_>,
+        state: &StateDir,
+        interrupt: &Interrupt,
+    ) -> Result<Self, CliError> {
         let library = state.library();
         let mut specs = VecDeque::new();
         for tape in &from.tape {
@@ -133,15 +141,17 @@ impl Reading {
         };
         let changer = Changer::find(from.cartridges.changer.as_deref(), specs.iter().chain([&spec]))?;
         let wanted = Wanted { purpose: "read", number: 1, label: "" };
-        let (tape, len) = with_changes(changer.as_ref(), &spec, &wanted, interrupt, || {
+        let (mut tape, len) = with_changes(changer.as_ref(), &spec, &wanted, interrupt, || {
             let mut tape = open(&spec, Mode::Read)?;
             let len = find_file(&spec, &mut tape, from.file)?;
             Ok((tape, len))
         })?;
-        let tape = ahead_or_behind(&spec, tape, Mode::Read, AHEAD_LEN, 0, Stop::when(interrupt.flag()))?;
+        let (sources, older_len) = Sources::find(&mut tape, &spec, extent, state)?;
+        let len = len.map(|len| len + older_len);
+        let tape = read_ahead(&spec, tape, interrupt)?;
         let name = spec.to_string();
         let tapes = Tapes { present: spec, further: specs, changer, label: String::new(), changes: 0 };
-        Ok(Self { tape, tapes, name, len, state: state.clone() })
+        Ok(Self { tape, tapes, sources, name, len, state: state.clone() })
     }
 
     /// Reads the dump over `target`. Gives the target back, and how it ended: `None` where the visitor had enough.
@@ -160,17 +170,22 @@ impl Reading {
         let mut names = vec![0; NAMES_LEN];
         // Pages that no number on the tape touches are never there.
         // Not reserved either: a machine with less memory than address space would refuse it.
-        let mut maps =
-            memmap2::MmapOptions::new().len(MAPS * MAP_LEN_MAX).no_reserve_swap().map_anon().map_err(
-                |error| CliError::failed(format!("no address space for the maps of the dump: {error}")),
-            )?;
-        let memory = RestoreMemory { stream: &mut stream, maps: &mut maps, chain: &mut [], names: &mut names };
-        let Self { tape, mut tapes, name, .. } = self;
-        let mut engine = Engine::new(tape, target, scratch, memory)
+        let mut maps = memmap2::MmapOptions::new()
+            .len((MAPS + CHAIN_MAPS) * MAP_LEN_MAX)
+            .no_reserve_swap()
+            .map_anon()
+            .map_err(|error| {
+                CliError::failed(format!("no address space for the maps of the dump: {error}"))
+            })?;
+        let (maps, chain) = maps.split_at_mut(MAPS * MAP_LEN_MAX);
+        let memory = RestoreMemory { stream: &mut stream, maps, chain, names: &mut names };
+        let Self { tape, mut tapes, mut sources, name, .. } = self;
+        let mut engine = Engine::of_chain(tape, target, scratch, memory, sources.len())
             .map_err(|error| CliError::Failed(format!("{name}: {}", explain::<V>(&error))))?;
         let mut progress = Progress::new();
         let mut drive = Drive {
             tapes: &mut tapes,
+            sources: &mut sources,
             visitor,
             interrupt,
             progress: &mut progress,
@@ -213,6 +228,7 @@ impl std::convert::From<CliError> for Stopped {
 /// The engine's steps, and what is told of them.
 struct Drive<'a, W> {
     tapes: &'a mut Tapes,
+    sources: &'a mut Sources,
     visitor: &'a mut W,
     interrupt: &'a Interrupt,
     progress: &'a mut Progress,
@@ -269,6 +285,10 @@ impl<W> Drive<'_, W> {
                     self.tapes.next(engine, number.0, self.interrupt, self.progress)?;
                     Flow::On
                 }
+                Ok(RestoreEvent::NeedDump { index }) => {
+                    self.sources.give(engine, index, self.interrupt)?;
+                    Flow::On
+                }
                 Ok(RestoreEvent::Damage(damage)) if self.is_early() => {
                     let culprit = engine.culprit().to_vec();
                     self.early.get_or_insert_default().push((damage, culprit));
@@ -284,6 +304,7 @@ impl<W> Drive<'_, W> {
                 }
                 Ok(event) => {
                     if let RestoreEvent::Dump(info) = &event {
+                        self.sources.found(info.id)?;
                         self.tapes.label = printable(label_text(&info.label));
                     }
                     tell(engine, event, self.visitor, self.progress)?
@@ -315,7 +336,11 @@ where
 }
 
 /// Goes to the tape file with the dump, by default the last one; gives its length where that is known.
-fn find_file(spec: &TapeSpec, tape: &mut Box<dyn Tape>, file: Option<u32>) -> Result<Option<u64>, TapeError> {
+pub fn find_file(
+    spec: &TapeSpec,
+    tape: &mut Box<dyn Tape>,
+    file: Option<u32>,
+) -> Result<Option<u64>, TapeError> {
     let wrong = |what: String| {
         Err(TapeError::new(ErrorKind::NotFound, spec.to_string(), what)
             .advise("see what it holds with: tapedump tape info"))
@@ -445,10 +470,19 @@ impl Tapes {
             })
         })?;
         progress.tell(&format!("tape {number}: {spec}"));
-        let tape = ahead_or_behind(spec, tape, Mode::Read, AHEAD_LEN, 0, Stop::when(interrupt.flag()))?;
+        let tape = read_ahead(spec, tape, interrupt)?;
         drop(engine.next_tape(tape));
         Ok(())
     }
+}
+
+/// The tape, read ahead of the engine.
+pub fn read_ahead(
+    spec: &TapeSpec,
+    tape: Box<dyn Tape>,
+    interrupt: &Interrupt,
+) -> Result<Box<dyn Tape>, TapeError> {
+    ahead_or_behind(spec, tape, Mode::Read, AHEAD_LEN, 0, Stop::when(interrupt.flag()))
 }
 
 /// A label without the NULs behind it.

@@ -5,6 +5,7 @@ use super::interrupt::Interrupt;
 use super::progress::rate;
 use super::raw;
 use super::reading::{self, Engine, Reading, Visitor};
+use super::sources::Extent;
 use crate::pipeline::write_behind::WriteBehind;
 use crate::state::StateDir;
 use crate::text::{printable_path, size};
@@ -25,12 +26,14 @@ pub fn run(raw: raw::Restore) -> Result<Ended, CliError> {
     let state = StateDir::find()?;
     let interrupt = Interrupt::install()?;
     let missing = check_destination(&raw.to)?;
-    let reading = Reading::open(&raw.from, &state, &interrupt)?;
+    let extent = if raw.only { Extent::Dump } else { Extent::Chain { bases: &raw.base } };
+    let reading = Reading::open(&raw.from, extent, &state, &interrupt)?;
     let mut restorer = Restorer {
         paths: reading::path_bytes(&raw.paths),
         to: raw.to.clone(),
         tape_len: reading.len.filter(|_| raw.paths.is_empty()),
         force: raw.force,
+        only: raw.only,
     };
     if missing {
         fs::create_dir(&raw.to).map_err(|error| cannot_restore(&raw.to, &error))?;
@@ -82,6 +85,7 @@ struct Restorer {
     /// No more data than this is on the tape, where that is known and all of it is wanted.
     tape_len: Option<u64>,
     force: bool,
+    only: bool,
 }
 
 impl<V: TargetVolume> Visitor<V> for Restorer
@@ -89,8 +93,8 @@ where
     V::Error: std::fmt::Display,
 {
     fn dump(&mut self, info: &DumpInfo) -> Result<(), CliError> {
-        if info.level != 0 {
-            eprintln!("this dump has level {}: it holds only what changed since its base", info.level);
+        if info.level != 0 && self.only {
+            eprintln!("this dump has level {}: only what changed since its base is restored", info.level);
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use super::names::Finding;
 use super::progress::Progress;
 use super::raw::Verify;
 use super::reading::{self, Reading, Visitor};
+use super::sources::Extent;
 use crate::state::StateDir;
 use crate::text::size;
 use crate::volume::compare::CompareTarget;
@@ -21,7 +22,7 @@ pub fn run(raw: Verify) -> Result<Ended, CliError> {
     let interrupt = Interrupt::install()?;
     let mut verifier = Verifier { json: raw.json };
     let tree = raw.against.as_deref().map(CompareTarget::open).transpose().map_err(CliError::failed)?;
-    let reading = Reading::open(&raw.from, &state, &interrupt)?;
+    let reading = Reading::open(&raw.from, Extent::Dump, &state, &interrupt)?;
     let summary = match tree {
         Some(tree) => reading.run(tree, &mut verifier, &interrupt)?.1,
         None => reading.run(NullTarget::new(), &mut verifier, &interrupt)?.1,

@@ -111,6 +111,16 @@ impl TapeSpec {
         }
     }
 
+    /// What is at this path, by its kind. A path at which there is nothing is taken for a plain file.
+    #[must_use]
+    pub fn of_existing(path: &Path) -> Self {
+        match std::fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => Self::Virtual(path.into()),
+            Ok(metadata) if metadata.file_type().is_char_device() => Self::Drive(path.into()),
+            _ => Self::File(path.into()),
+        }
+    }
+
     /// A plain file that does not exist yet, in a directory that does.
     fn new_file(path: &Path) -> Result<Self, TapeError> {
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -1,0 +1,237 @@
+//! Increments: what a dump builds on, keeping it in the history, and the chain that a restore needs.
+
+use super::exit::CliError;
+use crate::state::StateDir;
+use crate::state::history::{DumpFolder, HistoryFile, forget_tape};
+use crate::tape::TapeSpec;
+use crate::text::{printable, printable_path};
+use crate::volume::identity::TreeIdentity;
+use std::path::{Path, PathBuf};
+use tapedump_core::chain::{
+    Application, BaseError, BaseRef, Dump, DumpRequest, Dumps, Entry, Maker, Numbering, Outcome, Point,
+    Release, Tape, VolumeState, base, plan,
+};
+use tapedump_core::engine::dump::DumpSummary;
+use tapedump_core::record::extension::EXTENSION_VERSION;
+use tapedump_core::stream::writer::DumpIdentity;
+use tapedump_core::units::{BlockAddr, BlockingFactor, DumpId, Ino, Level, Timestamp};
+
+/// What a dump builds on.
+pub struct Base {
+    pub tree: TreeIdentity,
+    /// `None`: it is a baseline.
+    pub dump: Option<Dump>,
+}
+
+/// Where a tape is found again: an absolute path, or `-`.
+pub fn place_of(spec: &TapeSpec) -> Option<PathBuf> {
+    match spec {
+        TapeSpec::Null => None,
+        TapeSpec::Standard => Some("-".into()),
+        TapeSpec::Virtual(path) | TapeSpec::File(path) | TapeSpec::Drive(path) => {
+            Some(std::path::absolute(path).unwrap_or_else(|_| path.clone()))
+        }
+    }
+}
+
+impl Base {
+    /// Finds the base of a dump of this level.
+    pub fn find(
+        state: &StateDir,
+        path: &Path,
+        level: Level,
+        date: Timestamp,
+        overwritten: Option<&TapeSpec>,
+    ) -> Result<Self, CliError> {
+        let tree = TreeIdentity::of(path).map_err(CliError::failed)?;
+        if level == Level::BASELINE {
+            return Ok(Self { tree, dump: None });
+        }
+        let request = DumpRequest {
+            level,
+            date,
+            state: VolumeState::default(),
+            real_numbers_fit: true,
+            has_namesake: false,
+            release: Release::CURRENT,
+            application: Application::default(),
+        };
+        let mut history = HistoryFile::open(state).map_err(CliError::failed)?;
+        let mut found = None;
+        history
+            .with(|history, device| {
+                found = Some(base(&mut history.dumps_of(device, tree.volume, &tree.path), &request));
+                Ok(())
+            })
+            .map_err(CliError::failed)?;
+        let shown = printable_path(path);
+        let dump = match found {
+            Some(Ok(Some(dump))) => dump,
+            Some(Err(BaseError::Baseline(reason))) => {
+                return Err(CliError::failed(format!(
+                    "{shown}: a baseline is needed: {reason}; make one with: tapedump dump --level 0 {shown}"
+                )));
+            }
+            _ => return Err(CliError::failed(format!("{shown}: the history of its dumps cannot be read"))),
+        };
+        if dump.numbering == Numbering::Dense {
+            return Err(CliError::failed(format!(
+                "{shown}: its inode numbers are too large for a tape, so that no increment can be based on the dump of \
+                 {}: dump it with level 0",
+                super::list::rfc3339(dump.date, false)
+            )));
+        }
+        if let Some(place) = overwritten.and_then(place_of)
+            && DumpFolder::of(state, dump.id).tape().as_deref() == Some(&place)
+        {
+            return Err(CliError::failed(format!(
+                "{}: it holds the dump that this one is based on: take another tape, or --append",
+                printable_path(&place)
+            )));
+        }
+        Ok(Self { tree, dump: Some(dump) })
+    }
+
+    /// The base's part of the dump's identity: date and level.
+    pub fn date(&self) -> u32 {
+        self.dump.map_or(0, |dump| dump.date.secs as u32)
+    }
+
+    /// Fills the map with what the base's chain holds.
+    pub fn known(&self, state: &StateDir, map: &mut [u8]) -> Result<(), CliError> {
+        let Some(dump) = &self.dump else { return Ok(()) };
+        DumpFolder::of(state, dump.id).known(map).map_err(|error| {
+            CliError::failed(format!("{error}; without it a baseline is needed: dump with --level 0"))
+        })
+    }
+}
+
+/// A dump that was made, for the history.
+pub struct Made<'a> {
+    pub base: &'a Base,
+    pub identity: DumpIdentity,
+    pub date: Timestamp,
+    pub dense: bool,
+    pub ino_limit: Ino,
+    pub known: &'a [u8],
+    pub spec: &'a TapeSpec,
+    pub file: u32,
+    pub blocking: BlockingFactor,
+    pub summary: &'a DumpSummary,
+}
+
+impl Made<'_> {
+    /// Takes the dump up in the history: from here on increments can be based on it.
+    pub fn record(&self, state: &StateDir) -> Result<(), CliError> {
+        let Some(place) = place_of(self.spec) else { return Ok(()) };
+        DumpFolder::of(state, self.identity.id).keep(self.known, &place)?;
+        let label = place.file_name().unwrap_or(place.as_os_str());
+        let tapes =
+            [Tape::new([0; 16], std::os::unix::ffi::OsStrExt::as_bytes(label), self.file, BlockAddr(0))];
+        let incomplete = u32::try_from(self.summary.incomplete).unwrap_or(u32::MAX);
+        let dump = Dump {
+            id: self.identity.id,
+            level: self.identity.level,
+            date: self.date,
+            order: 0,
+            base: self.base.dump.map(|base| BaseRef { id: Some(base.id), date: base.date }),
+            outcome: match incomplete {
+                0 => Outcome::Good,
+                skipped => Outcome::Incomplete { skipped },
+            },
+            numbering: if self.dense { Numbering::Dense } else { Numbering::Real },
+            ino_limit: self.ino_limit,
+            maker: Maker::Tapedump { release: Release::CURRENT, format: EXTENSION_VERSION },
+            state: VolumeState::default(),
+        };
+        let name = &self.base.tree.name;
+        let objects = self.summary.directories + self.summary.others;
+        let entry = Entry {
+            dump,
+            volume: self.base.tree.volume,
+            volume_name: name.get(..name.len().min(255)).unwrap_or_default(),
+            path: &self.base.tree.path,
+            blocking: self.blocking,
+            blocks: self.summary.blocks,
+            objects: u32::try_from(objects).unwrap_or(u32::MAX),
+            catalog: None,
+            catalog_file: None,
+            tapes: &tapes,
+        };
+        let mut history = HistoryFile::open(state).map_err(CliError::failed)?;
+        history.with(|history, device| history.append(device, &entry).map(drop)).map_err(CliError::failed)
+    }
+}
+
+/// Takes the dumps of a tape that is written over out of the history.
+pub fn forget(state: &StateDir, spec: &TapeSpec) -> Result<(), CliError> {
+    let Some(place) = place_of(spec) else { return Ok(()) };
+    let mut history = HistoryFile::open(state).map_err(CliError::failed)?;
+    match forget_tape(state, &mut history, &place).map_err(CliError::failed)? {
+        0 => {}
+        1 => eprintln!("a dump on this tape is no longer in the history"),
+        count => eprintln!("{count} dumps on this tape are no longer in the history"),
+    }
+    Ok(())
+}
+
+/// A dump of a chain, and where it is.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    pub id: DumpId,
+    pub level: Level,
+    pub date: Timestamp,
+    pub tape: PathBuf,
+    pub file: u32,
+}
+
+impl Placed {
+    /// For messages.
+    pub fn text(&self) -> String {
+        format!(
+            "level {} of {} on {}, tape file {}",
+            self.level,
+            super::list::rfc3339(self.date, false),
+            printable_path(&self.tape),
+            self.file
+        )
+    }
+}
+
+/// The chain of a dump, the newest first; `None`: the history does not have it.
+pub fn chain_of(state: &StateDir, id: DumpId) -> Result<Option<Vec<Placed>>, CliError> {
+    let mut history = HistoryFile::open(state).map_err(CliError::failed)?;
+    let mut tree = None;
+    history
+        .visit(|_, entry| {
+            if entry.dump.id == id {
+                tree = Some((entry.volume, entry.path.to_vec()));
+            }
+            tree.is_none()
+        })
+        .map_err(CliError::failed)?;
+    let Some((volume, path)) = tree else { return Ok(None) };
+    let mut planned = Ok(Vec::new());
+    history
+        .with(|history, device| {
+            let mut dumps = history.dumps_of(device, volume, &path);
+            planned = match plan(&mut dumps, Point::Dump(id)) {
+                Ok(chain) => chain
+                    .links()
+                    .iter()
+                    .rev()
+                    .map(|link| {
+                        let tape = dumps.tape(link.place, 0)?;
+                        let place = DumpFolder::of(state, link.id).tape().unwrap_or_default();
+                        let file = tape.map_or(0, |tape| tape.file());
+                        Ok(Placed { id: link.id, level: link.level, date: link.date, tape: place, file })
+                    })
+                    .collect::<Result<_, _>>()
+                    .map(Ok)?,
+                Err(error) => Err(error.to_string()),
+            };
+            Ok(())
+        })
+        .map_err(CliError::failed)?;
+    planned.map(Some).map_err(|why| CliError::failed(format!("/{}: {why}", printable(&path))))
+}

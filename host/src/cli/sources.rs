@@ -1,0 +1,230 @@
+//! The dumps of a chain that is read: found, opened and checked before anything is written.
+
+use super::exit::CliError;
+use super::increments::chain_of;
+use super::interrupt::Interrupt;
+use super::reading::{Engine, find_file, read_ahead};
+use crate::checksum::HostCrc32c;
+use crate::state::StateDir;
+use crate::tape::{Mode, Tape, TapeError, TapeSpec, open};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use tapedump_core::device::ErrorKind;
+use tapedump_core::device::tape::{Spaced, TapeDevice, TapePosition, TapeRead};
+use tapedump_core::device::volume::TargetVolume;
+use tapedump_core::record::header::{Header, HeaderRepr};
+use tapedump_core::units::{DumpId, TAPE_BLOCK_LEN};
+
+/// How much of an increment's chain is to be read.
+#[derive(Clone, Copy, Debug)]
+pub enum Extent<'a> {
+    /// The dump alone.
+    Dump,
+    /// The whole chain; the tapes of the older dumps, where the user named them.
+    Chain { bases: &'a [OsString] },
+}
+
+/// A dump of the chain.
+#[derive(Clone, Debug)]
+pub struct Source {
+    spec: TapeSpec,
+    file: Option<u32>,
+    id: Option<DumpId>,
+    /// For messages.
+    text: String,
+}
+
+/// The dumps of a chain, the newest first, of which one is being read.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    dumps: Vec<Source>,
+    present: usize,
+    /// How many the engine has told of.
+    told: usize,
+}
+
+impl Sources {
+    /// Finds the chain of the dump before which `tape` stands; it stands there again afterwards. Gives the bytes of the older
+    /// dumps' tape files, as far as they are known.
+    pub fn find(
+        tape: &mut Box<dyn Tape>,
+        spec: &TapeSpec,
+        extent: Extent<'_>,
+        state: &StateDir,
+    ) -> Result<(Self, u64), CliError> {
+        let at = tape.position().unwrap_or_default();
+        let newest = Source { spec: spec.clone(), file: Some(at.file), id: None, text: spec.to_string() };
+        let mut sources = Self { dumps: vec![newest], present: 0, told: 0 };
+        let Extent::Chain { bases } = extent else { return Ok((sources, 0)) };
+        if !tape.capabilities().can_position {
+            return if bases.is_empty() {
+                Ok((sources, 0))
+            } else {
+                Err(CliError::failed(no_way_back(spec)))
+            };
+        }
+        // What is no dump is refused where it is read.
+        let Some(header) = peek(tape, at)? else { return Ok((sources, 0)) };
+        if header.level == 0 {
+            return Ok((sources, 0));
+        }
+        let id = header.extension.map(|extension| extension.dump_id);
+        let older = if bases.is_empty() {
+            let level = header.level;
+            let chain = id.map(|id| chain_of(state, id)).transpose()?.flatten();
+            let chain = chain.ok_or_else(|| {
+                CliError::failed(format!(
+                    "{spec}: this is an increment (level {level}), and the history does not have it: name the dumps it is \
+                     based on with --base, or restore only what it holds with --only"
+                ))
+            })?;
+            chain.into_iter().skip(1).map(|placed| from_history(&placed)).collect()
+        } else {
+            bases.iter().map(|base| from_argument(base, state)).collect::<Result<Vec<_>, _>>()?
+        };
+        sources.dumps.extend(older);
+        let len = sources.check(tape, at)?;
+        Ok((sources, len))
+    }
+
+    /// Opens every older dump, and names those that are not there.
+    fn check(&self, tape: &mut Box<dyn Tape>, at: TapePosition) -> Result<u64, CliError> {
+        let mut missing = Vec::new();
+        let mut sum = 0;
+        for source in self.dumps.iter().skip(1) {
+            let checked = if source.spec == self.dumps[0].spec {
+                source.check_on(tape)
+            } else if source.spec == TapeSpec::Standard {
+                Err("it went through a pipe: name where it is now with --base".into())
+            } else {
+                open(&source.spec, Mode::Read)
+                    .map_err(|error| error.to_string())
+                    .and_then(|mut tape| source.check_on(&mut tape))
+            };
+            match checked {
+                Ok(len) => sum += len,
+                Err(why) => missing.push(format!("{}: {why}", source.text)),
+            }
+        }
+        go_to(tape, at)?;
+        if missing.is_empty() {
+            return Ok(sum);
+        }
+        Err(CliError::failed(format!(
+            "nothing was restored: of the chain are not there: {}; name where they are with --base, or restore only what the \
+             newest dump holds with --only",
+            missing.join("; ")
+        )))
+    }
+
+    /// How many dumps there are.
+    pub fn len(&self) -> u32 {
+        self.dumps.len() as u32
+    }
+
+    /// The engine found a dump: it must be the one that was meant.
+    pub fn found(&mut self, id: Option<DumpId>) -> Result<(), CliError> {
+        let source = self.dumps.get(self.told);
+        self.told += 1;
+        match source.and_then(|source| source.id.map(|wanted| (source, wanted))) {
+            Some((source, wanted)) if id != Some(wanted) => {
+                Err(CliError::failed(format!("{}: another dump is there now", source.text)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives the engine the dump it asked for.
+    pub fn give<V: TargetVolume>(
+        &mut self,
+        engine: &mut Engine<'_, V>,
+        index: u32,
+        interrupt: &Interrupt,
+    ) -> Result<(), CliError> {
+        let unknown = || CliError::failed("the chain has no such dump");
+        let wanted = self.dumps.get(index as usize).ok_or_else(unknown)?;
+        let present = self.dumps.get(self.present).ok_or_else(unknown)?;
+        if wanted.spec == present.spec {
+            let tape = engine.tape_mut();
+            wanted.go_on(tape)?;
+            drop(engine.next_dump(None));
+        } else {
+            let mut tape = open(&wanted.spec, Mode::Read)?;
+            find_file(&wanted.spec, &mut tape, wanted.file)?;
+            drop(engine.next_dump(Some(read_ahead(&wanted.spec, tape, interrupt)?)));
+        }
+        self.present = index as usize;
+        Ok(())
+    }
+}
+
+impl Source {
+    /// Whether the dump is on this tape; gives the length of its tape file, as far as it is known.
+    fn check_on(&self, tape: &mut Box<dyn Tape>) -> Result<u64, String> {
+        let rewound = go_to(tape, TapePosition::default());
+        let found = rewound.and_then(|()| find_file(&self.spec, tape, self.file));
+        let len = found.map_err(|error| error.to_string())?;
+        let at = tape.position().map_err(|error| error.to_string())?;
+        let header = peek(tape, at).map_err(|error| error.to_string())?.ok_or("there is no dump")?;
+        let id = header.extension.map(|extension| extension.dump_id);
+        if self.id.is_some() && self.id != id {
+            return Err("another dump is there now".into());
+        }
+        Ok(len.unwrap_or(0))
+    }
+
+    fn go_on(&self, tape: &mut Box<dyn Tape>) -> Result<(), CliError> {
+        go_to(tape, TapePosition { file: self.file.unwrap_or(0), record: 0 }).map_err(CliError::failed)
+    }
+}
+
+fn no_way_back(spec: &TapeSpec) -> String {
+    format!(
+        "{spec}: a chain is read from tapes that can go back, and this one cannot; save it to a file first"
+    )
+}
+
+fn go_to(tape: &mut Box<dyn Tape>, at: TapePosition) -> Result<(), TapeError> {
+    let gone =
+        if at == TapePosition::default() { tape.rewind().map(|()| Spaced::Done) } else { tape.locate(at) };
+    match gone? {
+        Spaced::Done => Ok(()),
+        _ => Err(TapeError::new(ErrorKind::NotFound, "tape", format!("there is no tape file {}", at.file))),
+    }
+}
+
+/// The header before which the tape stands; it stands there again afterwards.
+fn peek(tape: &mut Box<dyn Tape>, at: TapePosition) -> Result<Option<HeaderRepr>, TapeError> {
+    let mut record = vec![0; super::reading::RECORD_LEN_MAX];
+    let read = tape.read(&mut record)?;
+    go_to(tape, at)?;
+    let TapeRead::Record(len) = read else { return Ok(None) };
+    let block = record.get(..len).and_then(|record| record.first_chunk::<TAPE_BLOCK_LEN>());
+    Ok(block.and_then(|block| {
+        let header = Header::new(block);
+        header.parse::<HostCrc32c>(header.detect().ok()?).ok()
+    }))
+}
+
+fn from_history(placed: &super::increments::Placed) -> Source {
+    let spec =
+        if placed.tape == OsStr::new("-") { TapeSpec::Standard } else { TapeSpec::of_existing(&placed.tape) };
+    Source { spec, file: Some(placed.file), id: Some(placed.id), text: placed.text() }
+}
+
+/// `TAPE` or `TAPE:N`.
+fn from_argument(argument: &OsStr, state: &StateDir) -> Result<Source, CliError> {
+    let library = state.library();
+    let bytes = argument.as_bytes();
+    let split = bytes.iter().rposition(|byte| *byte == b':').and_then(|at| {
+        let number = std::str::from_utf8(&bytes[at + 1..]).ok()?.parse::<u32>().ok()?;
+        Some((OsStr::from_bytes(&bytes[..at]), number))
+    });
+    let (tape, file) = match split {
+        Some((tape, number)) if !std::path::Path::new(argument).exists() => (tape, Some(number)),
+        _ => (argument, None),
+    };
+    let spec = TapeSpec::resolve(tape, &library, Mode::Read)?;
+    let text = spec.to_string();
+    Ok(Source { spec, file, id: None, text })
+}
