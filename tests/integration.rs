@@ -18,6 +18,8 @@ mod golden;
 mod hostile;
 #[path = "integration/hostile_records.rs"]
 mod hostile_records;
+#[path = "integration/increments.rs"]
+mod increments;
 #[path = "integration/instruments.rs"]
 mod instruments;
 #[path = "integration/interop.rs"]
@@ -45,6 +47,7 @@ fn main() {
         ("golden", golden::CASES),
         ("hostile", hostile::CASES),
         ("hostile_records", hostile_records::CASES),
+        ("increments", increments::CASES),
         ("instruments", instruments::CASES),
         ("interop", interop::CASES),
         ("interruption", interruption::CASES),

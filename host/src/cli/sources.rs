@@ -3,6 +3,7 @@
 use super::exit::CliError;
 use super::increments::chain_of;
 use super::interrupt::Interrupt;
+use super::list::rfc3339;
 use super::reading::{Engine, find_file, read_ahead};
 use crate::checksum::HostCrc32c;
 use crate::state::StateDir;
@@ -13,7 +14,7 @@ use tapedump_core::device::ErrorKind;
 use tapedump_core::device::tape::{Spaced, TapeDevice, TapePosition, TapeRead};
 use tapedump_core::device::volume::TargetVolume;
 use tapedump_core::record::header::{Header, HeaderRepr};
-use tapedump_core::units::{DumpId, TAPE_BLOCK_LEN};
+use tapedump_core::units::{DumpId, TAPE_BLOCK_LEN, Timestamp};
 
 /// How much of an increment's chain is to be read.
 #[derive(Clone, Copy, Debug)]
@@ -83,14 +84,15 @@ impl Sources {
             bases.iter().map(|base| from_argument(base, state)).collect::<Result<Vec<_>, _>>()?
         };
         sources.dumps.extend(older);
-        let len = sources.check(tape, at)?;
+        let len = sources.check(tape, at, header.base_date)?;
         Ok((sources, len))
     }
 
     /// Opens every older dump, and names those that are not there.
-    fn check(&self, tape: &mut Box<dyn Tape>, at: TapePosition) -> Result<u64, CliError> {
+    fn check(&self, tape: &mut Box<dyn Tape>, at: TapePosition, base_date: u32) -> Result<u64, CliError> {
         let mut missing = Vec::new();
         let mut sum = 0;
+        let mut wanted = base_date;
         for source in self.dumps.iter().skip(1) {
             let checked = if source.spec == self.dumps[0].spec {
                 source.check_on(tape)
@@ -102,16 +104,31 @@ impl Sources {
                     .and_then(|mut tape| source.check_on(&mut tape))
             };
             match checked {
-                Ok(len) => sum += len,
+                Ok((header, _)) if header.date != wanted => {
+                    missing.push(format!(
+                        "{}: the chain needs the dump of {} here, and this one is of {}",
+                        source.text,
+                        shown(wanted),
+                        shown(header.date)
+                    ));
+                    break;
+                }
+                Ok((header, len)) => {
+                    wanted = header.base_date;
+                    sum += len;
+                }
                 Err(why) => missing.push(format!("{}: {why}", source.text)),
             }
         }
         go_to(tape, at)?;
+        if wanted != 0 && missing.is_empty() {
+            missing.push(format!("the dump of {}", shown(wanted)));
+        }
         if missing.is_empty() {
             return Ok(sum);
         }
         Err(CliError::failed(format!(
-            "nothing was restored: of the chain are not there: {}; name where they are with --base, or restore only what the \
+            "nothing was restored: the chain is not whole: {}; name where they are with --base, or restore only what the \
              newest dump holds with --only",
             missing.join("; ")
         )))
@@ -159,8 +176,8 @@ impl Sources {
 }
 
 impl Source {
-    /// Whether the dump is on this tape; gives the length of its tape file, as far as it is known.
-    fn check_on(&self, tape: &mut Box<dyn Tape>) -> Result<u64, String> {
+    /// Whether the dump is on this tape; gives its header, and the length of its tape file as far as it is known.
+    fn check_on(&self, tape: &mut Box<dyn Tape>) -> Result<(HeaderRepr, u64), String> {
         let rewound = go_to(tape, TapePosition::default());
         let found = rewound.and_then(|()| find_file(&self.spec, tape, self.file));
         let len = found.map_err(|error| error.to_string())?;
@@ -170,12 +187,16 @@ impl Source {
         if self.id.is_some() && self.id != id {
             return Err("another dump is there now".into());
         }
-        Ok(len.unwrap_or(0))
+        Ok((header, len.unwrap_or(0)))
     }
 
     fn go_on(&self, tape: &mut Box<dyn Tape>) -> Result<(), CliError> {
         go_to(tape, TapePosition { file: self.file.unwrap_or(0), record: 0 }).map_err(CliError::failed)
     }
+}
+
+fn shown(date: u32) -> String {
+    rfc3339(Timestamp { secs: date.into(), nanos: 0 }, false)
 }
 
 fn no_way_back(spec: &TapeSpec) -> String {
