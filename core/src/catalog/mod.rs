@@ -5,6 +5,7 @@
 mod cache;
 mod page;
 mod quick;
+mod runs;
 mod sort;
 mod table;
 
