@@ -2,16 +2,31 @@
 //!
 //! Layer: above `record`, below `engine`; the one module besides it that works on a device.
 
+mod build;
 mod cache;
+mod error;
 mod page;
+mod query;
 mod quick;
+mod row;
 mod runs;
 mod sort;
+mod superblock;
 mod table;
+mod tree;
+mod view;
 
+pub use build::{CATALOG_MEMORY_MIN, CatalogSize, CatalogWriter};
+pub use error::CatalogError;
 pub use page::{Entry, EntryBuf};
+pub use query::{Catalog, LinkCursor, MapCursor, NameCursor, NumberCursor, TapeCursor};
+pub use row::{Flaws, NameRow, ObjectRow, TapePlace, WhichMap};
 pub use sort::{MEMORY_LEN_MIN, TableBuilder, region_len};
+pub use superblock::{CatalogFigures, CatalogIdentity};
 pub use table::{Cursor, Table, TableError};
+pub use view::{View, ViewCursor};
 
+#[cfg(test)]
+mod catalog_tests;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use crate::checksum::Crc32c;
 use crate::device::block::BlockDevice;
 use crate::limits::{ENTRY_LEN_MAX, PAGE_LEN};
 
-use super::table::TableError;
+use super::table::{Cursor, TableError};
 
 /// Offset of a page's first entry.
 pub(super) const HEADER_LEN: usize = 16;
@@ -172,6 +172,52 @@ impl PageHeader {
         }
         (header.count > 0 && rest.is_empty()).then_some(header)
     }
+}
+
+/// Offset after the last entry of a page that was checked.
+fn end_of(page: &[u8; PAGE_LEN]) -> usize {
+    HEADER_LEN + usize::from(u16::from_be_bytes([page[12], page[13]]))
+}
+
+/// The entries of a page that was checked from an offset on (0: from the first), and that offset.
+pub(super) fn rest_of(page: &[u8; PAGE_LEN], at: u32) -> (&[u8], usize) {
+    let at = (at as usize).max(HEADER_LEN);
+    (page.get(at..end_of(page)).unwrap_or_default(), at)
+}
+
+/// The entries of a page that was checked.
+pub(super) fn entries_of(page: &[u8; PAGE_LEN]) -> impl Iterator<Item = Entry<'_>> {
+    let (mut rest, _) = rest_of(page, 0);
+    core::iter::from_fn(move || {
+        let entry = Entry::parse(rest)?;
+        rest = rest.get(entry.stored_len()..).unwrap_or_default();
+        Some(entry)
+    })
+}
+
+/// Offset of the first entry of a page whose key is `key` or above.
+pub(super) fn place_of(page: &[u8; PAGE_LEN], key: &[u8]) -> Option<u32> {
+    let mut at = HEADER_LEN;
+    for entry in entries_of(page) {
+        if entry.key >= key {
+            return Some(at as u32);
+        }
+        at += entry.stored_len();
+    }
+    None
+}
+
+/// The entry at a place of a page, and the place behind it.
+pub(super) fn entry_at(page: &[u8; PAGE_LEN], cursor: Cursor) -> Option<(Entry<'_>, Cursor)> {
+    let (rest, at) = rest_of(page, cursor.at);
+    let entry = Entry::parse(rest)?;
+    let behind = at + entry.stored_len();
+    let moved = if behind < end_of(page) {
+        Cursor { page: cursor.page, at: behind as u32 }
+    } else {
+        Cursor { page: cursor.page.saturating_add(1), at: 0 }
+    };
+    Some((entry, moved))
 }
 
 /// The part of a device that a table may use, in pages. While runs are merged it has two sides: what one pass reads is

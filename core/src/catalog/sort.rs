@@ -32,18 +32,20 @@ type Slot = [u8; SLOT_LEN];
 /// bytes together, sorted in `memory_len` bytes of memory. It is 0 when the memory alone suffices.
 #[must_use]
 pub fn region_len(entries: u64, bytes: u64, memory_len: usize) -> u64 {
+    let held = bytes.saturating_add(entries.saturating_mul(4 + SLOT_LEN as u64));
+    if held <= Layout::new(memory_len).room as u64 { 0 } else { run_len(entries, bytes, memory_len).saturating_mul(2) }
+}
+
+/// Length in bytes of a run that entries are sorted into on a device, at most; they are sorted in twice of that.
+pub(super) fn run_len(entries: u64, bytes: u64, memory_len: usize) -> u64 {
     let stored = bytes.saturating_add(entries.saturating_mul(4));
     let held = stored.saturating_add(entries.saturating_mul(SLOT_LEN as u64));
-    let layout = Layout::new(memory_len);
-    let room = layout.room as u64;
-    if held <= room {
-        return 0;
-    }
+    let room = Layout::new(memory_len).room as u64;
     // Half of the room at least is written when the next entry does not fit in memory, and a page when it does not
     // fit in there.
     let runs = held / ((room / 2).saturating_sub((STORED_LEN_MAX + SLOT_LEN) as u64) + 1).max(1) + 1;
     let pages = stored / (BODY_LEN - STORED_LEN_MAX + 1) as u64 + runs;
-    pages.saturating_mul(2 * PAGE_LEN as u64)
+    pages.saturating_mul(PAGE_LEN as u64)
 }
 
 /// How the memory is divided.
@@ -242,7 +244,7 @@ impl<'m, C: Crc32c> TableBuilder<'m, C> {
 
     /// Length of a region that suffices for what was taken.
     fn needed(&self) -> u64 {
-        region_len(self.entries, self.bytes, self.memory.len())
+        run_len(self.entries, self.bytes, self.memory.len()).saturating_mul(2)
     }
 
     /// The stored entries, their slots, and the pages for packing.

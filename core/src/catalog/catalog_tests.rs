@@ -1,0 +1,3 @@
+//! Catalogs against models.
+
+extern crate std;
