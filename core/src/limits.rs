@@ -42,6 +42,9 @@ pub const SEARCH_LEN_MAX: u64 = 64 << 20;
 /// (`format.md` 2.4, "quad swapping").
 pub const PORTABLE_DIRECTORY_LEN_MAX: u64 = 0x0fff_ffff;
 
+/// Dumps of an increment chain: each has a lower level than the one that builds on it, and there are 32 levels.
+pub const CHAIN_LEN_MAX: usize = crate::units::Level::MAX.number() as usize + 1;
+
 const _: () = assert!(SEGMENT_LEN_MAX == 524_288);
 const _: () = assert!(2 * (ENTRY_LEN_MAX + 8) <= PAGE_LEN);
 const _: () = assert!(PAGE_LEN.is_power_of_two() && PAGE_LEN == TAPE_BLOCK_LEN);

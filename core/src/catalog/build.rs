@@ -4,7 +4,6 @@ use core::ops::Range;
 
 use crate::checksum::{Crc32c, PortableCrc32c};
 use crate::device::block::BlockDevice;
-use crate::device::volume::Kind;
 use crate::limits::{NAME_LEN_MAX, PAGE_LEN};
 use crate::units::{BlockAddr, Ino, TapeNo};
 

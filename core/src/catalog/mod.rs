@@ -24,7 +24,7 @@ pub use row::{Flaws, NameRow, ObjectRow, TapePlace, WhichMap};
 pub use sort::{MEMORY_LEN_MIN, TableBuilder, region_len};
 pub use superblock::{CatalogFigures, CatalogIdentity};
 pub use table::{Cursor, Table, TableError};
-pub use view::{View, ViewCursor};
+pub use view::{RestoreCursor, View, ViewCursor};
 
 #[cfg(test)]
 mod catalog_tests;

@@ -161,6 +161,9 @@ impl<'m, D: BlockDevice, C: Crc32c> Catalog<'m, D, C> {
     /// # Errors
     /// A page is damaged, or the device failed.
     pub fn object(&mut self, ino: Ino) -> Answer<Option<ObjectRow>, D> {
+        if ino > Ino::LAST {
+            return Ok(None);
+        }
         match self.object_row(object_key(ino, false))? {
             Some(row) => Ok(Some(row)),
             None => self.directory(ino),
@@ -172,6 +175,9 @@ impl<'m, D: BlockDevice, C: Crc32c> Catalog<'m, D, C> {
     /// # Errors
     /// A page is damaged, or the device failed.
     pub fn directory(&mut self, ino: Ino) -> Answer<Option<ObjectRow>, D> {
+        if ino > Ino::LAST {
+            return Ok(None);
+        }
         self.object_row(object_key(ino, true))
     }
 

@@ -2,6 +2,7 @@
 
 use crate::checksum::{Crc32c, PortableCrc32c};
 use crate::device::block::BlockDevice;
+use crate::limits::CHAIN_LEN_MAX;
 use crate::units::Ino;
 
 use super::error::CatalogError;
@@ -13,6 +14,21 @@ use super::row::{NameRow, ObjectRow, WhichMap};
 pub struct ViewCursor {
     dump: usize,
     cursor: NameCursor,
+}
+
+/// A place among the objects that a restore takes from one dump.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RestoreCursor {
+    dump: usize,
+    cursor: TapeCursor,
+    /// For each dump of a chain: from which number on up to which none is in its map, that one excluded.
+    without: [Range; CHAIN_LEN_MAX],
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Range {
+    from: u32,
+    to: u32,
 }
 
 /// A chain's tree: the catalogs of a level 0 dump and of those increments after it that lead to the point wanted, from
@@ -29,7 +45,7 @@ pub struct View<'v, 'm, D, C = PortableCrc32c> {
 type Answer<T, D> = Result<T, CatalogError<<D as BlockDevice>::Error>>;
 
 impl<'v, 'm, D: BlockDevice, C: Crc32c> View<'v, 'm, D, C> {
-    /// The tree that these catalogs tell of.
+    /// The tree that these catalogs tell of, of which there are at most [`CHAIN_LEN_MAX`].
     #[must_use]
     pub const fn new(catalogs: &'v mut [Catalog<'m, D, C>]) -> Self {
         Self { catalogs, in_use: MapCursor::new(WhichMap::InUse) }
@@ -133,36 +149,43 @@ impl<'v, 'm, D: BlockDevice, C: Crc32c> View<'v, 'm, D, C> {
         Ok(Some(room.get(from..).unwrap_or_default()))
     }
 
-    /// The place before the first object of one dump, in the order of its tape; see [`next_to_restore`](Self::next_to_restore).
+    /// The place before the first object that a restore takes from one dump.
     ///
     /// # Errors
     /// A page is damaged, or the device failed.
-    pub fn first_to_restore(&mut self, dump: usize) -> Answer<Option<TapeCursor>, D> {
-        self.catalogs.get_mut(dump).map(Catalog::first_on_tape).transpose()
+    pub fn first_to_restore(&mut self, dump: usize) -> Answer<Option<RestoreCursor>, D> {
+        let Some(catalog) = self.catalogs.get_mut(dump) else { return Ok(None) };
+        let cursor = catalog.first_on_tape()?;
+        Ok(Some(RestoreCursor { dump, cursor, without: [Range::default(); CHAIN_LEN_MAX] }))
     }
 
-    /// The next object that a restore takes from this dump, in the order in which they are on its tapes: it exists, and
+    /// The next object that a restore takes from the dump, in the order in which they are on its tapes: it exists, and
     /// no later dump of the chain holds it.
     ///
     /// # Errors
     /// A page is damaged, or the device failed.
-    pub fn next_to_restore(
-        &mut self,
-        dump: usize,
-        cursor: &mut TapeCursor,
-    ) -> Answer<Option<ObjectRow>, D> {
+    pub fn next_to_restore(&mut self, cursor: &mut RestoreCursor) -> Answer<Option<ObjectRow>, D> {
         loop {
-            let Some(catalog) = self.catalogs.get_mut(dump) else { return Ok(None) };
-            let Some(row) = catalog.next_on_tape(cursor)? else { return Ok(None) };
-            if self.exists(row.ino)? && !self.is_superseded(dump, row.ino)? {
+            let Some(catalog) = self.catalogs.get_mut(cursor.dump) else { return Ok(None) };
+            let Some(row) = catalog.next_on_tape(&mut cursor.cursor)? else { return Ok(None) };
+            if self.exists(row.ino)? && !self.is_superseded(cursor, row.ino)? {
                 return Ok(Some(row));
             }
         }
     }
 
-    fn is_superseded(&mut self, dump: usize, ino: Ino) -> Answer<bool, D> {
-        for catalog in self.catalogs.iter_mut().skip(dump.saturating_add(1)) {
-            if catalog.object(ino)?.is_some_and(|row| row.is_on_tape()) {
+    /// Whether a later dump holds the object. Numbers come almost in ascending order, so that its map need not be looked
+    /// at for most.
+    fn is_superseded(&mut self, cursor: &mut RestoreCursor, ino: Ino) -> Answer<bool, D> {
+        let later = self.catalogs.iter_mut().zip(&mut cursor.without).skip(cursor.dump.saturating_add(1));
+        for (catalog, without) in later {
+            if (without.from..without.to).contains(&ino.0) {
+                continue;
+            }
+            let next = catalog.next_in_map(WhichMap::OnTape, ino)?;
+            if next != Some(ino) {
+                *without = Range { from: ino.0, to: next.map_or(u32::MAX, |next| next.0) };
+            } else if catalog.object(ino)?.is_some_and(|row| row.is_on_tape()) {
                 return Ok(true);
             }
         }
