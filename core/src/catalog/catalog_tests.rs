@@ -53,7 +53,7 @@ enum Told {
 
 impl Model {
     /// A tree of this many directories and other objects, with links and all sorts of rows.
-    fn random(random: &mut Random, directories: u64, others: u64) -> Self {
+    pub fn random(random: &mut Random, directories: u64, others: u64) -> Self {
         let mut model = Self::default();
         let mut inos = vec![Ino::ROOT];
         let mut last = 2;
@@ -206,7 +206,11 @@ impl Model {
     }
 
     /// Everything the catalog tells is what the model says.
-    fn check<D: BlockDevice<Error = ErrorKind>>(&self, catalog: &mut Catalog<'_, D>, random: &mut Random) {
+    pub fn check<D: BlockDevice<Error = ErrorKind>>(
+        &self,
+        catalog: &mut Catalog<'_, D>,
+        random: &mut Random,
+    ) {
         let others = self.rows.keys().filter(|(other, _)| *other).count() as u64;
         let figures = catalog.figures();
         assert_eq!((figures.others, figures.directories), (others, self.rows.len() as u64 - others));

@@ -29,4 +29,8 @@ pub use view::{RestoreCursor, View, ViewCursor};
 #[cfg(test)]
 mod catalog_tests;
 #[cfg(test)]
+mod device_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod view_tests;
