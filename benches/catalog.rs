@@ -9,8 +9,8 @@ use tapedump_benches::checksums::{Folding, Instruction};
 use tapedump_benches::processor_time::ProcessorTime;
 use tapedump_benches::sizes::Random;
 use tapedump_core::catalog::{
-    Catalog, CatalogIdentity, CatalogWriter, Cursor, NameRow, ObjectRow, Table, TableBuilder, TapePlace, View,
-    WhichMap, region_len,
+    Catalog, CatalogIdentity, CatalogWriter, Cursor, NameRow, ObjectRow, Table, TableBuilder, TapePlace,
+    View, WhichMap, region_len,
 };
 use tapedump_core::checksum::{Crc32c, PortableCrc32c};
 use tapedump_core::device::ErrorKind;
@@ -275,7 +275,10 @@ fn dump_catalog<C: Crc32c>(c: &mut Criterion<ProcessorTime>, crc: &str) {
         assert!(catalog.object(ino).expect("good").is_some_and(|row| row.is_on_tape()));
         most = most.max(catalog.device().reads);
     }
-    println!("{:.1} bytes per file; look-up by path: {most} reads at most", figures.len as f64 / FILES as f64);
+    println!(
+        "{:.1} bytes per file; look-up by path: {most} reads at most",
+        figures.len as f64 / FILES as f64
+    );
     group.throughput(Throughput::Elements(1));
     let mut catalog = Catalog::<_, C>::open(&mut device, 0..u64::MAX, &mut memory).expect("a catalog");
     let mut at = 0;

@@ -290,12 +290,10 @@ impl<D: BlockDevice> Trees<'_, D> {
         let from = from.ok_or(CatalogError::DeviceTooSmall { needed })?;
         let of_rest = |error| CatalogError::of(error, from, needed);
         let memory_len = self.memory.len();
-        let (sorting, input) =
-            self.memory.split_at_mut_checked(sorting_len(memory_len)).unwrap_or_default();
+        let (sorting, input) = self.memory.split_at_mut_checked(sorting_len(memory_len)).unwrap_or_default();
         let input = input.as_chunks_mut::<PAGE_LEN>().0;
         let too_small = CatalogError::MemoryTooSmall { needed: CATALOG_MEMORY_MIN };
-        let mut builder =
-            TableBuilder::<C>::on_region(self.region.rest(from), sorting).ok_or(too_small)?;
+        let mut builder = TableBuilder::<C>::on_region(self.region.rest(from), sorting).ok_or(too_small)?;
         let mut scan = self.main.scan(self.region);
         while let Some((number, page)) = scan.next::<D, C>(self.device, input)? {
             for entry in entries_of(page) {

@@ -78,7 +78,8 @@ impl Model {
                 row.changed.secs += random.below(2) as i64;
                 row.real_ino = (random.below(9) == 0).then(|| random.below(u64::MAX));
                 row.digest = (random.below(9) == 0).then_some([ino.0 as u8; 32]);
-                row.place = Some(TapePlace { block: BlockAddr(block), tape: TapeNo(1 + (block / 900) as u32) });
+                row.place =
+                    Some(TapePlace { block: BlockAddr(block), tape: TapeNo(1 + (block / 900) as u32) });
                 row.flaws.changed = random.below(9) == 0;
                 if random.below(20) == 0 {
                     row = ObjectRow::skipped(ino, is_directory);
@@ -87,7 +88,13 @@ impl Model {
                 model.rows.insert((!is_directory, ino), row);
                 model.in_use.push(ino);
                 let names = 1 + random.below(5) / 4 + random.below(30) / 29 * 6;
-                for _ in 0..if index == 0 { 0 } else if is_directory { 1 } else { names } {
+                for _ in 0..if index == 0 {
+                    0
+                } else if is_directory {
+                    1
+                } else {
+                    names
+                } {
                     let parent = parents[random.below(parents.len() as u64) as usize];
                     let longest = if random.below(20) == 0 { 255 } else { 12 };
                     let len = 1 + random.below(longest);
@@ -100,7 +107,8 @@ impl Model {
             }
         }
         model.in_use.sort();
-        model.tapes = (0..=block / 900).map(|tape| (TapeNo(1 + tape as u32), BlockAddr(tape * 900))).collect();
+        model.tapes =
+            (0..=block / 900).map(|tape| (TapeNo(1 + tape as u32), BlockAddr(tape * 900))).collect();
         model
     }
 
@@ -117,9 +125,9 @@ impl Model {
             if row.is_directory {
                 let from = told.len();
                 let names = self.names.range((row.ino, Vec::new())..(row.ino.next(), Vec::new()));
-                told.extend(names.map(|((parent, name), (ino, kind))| {
-                    Told::Name(*parent, name.clone(), *ino, *kind)
-                }));
+                told.extend(
+                    names.map(|((parent, name), (ino, kind))| Told::Name(*parent, name.clone(), *ino, *kind)),
+                );
                 shuffle(&mut told[from..], random);
             }
             told.push(Told::Object(*row));
@@ -267,7 +275,11 @@ impl Model {
         assert_eq!(found, expected);
     }
 
-    fn check_names<D: BlockDevice<Error = ErrorKind>>(&self, catalog: &mut Catalog<'_, D>, random: &mut Random) {
+    fn check_names<D: BlockDevice<Error = ErrorKind>>(
+        &self,
+        catalog: &mut Catalog<'_, D>,
+        random: &mut Random,
+    ) {
         let mut of: BTreeMap<Ino, Vec<(Ino, &[u8])>> = BTreeMap::new();
         for ((parent, name), (ino, kind)) in &self.names {
             let row = NameRow { parent: *parent, name, ino: *ino, kind: *kind };

@@ -317,7 +317,12 @@ fn tell_big(writer: &mut CatalogWriter<'_, &mut Counting>) -> Result<(), Error> 
                 // 3 is prime to the fan-outs.
                 let name = name_of(level + 1, child);
                 let ino_below = ino_of(level + 1, child);
-                writer.name(NameRow { parent: Ino(ino), name: name.as_bytes(), ino: ino_below, kind: None })?;
+                writer.name(NameRow {
+                    parent: Ino(ino),
+                    name: name.as_bytes(),
+                    ino: ino_below,
+                    kind: None,
+                })?;
             }
             tell(writer, Ino(ino), Kind::Directory)?;
         }
@@ -349,7 +354,7 @@ fn a_million_files_in_64_kib() {
     assert!(memory[..PAGE_LEN].iter().chain(&memory[PAGE_LEN + MEMORY_LEN..]).all(|byte| *byte == 0x5a));
     assert!(counting.longest <= MEMORY_LEN);
     // The device was no larger, so this holds of what was needed on the way, too.
-    assert!(figures.len <= 80 * u64::from(FILES), "{} bytes", figures.len);
+    assert!(figures.len <= 88 * u64::from(FILES), "{} bytes", figures.len);
     // In the order of a tape no merge is needed: all but the links is written once, and read twice.
     assert!(counting.reads * (PAGE_LEN as u64) < 4 * figures.len, "{}", counting.reads);
     let mut most = 0;

@@ -113,10 +113,11 @@ impl<'m, D: BlockDevice, C: Crc32c> Catalog<'m, D, C> {
                 Found::Damaged => CatalogError::Damaged { page: number.into() },
             };
             // Half a head beside none is one that was being written, or removed, when the power failed.
-            error = match (number, error) {
-                (0, _) => seen,
-                (_, CatalogError::Damaged { .. }) => seen,
-                (_, error) => error,
+            error = match (error, seen) {
+                (first @ CatalogError::Damaged { .. }, CatalogError::Damaged { .. }) => first,
+                (CatalogError::Damaged { .. }, seen) => seen,
+                (_, seen) if number == 0 => seen,
+                (first, _) => first,
             };
         }
         Err(error)
@@ -251,7 +252,8 @@ impl<'m, D: BlockDevice, C: Crc32c> Catalog<'m, D, C> {
     /// # Errors
     /// A page is damaged, or the device failed.
     pub fn first_on_tape(&mut self) -> Answer<TapeCursor, D> {
-        let cursor = if self.head.positions.is_some() { Cursor::START } else { self.seek(&DIRECTORIES_FROM)? };
+        let cursor =
+            if self.head.positions.is_some() { Cursor::START } else { self.seek(&DIRECTORIES_FROM)? };
         Ok(TapeCursor { cursor })
     }
 
@@ -485,7 +487,9 @@ impl<'m, D: BlockDevice, C: Crc32c> Catalog<'m, D, C> {
             let Some(entry) = head.links.next::<D, C>(cache, device, memory, &mut moved)? else {
                 return Ok(None);
             };
-            let (ino, leaf) = parse_link(entry).ok_or(damaged)?;
+            // A leaf that is not there would never be gone through to its end.
+            let link = parse_link(entry).filter(|(_, leaf)| *leaf < head.main.levels[0]);
+            let (ino, leaf) = link.ok_or(damaged)?;
             if ino != of.ino {
                 return Ok(None);
             }

@@ -330,8 +330,7 @@ fn parse_object(ino: Ino, is_directory: bool, value: &[u8]) -> Option<ObjectRow>
     }
     row.size = rest.varint()?;
     row.modified = rest.time(0)?;
-    row.changed =
-        if head & HAS_OTHER_CHANGED != 0 { rest.time(row.modified.secs)? } else { row.modified };
+    row.changed = if head & HAS_OTHER_CHANGED != 0 { rest.time(row.modified.secs)? } else { row.modified };
     if head & HAS_PLACE != 0 {
         let block = BlockAddr(rest.varint()?);
         row.place = Some(TapePlace { block, tape: TapeNo(u32::try_from(rest.varint()?).ok()?) });

@@ -82,7 +82,12 @@ pub(super) struct Merge<'b> {
 }
 
 impl<'b> Merge<'b> {
-    pub(super) fn new(region: Region, from: Half, buffer: &'b mut [[u8; PAGE_LEN]], transfer_pages: usize) -> Self {
+    pub(super) fn new(
+        region: Region,
+        from: Half,
+        buffer: &'b mut [[u8; PAGE_LEN]],
+        transfer_pages: usize,
+    ) -> Self {
         Self {
             region,
             from,
@@ -125,7 +130,10 @@ impl<'b> Merge<'b> {
     }
 
     /// Goes on behind the least entry.
-    pub(super) fn advance<D: BlockDevice, C: Crc32c>(&mut self, device: &mut D) -> Result<(), TableError<D::Error>> {
+    pub(super) fn advance<D: BlockDevice, C: Crc32c>(
+        &mut self,
+        device: &mut D,
+    ) -> Result<(), TableError<D::Error>> {
         let [least, ..] = self.heap;
         let least = usize::from(least);
         let len = self.least().map_or(0, <[u8]>::len);

@@ -33,7 +33,11 @@ type Slot = [u8; SLOT_LEN];
 #[must_use]
 pub fn region_len(entries: u64, bytes: u64, memory_len: usize) -> u64 {
     let held = bytes.saturating_add(entries.saturating_mul(4 + SLOT_LEN as u64));
-    if held <= Layout::new(memory_len).room as u64 { 0 } else { run_len(entries, bytes, memory_len).saturating_mul(2) }
+    if held <= Layout::new(memory_len).room as u64 {
+        0
+    } else {
+        run_len(entries, bytes, memory_len).saturating_mul(2)
+    }
 }
 
 /// Length in bytes of a run that entries are sorted into on a device, at most; they are sorted in twice of that.

@@ -126,7 +126,9 @@ impl<'v, 'm, D: BlockDevice, C: Crc32c> View<'v, 'm, D, C> {
         loop {
             let before = cursor.cursor;
             let Some(catalog) = self.catalogs.get_mut(cursor.dump) else { return Ok(None) };
-            let Some(ino) = catalog.next_name(&mut cursor.cursor)?.map(|row| row.ino) else { return Ok(None) };
+            let Some(ino) = catalog.next_name(&mut cursor.cursor)?.map(|row| row.ino) else {
+                return Ok(None);
+            };
             if self.exists(ino)? {
                 let Some(catalog) = self.catalogs.get_mut(cursor.dump) else { return Ok(None) };
                 let mut again = before;

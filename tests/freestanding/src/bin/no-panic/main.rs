@@ -32,9 +32,15 @@ fn main() -> u8 {
     for part in parts::ALL {
         black_box(black_box(part)());
     }
-    for part in
-        [engines::dump, engines::restore, pieces::record, pieces::stream, pieces::catalog, pieces::volume]
-    {
+    for part in [
+        engines::dump,
+        engines::restore,
+        pieces::record,
+        pieces::stream,
+        pieces::catalog,
+        pieces::dump_catalog,
+        pieces::volume,
+    ] {
         black_box(part)();
     }
     #[cfg(feature = "one-panic")]
