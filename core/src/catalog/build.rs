@@ -23,7 +23,7 @@ pub const CATALOG_MEMORY_MIN: usize = 8 * PAGE_LEN;
 
 /// Longest row of an object: key and value.
 const OBJECT_ROW_LEN: u64 = 96;
-const PIECE_ROW_LEN: u64 = 9 + PIECE_LEN as u64;
+const PIECE_ROW_LEN: u64 = 8 + PIECE_LEN as u64;
 
 /// How much there is to know of a dump; what a catalog of it needs follows from that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

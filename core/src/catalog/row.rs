@@ -11,6 +11,7 @@ pub(super) const KEY_LEN_MAX: usize = 4 + NAME_LEN_MAX;
 /// Bytes of a map in one row, and the numbers they are for.
 pub(super) const PIECE_LEN: usize = 128;
 pub(super) const PIECE_INOS: u32 = PIECE_LEN as u32 * 8;
+const _: () = assert!(Ino::LAST.0 / PIECE_INOS < 1 << 24);
 
 /// Marks the number of an object that is no directory, so that directories come first, as they do on tape.
 const OTHER: u32 = 1 << 31;
@@ -172,7 +173,8 @@ impl<'a> Row<'a> {
                     1 => WhichMap::OnTape,
                     _ => return None,
                 };
-                let index = u32::from_be_bytes(index.try_into().ok()?);
+                let &[i2, i1, i0] = index else { return None };
+                let index = u32::from_be_bytes([0, i2, i1, i0]);
                 let first = Ino(index.checked_mul(PIECE_INOS)?.checked_add(1)?);
                 Some(Self::MapPiece { which, first, bytes: entry.value.try_into().ok()? })
             }
@@ -259,7 +261,8 @@ pub(super) fn piece_key(which: WhichMap, ino: Ino) -> Key {
         WhichMap::InUse => 0,
         WhichMap::OnTape => 1,
     };
-    key(&[&MAPS.to_be_bytes(), &[which], &(ino.0.saturating_sub(1) / PIECE_INOS).to_be_bytes()])
+    let [_, index @ ..] = (ino.0.saturating_sub(1) / PIECE_INOS).to_be_bytes();
+    key(&[&MAPS.to_be_bytes(), &[which], &index])
 }
 
 /// Key of the row of a tape.
@@ -533,14 +536,14 @@ mod tests {
         assert_eq!(parse(key.get(), &[0, 0, 0, 1, 1, 1]), None, "too long");
         assert_eq!(parse(b"\x81\0\0\x04name", &[0, 0, 0, 1]), None, "names of no directory");
         let key = piece_key(WhichMap::OnTape, Ino(2049));
-        assert_eq!(key.get(), [0, 0, 0, 0, 1, 0, 0, 0, 2]);
-        assert_eq!(piece_key(WhichMap::OnTape, Ino(2048)).get()[8], 1);
+        assert_eq!(key.get(), [0, 0, 0, 0, 1, 0, 0, 2]);
+        assert_eq!(piece_key(WhichMap::OnTape, Ino(2048)).get()[7], 1);
         let bytes = &[3; PIECE_LEN];
         let piece = Row::MapPiece { which: WhichMap::OnTape, first: Ino(2049), bytes };
         assert_eq!(parse(key.get(), bytes), Some(piece));
         assert_eq!(parse(key.get(), &bytes[1..]), None);
-        assert_eq!(parse(&[0, 0, 0, 0, 2, 0, 0, 0, 2], bytes), None, "no such map");
-        assert_eq!(parse(&[0, 0, 0, 0, 1, 255, 255, 255, 255], bytes), None, "beyond all numbers");
+        assert_eq!(parse(&[0, 0, 0, 0, 2, 0, 0, 2], bytes), None, "no such map");
+        assert_eq!(parse(&[0, 0, 0, 0, 1, 255, 255, 255], bytes), None, "beyond all numbers");
         let tape = Row::Tape { tape: TapeNo(2), first: BlockAddr(9) };
         assert_eq!(parse(tape_key(TapeNo(2)).get(), &9u64.to_be_bytes()), Some(tape));
         let key = link_key(Ino(5), 9);

@@ -4,8 +4,8 @@
 //! are moved when sorting. The very end is where pages are packed. When merging, the same memory is the
 //! buffers of the runs read and of the one written.
 //!
-//! Entries that come almost in order cost no merge: a run goes on as long as what is written next is not below its
-//! end, and what belongs behind the entry that came last, or to the same first four bytes of key, waits in memory for
+//! Entries that come almost in order cost no merge: a run goes on as long as what is written next is above its end, by
+//! the first eight bytes of keys, and what belongs behind the entry that came last, or to the same first four bytes of key, waits in memory for
 //! those that may still come between, as long as it takes no more than half of the room.
 
 use core::marker::PhantomData;
@@ -15,7 +15,7 @@ use crate::checksum::{Crc32c, PortableCrc32c};
 use crate::device::block::BlockDevice;
 use crate::limits::{ENTRY_LEN_MAX, PAGE_LEN};
 
-use super::page::{BODY_LEN, Entry, EntryBuf, PageAt, Region, RunWriter, STORED_LEN_MAX, compare, prefix_of};
+use super::page::{BODY_LEN, Entry, PageAt, Region, RunWriter, STORED_LEN_MAX, compare, prefix_of};
 use super::quick;
 use super::runs::{FAN_IN_MAX, Half, Merge, TRANSFER_PAGES_MAX};
 use super::table::{Table, TableError};
@@ -93,9 +93,9 @@ pub struct TableBuilder<'m, C = PortableCrc32c> {
     /// Runs of pass 0 on the device, and the page after them.
     runs: u32,
     end: u32,
-    /// Page at which the last run begins, and the entry at its end.
+    /// Page at which the last run begins, and the key prefix at its end.
     run_from: u32,
-    run_last: EntryBuf,
+    run_last: u64,
     /// Entries taken in all, and the bytes of their keys and values.
     entries: u64,
     bytes: u64,
@@ -148,7 +148,7 @@ impl<'m, C: Crc32c> TableBuilder<'m, C> {
             runs: 0,
             end: 0,
             run_from: 0,
-            run_last: EntryBuf::new(),
+            run_last: 0,
             entries: 0,
             bytes: 0,
             crc: PhantomData,
@@ -278,12 +278,11 @@ impl<'m, C: Crc32c> TableBuilder<'m, C> {
             return Ok(());
         }
         self.sort();
-        let (region, newest, run_last) = (self.region, self.newest, self.run_last.clone());
+        let (region, newest, run_last) = (self.region, self.newest, self.run_last);
         let (at, runs, run_from) = (PageAt::new(self.end), self.runs, self.run_from);
         let half_room = self.layout.room / 2;
         let (stored, slots, pages) = self.parts();
-        let least = slots.first().and_then(|slot| Entry::parse(slot_entry(slot, stored).1));
-        let goes_on = runs > 0 && least >= Some(run_last.entry());
+        let goes_on = runs > 0 && slots.first().is_some_and(|slot| slot_entry(slot, stored).0 > run_last);
         let mut written = slots.len();
         if !all && (goes_on || runs == 0) {
             let waiting = slots.partition_point(|slot| slot_entry(slot, stored).0 >> 32 < newest >> 32);
@@ -302,9 +301,7 @@ impl<'m, C: Crc32c> TableBuilder<'m, C> {
             }
         }
         let end = writer.finish::<D, C>(device)?;
-        if let Some(last) = slots.last().and_then(|slot| Entry::parse(slot_entry(slot, stored).1)) {
-            self.run_last = EntryBuf::of(last);
-        }
+        self.run_last = slots.last().map_or(run_last, |slot| slot_entry(slot, stored).0);
         self.end = end;
         self.run_from = run_from;
         self.runs += u32::from(!goes_on);

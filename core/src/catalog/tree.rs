@@ -234,6 +234,9 @@ impl Separator {
     }
 }
 
+/// A page, and its number in its run.
+type Numbered<'b> = (u32, &'b [u8; PAGE_LEN]);
+
 /// Pages of one run, read in order, several at once.
 pub(super) struct Scan {
     region: Region,
@@ -257,7 +260,7 @@ impl Scan {
         &mut self,
         device: &mut D,
         buffer: &'b mut [[u8; PAGE_LEN]],
-    ) -> Result<Option<(u32, &'b [u8; PAGE_LEN])>, TableError<D::Error>> {
+    ) -> Result<Option<Numbered<'b>>, TableError<D::Error>> {
         if self.at >= self.buffered {
             let left = self.pages.saturating_sub(self.next) as usize;
             let pages = left.min(buffer.len()).min(READ_PAGES_MAX);
