@@ -24,10 +24,7 @@ const CORE: &[Layer] = &[
     // Of the devices only the values that a volume and the tape have in common: attributes, kinds, names.
     ("record", &["checksum", "device::volume", "limits", "units"]),
     ("stream", &["checksum", "limits", "record", "units"]),
-    (
-        "catalog",
-        &["checksum", "device", "device::block", "device::volume", "limits", "record::map", "units"],
-    ),
+    ("catalog", &["checksum", "device", "device::block", "device::volume", "limits", "record", "units"]),
     (
         "engine",
         &[
