@@ -135,10 +135,12 @@ impl BlockDevice for Counting<'_> {
     }
 }
 
+type Names = Vec<(Vec<u8>, Ino)>;
+
 /// Directories beneath each other to the depth of four, and files in the lowest: 1,000,000 at paths of five names.
 struct Tree {
     /// Directories by ascending number, each with its names in the order of its volume.
-    directories: Vec<(Ino, Vec<(Vec<u8>, Ino)>)>,
+    directories: Vec<(Ino, Names)>,
     /// Files by ascending number.
     files: Vec<Ino>,
     paths: Vec<Vec<u8>>,
@@ -296,7 +298,6 @@ fn dump_catalog<C: Crc32c>(c: &mut Criterion<ProcessorTime>, crc: &str) {
             black_box(catalog.path_of(tree.files[at], &mut room)).expect("good").expect("a path");
         });
     });
-    drop(catalog);
     let mut others = vec![vec![0; 12 << 20]; 3];
     let mut memories = vec![vec![0; 16 << 10]; 4];
     let mut devices: Vec<_> =
