@@ -24,7 +24,7 @@ const CORE: &[Layer] = &[
     // Of the devices only the values that a volume and the tape have in common: attributes, kinds, names.
     ("record", &["checksum", "device::volume", "limits", "units"]),
     ("stream", &["checksum", "limits", "record", "units"]),
-    ("catalog", &["checksum", "device", "device::block", "limits"]),
+    ("catalog", &["checksum", "device", "device::block", "device::volume", "limits", "record", "units"]),
     // The rules hold no device; what they are asked about is a history or a slice.
     ("chain", &["limits", "units"]),
     ("chain::history", &["chain", "checksum", "device", "device::block", "limits", "units"]),

@@ -6,7 +6,7 @@
 //! ```text
 //! engine    dump · restore: the only place that joins machines with devices
 //! stream    the sequence of a dump: what may follow what, checksums, resynchronizing   (no device)
-//! catalog   sorted tables on a BlockDevice
+//! catalog   sorted tables, the catalogs of dumps, and the view of a chain, on BlockDevices
 //! chain     levels, bases, restore plans                                               (no device); the history on a BlockDevice
 //! record    bytes: headers, directory entries, maps, extensions                        (no device)
 //! device    TapeDevice · BlockDevice · SourceVolume · TargetVolume: what an integrator implements

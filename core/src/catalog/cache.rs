@@ -12,29 +12,39 @@ const TAG_LEN: usize = 8;
 /// Pages of a set, where there are as many.
 const WAYS: usize = 4;
 
-/// The pages of one run on a device, behind a cache. The memory is the table's.
+/// What a page must be to be taken for the one asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Expected {
+    /// Its number within its run.
+    pub number: u32,
+    /// The merge pass, or the mark of a level of the index.
+    pub pass: u8,
+}
+
+/// Pages of a region on a device, behind a cache. The memory is the owner's.
 #[derive(Debug)]
-pub(super) struct CachedRun {
+pub(super) struct PageCache {
     region: Region,
-    second: bool,
-    /// Pages of the run, which begins with its half.
-    pub pages: u32,
-    pass: u8,
     sets: usize,
     ways: usize,
     now: u32,
-    /// The page asked for last, and its slot.
+    /// The page asked for last, by its number in the region, and its slot.
     recent: Option<(u32, usize)>,
 }
 
-impl CachedRun {
+impl PageCache {
     /// A cache in `memory`, which takes one page at least.
-    pub(super) fn new(region: Region, second: bool, pages: u32, pass: u8, memory: &mut [u8]) -> Self {
+    pub(super) fn new(region: Region, memory: &mut [u8]) -> Self {
         let slots = (memory.len() / (PAGE_LEN + TAG_LEN)).max(1);
         let sets = (slots / WAYS).max(1);
         let ways = slots / sets;
         memory.iter_mut().take(sets * ways * TAG_LEN).for_each(|byte| *byte = 0);
-        Self { region, second, pages, pass, sets, ways, now: 0, recent: None }
+        Self { region, sets, ways, now: 0, recent: None }
+    }
+
+    /// The region the pages are in.
+    pub(super) const fn region(&self) -> Region {
+        self.region
     }
 
     /// The page, read from the device unless it is cached.
@@ -42,15 +52,16 @@ impl CachedRun {
         &mut self,
         device: &mut D,
         memory: &'a mut [u8],
-        page: u32,
+        at: PageAt,
+        expected: Expected,
     ) -> Result<&'a [u8; PAGE_LEN], TableError<D::Error>> {
         let (tags, rest) = memory.split_at_mut((self.sets * self.ways * TAG_LEN).min(memory.len()));
         let slots = rest.as_chunks_mut::<PAGE_LEN>().0;
         let slot = match self.recent {
-            Some((recent, slot)) if recent == page => slot,
-            _ => self.load::<D, C>(device, tags.as_chunks_mut().0, slots, page)?,
+            Some((recent, slot)) if recent == self.region.page_no(at) => slot,
+            _ => self.load::<D, C>(device, tags.as_chunks_mut().0, slots, at, expected)?,
         };
-        slots.get(slot).ok_or(self.region.damaged(PageAt { second: self.second, page }))
+        slots.get(slot).ok_or(self.region.damaged(at))
     }
 
     /// Brings the page into a slot.
@@ -59,9 +70,10 @@ impl CachedRun {
         device: &mut D,
         tags: &mut [[u8; TAG_LEN]],
         slots: &mut [[u8; PAGE_LEN]],
-        page: u32,
+        at: PageAt,
+        expected: Expected,
     ) -> Result<usize, TableError<D::Error>> {
-        let at = PageAt { second: self.second, page };
+        let page = self.region.page_no(at);
         let (slot, hit) = self.find(tags, page);
         let (Some(tag), Some(pages)) = (tags.get_mut(slot), slots.get_mut(slot..=slot)) else {
             return Err(self.region.damaged(at));
@@ -70,8 +82,8 @@ impl CachedRun {
         if !hit {
             *tag = [0; TAG_LEN];
             self.region.read(device, at, pages)?;
-            match PageHeader::parse::<C>(&pages[0]) {
-                Some(header) if header.number == page && header.pass == self.pass => {}
+            match PageHeader::parse::<C>(self.region.salt, &pages[0]) {
+                Some(PageHeader { number, pass, .. }) if expected == Expected { number, pass } => {}
                 _ => return Err(self.region.damaged(at)),
             }
         }
@@ -103,5 +115,33 @@ impl CachedRun {
             }
         }
         (oldest.0, false)
+    }
+}
+
+/// The pages of one run behind a cache.
+#[derive(Debug)]
+pub(super) struct CachedRun {
+    cache: PageCache,
+    second: bool,
+    /// Pages of the run, which begins with its side of the region.
+    pub pages: u32,
+    pass: u8,
+}
+
+impl CachedRun {
+    /// A cache in `memory`, which takes one page at least.
+    pub(super) fn new(region: Region, second: bool, pages: u32, pass: u8, memory: &mut [u8]) -> Self {
+        Self { cache: PageCache::new(region, memory), second, pages, pass }
+    }
+
+    /// The page of this number in the run.
+    pub(super) fn page<'a, D: BlockDevice, C: Crc32c>(
+        &mut self,
+        device: &mut D,
+        memory: &'a mut [u8],
+        page: u32,
+    ) -> Result<&'a [u8; PAGE_LEN], TableError<D::Error>> {
+        let at = PageAt { second: self.second, page };
+        self.cache.page::<D, C>(device, memory, at, Expected { number: page, pass: self.pass })
     }
 }

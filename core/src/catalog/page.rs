@@ -6,7 +6,7 @@ use crate::checksum::Crc32c;
 use crate::device::block::BlockDevice;
 use crate::limits::{ENTRY_LEN_MAX, PAGE_LEN};
 
-use super::table::TableError;
+use super::table::{Cursor, TableError};
 
 /// Offset of a page's first entry.
 pub(super) const HEADER_LEN: usize = 16;
@@ -74,6 +74,14 @@ impl EntryBuf {
         Self { bytes: [0; ENTRY_LEN_MAX], key_len: 0, len: 0 }
     }
 
+    /// A copy of an entry; see [`set`](Self::set).
+    #[must_use]
+    pub fn of(entry: Entry<'_>) -> Self {
+        let mut copy = Self::new();
+        copy.set(entry);
+        copy
+    }
+
     /// Takes a copy. What a table gave always fits; of a longer entry the end is cut off.
     pub fn set(&mut self, entry: Entry<'_>) {
         let key_len = entry.key.len().min(ENTRY_LEN_MAX);
@@ -131,21 +139,21 @@ pub(super) struct PageHeader {
 
 impl PageHeader {
     /// Completes `page`, whose entries are in place: clears its rest and writes its header.
-    pub(super) fn emit<C: Crc32c>(self, page: &mut [u8; PAGE_LEN]) {
+    pub(super) fn emit<C: Crc32c>(self, salt: u32, page: &mut [u8; PAGE_LEN]) {
         page[HEADER_LEN + usize::from(self.used).min(BODY_LEN)..].fill(0);
         page[4..8].copy_from_slice(&MAGIC);
         page[8..12].copy_from_slice(&self.number.to_be_bytes());
         page[12..14].copy_from_slice(&self.used.to_be_bytes());
         page[14] = self.count;
         page[15] = self.pass;
-        let checksum = C::update(0, &page[4..]);
+        let checksum = C::update(salt, &page[4..]);
         page[..4].copy_from_slice(&checksum.to_be_bytes());
     }
 
     /// The header of a page that is whole: checksum, magic and entries are right. `None` otherwise.
-    pub(super) fn parse<C: Crc32c>(page: &[u8; PAGE_LEN]) -> Option<Self> {
+    pub(super) fn parse<C: Crc32c>(salt: u32, page: &[u8; PAGE_LEN]) -> Option<Self> {
         let (checksum, covered) = page.split_first_chunk::<4>()?;
-        if C::update(0, covered) != u32::from_be_bytes(*checksum) || page[4..8] != MAGIC {
+        if C::update(salt, covered) != u32::from_be_bytes(*checksum) || page[4..8] != MAGIC {
             return None;
         }
         let header = Self {
@@ -166,41 +174,111 @@ impl PageHeader {
     }
 }
 
-/// The part of a device that a table may use, in pages: two halves that merge passes go between.
+/// Offset after the last entry of a page that was checked.
+fn end_of(page: &[u8; PAGE_LEN]) -> usize {
+    HEADER_LEN + usize::from(u16::from_be_bytes([page[12], page[13]]))
+}
+
+/// The entries of a page that was checked from an offset on (0: from the first), and that offset.
+pub(super) fn rest_of(page: &[u8; PAGE_LEN], at: u32) -> (&[u8], usize) {
+    let at = (at as usize).max(HEADER_LEN);
+    (page.get(at..end_of(page)).unwrap_or_default(), at)
+}
+
+/// The entries of a page that was checked.
+pub(super) fn entries_of(page: &[u8; PAGE_LEN]) -> impl Iterator<Item = Entry<'_>> {
+    let (mut rest, _) = rest_of(page, 0);
+    core::iter::from_fn(move || {
+        let entry = Entry::parse(rest)?;
+        rest = rest.get(entry.stored_len()..).unwrap_or_default();
+        Some(entry)
+    })
+}
+
+/// Offset of the first entry of a page whose key is `key` or above.
+pub(super) fn place_of(page: &[u8; PAGE_LEN], key: &[u8]) -> Option<u32> {
+    let mut at = HEADER_LEN;
+    for entry in entries_of(page) {
+        if entry.key >= key {
+            return Some(at as u32);
+        }
+        at += entry.stored_len();
+    }
+    None
+}
+
+/// The entry at a place of a page, and the place behind it.
+pub(super) fn entry_at(page: &[u8; PAGE_LEN], cursor: Cursor) -> Option<(Entry<'_>, Cursor)> {
+    let (rest, at) = rest_of(page, cursor.at);
+    let entry = Entry::parse(rest)?;
+    let behind = at + entry.stored_len();
+    let moved = if behind < end_of(page) {
+        Cursor { page: cursor.page, at: behind as u32 }
+    } else {
+        Cursor { page: cursor.page.saturating_add(1), at: 0 }
+    };
+    Some((entry, moved))
+}
+
+/// The part of a device that a table may use, in pages. While runs are merged it has two sides: what one pass reads is
+/// on the one, what it writes on the other.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Region {
     /// First byte on the device.
     start: u64,
-    /// Pages of one half.
-    pub half_pages: u32,
+    /// Length in pages.
+    pub pages: u32,
+    /// Where the second side begins; before any merge it is empty.
+    pub second_from: u32,
+    /// What the checksums of its pages start with.
+    pub salt: u32,
 }
 
-/// A page within one half of a region.
+/// A page of one side of a region.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PageAt {
-    /// Second half.
+    /// Second side.
     pub second: bool,
-    /// Number within the half.
+    /// Number within the side.
     pub page: u32,
+}
+
+impl PageAt {
+    /// The page of a region that is not divided.
+    pub(super) const fn new(page: u32) -> Self {
+        Self { second: false, page }
+    }
 }
 
 impl Region {
     /// The whole pages within the given bytes.
-    pub(super) fn new(start: u64, end: u64) -> Self {
+    pub(super) fn new(start: u64, end: u64, salt: u32) -> Self {
         const PAGE: u64 = PAGE_LEN as u64;
         let start = start.checked_next_multiple_of(PAGE).unwrap_or(u64::MAX);
-        let pages = end.saturating_sub(start) / PAGE;
-        Self { start, half_pages: u32::try_from(pages / 2).unwrap_or(u32::MAX) }
+        let pages = u32::try_from(end.saturating_sub(start) / PAGE).unwrap_or(u32::MAX);
+        Self { start, pages, second_from: pages, salt }
+    }
+
+    /// What is left from a page on.
+    pub(super) fn rest(self, from: u32) -> Self {
+        let start = self.byte(PageAt::new(from));
+        let pages = self.pages.saturating_sub(from);
+        Self { start, pages, second_from: pages, salt: self.salt }
+    }
+
+    /// Pages of one side.
+    fn side_pages(self, second: bool) -> u32 {
+        if second { self.pages.saturating_sub(self.second_from) } else { self.second_from }
     }
 
     /// Number of the page, counted from the start of the region.
-    fn page_no(self, at: PageAt) -> u64 {
-        u64::from(at.page) + if at.second { u64::from(self.half_pages) } else { 0 }
+    pub(super) fn page_no(self, at: PageAt) -> u32 {
+        at.page.saturating_add(if at.second { self.second_from } else { 0 })
     }
 
     /// What to report when the page is damaged.
     pub(super) fn damaged<E>(self, at: PageAt) -> TableError<E> {
-        TableError::Damaged { page: self.page_no(at) }
+        TableError::Damaged { page: self.page_no(at).into() }
     }
 
     /// Reads pages from `at` on into the whole of `pages`, unchecked.
@@ -214,7 +292,8 @@ impl Region {
         device.read(at, pages.as_flattened_mut()).map_err(|source| TableError::Device { at, source })
     }
 
-    fn write<D: BlockDevice>(
+    /// Writes pages from `at` on.
+    pub(super) fn write<D: BlockDevice>(
         self,
         device: &mut D,
         at: PageAt,
@@ -224,8 +303,9 @@ impl Region {
         device.write(at, pages.as_flattened()).map_err(|source| TableError::Device { at, source })
     }
 
-    fn byte(self, at: PageAt) -> u64 {
-        self.start.saturating_add(self.page_no(at).saturating_mul(PAGE_LEN as u64))
+    /// The byte of the device at which a page begins.
+    pub(super) fn byte(self, at: PageAt) -> u64 {
+        self.start.saturating_add(u64::from(self.page_no(at)).saturating_mul(PAGE_LEN as u64))
     }
 }
 
@@ -255,8 +335,25 @@ impl<'b> RunWriter<'b> {
         needed: u64,
         buffer: &'b mut [[u8; PAGE_LEN]],
     ) -> Self {
+        Self::resumed(region, at.page, at, pass, needed, buffer)
+    }
+
+    /// A run that began at the page `first`, gone on with at `at`.
+    pub(super) fn resumed(
+        region: Region,
+        first: u32,
+        at: PageAt,
+        pass: u8,
+        needed: u64,
+        buffer: &'b mut [[u8; PAGE_LEN]],
+    ) -> Self {
         debug_assert!(!buffer.is_empty());
-        Self { region, at, first: at.page, pass, needed, buffer, open: 0, used: 0, count: 0 }
+        Self { region, at, first, pass, needed, buffer, open: 0, used: 0, count: 0 }
+    }
+
+    /// Whether a stored entry of this length goes to a page of its own making, as the first one in there.
+    pub(super) const fn begins_page(&self, len: usize) -> bool {
+        self.count == 0 || self.used + len > BODY_LEN
     }
 
     /// Appends a stored entry.
@@ -295,10 +392,10 @@ impl<'b> RunWriter<'b> {
     }
 
     fn seal<C: Crc32c>(&mut self) {
-        let number = (self.at.page - self.first).wrapping_add(self.open as u32);
+        let number = self.at.page.wrapping_sub(self.first).wrapping_add(self.open as u32);
         let header = PageHeader { number, used: self.used as u16, count: self.count, pass: self.pass };
         if let Some(page) = self.buffer.get_mut(self.open) {
-            header.emit::<C>(page);
+            header.emit::<C>(self.region.salt, page);
         }
         self.open += 1;
         self.used = 0;
@@ -307,7 +404,7 @@ impl<'b> RunWriter<'b> {
 
     fn write_out<D: BlockDevice>(&mut self, device: &mut D) -> Result<(), TableError<D::Error>> {
         let pages = self.open as u32;
-        if pages > self.region.half_pages.saturating_sub(self.at.page) {
+        if pages > self.region.side_pages(self.at.second).saturating_sub(self.at.page) {
             return Err(TableError::RegionTooSmall { needed: self.needed });
         }
         self.region.write(device, self.at, self.buffer.get(..self.open).unwrap_or_default())?;
@@ -332,7 +429,7 @@ mod tests {
         let mut page = [0xa5; PAGE_LEN];
         Entry { key: b"key", value: b"ab" }.emit(&mut page[HEADER_LEN..]).unwrap();
         Entry { key: b"", value: &[0xff, 0xfe] }.emit(&mut page[HEADER_LEN + 9..]).unwrap();
-        PageHeader { number: 0x0102_0304, used: 15, count: 2, pass: 3 }.emit::<PortableCrc32c>(&mut page);
+        PageHeader { number: 0x0102_0304, used: 15, count: 2, pass: 3 }.emit::<PortableCrc32c>(0, &mut page);
         page
     }
 
@@ -353,7 +450,7 @@ mod tests {
         assert_eq!(page[31..], [0; PAGE_LEN - 31]);
         assert_eq!(page[..4], PortableCrc32c::update(0, &page[4..]).to_be_bytes());
         let header = PageHeader { number: 0x0102_0304, used: 15, count: 2, pass: 3 };
-        assert_eq!(PageHeader::parse::<PortableCrc32c>(&page), Some(header));
+        assert_eq!(PageHeader::parse::<PortableCrc32c>(0, &page), Some(header));
     }
 
     #[test]
@@ -361,13 +458,13 @@ mod tests {
         for bit in 0..8 * PAGE_LEN {
             let mut page = page();
             page[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(PageHeader::parse::<PortableCrc32c>(&page), None, "bit {bit}");
+            assert_eq!(PageHeader::parse::<PortableCrc32c>(0, &page), None, "bit {bit}");
         }
     }
 
     #[test]
     fn refuses_lengths_that_do_not_add_up_under_a_right_checksum() {
-        let parse = |at, bytes: &[u8]| PageHeader::parse::<PortableCrc32c>(&changed(at, bytes));
+        let parse = |at, bytes: &[u8]| PageHeader::parse::<PortableCrc32c>(0, &changed(at, bytes));
         assert!(parse(16, &STORED).is_some());
         assert_eq!(parse(4, b"TDP2"), None);
         assert_eq!(parse(12, &[0, 14]), None, "used too small");
@@ -387,6 +484,16 @@ mod tests {
         header[5] -= 1;
         header[1] -= 1;
         assert!(parse(12, &header).is_some(), "as long as an entry may be");
+    }
+
+    #[test]
+    fn refuses_a_page_of_another_salt() {
+        let mut page = page();
+        assert_eq!(PageHeader::parse::<PortableCrc32c>(1, &page), None);
+        let header = PageHeader { number: 1, used: 15, count: 2, pass: 0 };
+        header.emit::<PortableCrc32c>(7, &mut page);
+        assert_eq!(PageHeader::parse::<PortableCrc32c>(7, &page), Some(header));
+        assert_eq!(PageHeader::parse::<PortableCrc32c>(0, &page), None);
     }
 
     #[test]

@@ -3,8 +3,11 @@
 //! While entries come, they are stored at the front of the memory, and a slot for each at the back; only the slots
 //! are moved when sorting. The very end is where pages are packed. When merging, the same memory is the
 //! buffers of the runs read and of the one written.
+//!
+//! Entries that come almost in order cost no merge: a run goes on as long as what is written next is above its end, by
+//! the first eight bytes of keys, and what belongs behind the entry that came last, or to the same first four bytes of key, waits in memory for
+//! those that may still come between, as long as it takes no more than half of the room.
 
-use core::cmp::Ordering;
 use core::marker::PhantomData;
 use core::ops::Range;
 
@@ -12,19 +15,14 @@ use crate::checksum::{Crc32c, PortableCrc32c};
 use crate::device::block::BlockDevice;
 use crate::limits::{ENTRY_LEN_MAX, PAGE_LEN};
 
-use super::page::{
-    BODY_LEN, Entry, HEADER_LEN, PageAt, PageHeader, Region, RunWriter, STORED_LEN_MAX, compare, prefix_of,
-};
+use super::page::{BODY_LEN, Entry, PageAt, Region, RunWriter, STORED_LEN_MAX, compare, prefix_of};
 use super::quick;
+use super::runs::{FAN_IN_MAX, Half, Merge, TRANSFER_PAGES_MAX};
 use super::table::{Table, TableError};
 
 /// The least memory a table works in.
 pub const MEMORY_LEN_MIN: usize = 4 * PAGE_LEN;
 
-/// Most runs merged at once: what is kept of each is on the stack.
-const FAN_IN_MAX: usize = 32;
-/// Most pages that one access to the device moves.
-const TRANSFER_PAGES_MAX: usize = 64;
 /// Key prefix (8) and place of the entry (4).
 pub(super) const SLOT_LEN: usize = 12;
 
@@ -34,17 +32,24 @@ type Slot = [u8; SLOT_LEN];
 /// bytes together, sorted in `memory_len` bytes of memory. It is 0 when the memory alone suffices.
 #[must_use]
 pub fn region_len(entries: u64, bytes: u64, memory_len: usize) -> u64 {
+    let held = bytes.saturating_add(entries.saturating_mul(4 + SLOT_LEN as u64));
+    if held <= Layout::new(memory_len).room as u64 {
+        0
+    } else {
+        run_len(entries, bytes, memory_len).saturating_mul(2)
+    }
+}
+
+/// Length in bytes of a run that entries are sorted into on a device, at most; they are sorted in twice of that.
+pub(super) fn run_len(entries: u64, bytes: u64, memory_len: usize) -> u64 {
     let stored = bytes.saturating_add(entries.saturating_mul(4));
     let held = stored.saturating_add(entries.saturating_mul(SLOT_LEN as u64));
-    let layout = Layout::new(memory_len);
-    let room = layout.room as u64;
-    if held <= room {
-        return 0;
-    }
-    // A run is written when the next entry does not fit in memory, and a page when it does not fit in there.
-    let runs = held / (room.saturating_sub((STORED_LEN_MAX + SLOT_LEN) as u64) + 1).max(1) + 1;
+    let room = Layout::new(memory_len).room as u64;
+    // Half of the room at least is written when the next entry does not fit in memory, and a page when it does not
+    // fit in there.
+    let runs = held / ((room / 2).saturating_sub((STORED_LEN_MAX + SLOT_LEN) as u64) + 1).max(1) + 1;
     let pages = stored / (BODY_LEN - STORED_LEN_MAX + 1) as u64 + runs;
-    pages.saturating_mul(2 * PAGE_LEN as u64)
+    pages.saturating_mul(PAGE_LEN as u64)
 }
 
 /// How the memory is divided.
@@ -83,9 +88,14 @@ pub struct TableBuilder<'m, C = PortableCrc32c> {
     /// Bytes of entries in memory, and their number.
     used: usize,
     slots: usize,
+    /// Key prefix of the entry that came last.
+    newest: u64,
     /// Runs of pass 0 on the device, and the page after them.
     runs: u32,
     end: u32,
+    /// Page at which the last run begins, and the key prefix at its end.
+    run_from: u32,
+    run_last: u64,
     /// Entries taken in all, and the bytes of their keys and values.
     entries: u64,
     bytes: u64,
@@ -116,21 +126,29 @@ impl<'m, C: Crc32c> TableBuilder<'m, C> {
         region: Range<u64>,
         memory: &'m mut [u8],
     ) -> Result<Self, TableError<D::Error>> {
+        let region = Region::new(region.start, region.end.min(device.capacity()), 0);
+        Self::on_region(region, memory).ok_or(TableError::MemoryTooSmall { needed: MEMORY_LEN_MIN })
+    }
+
+    /// A table on a region; `None`: less than [`MEMORY_LEN_MIN`].
+    pub(super) fn on_region(region: Region, memory: &'m mut [u8]) -> Option<Self> {
         if memory.len() < MEMORY_LEN_MIN {
-            return Err(TableError::MemoryTooSmall { needed: MEMORY_LEN_MIN });
+            return None;
         }
         // Slots have 32 bits for the place.
         let len = memory.len().min(u32::MAX as usize);
         let (memory, _) = memory.split_at_mut_checked(len).unwrap_or_default();
-        let region = Region::new(region.start, region.end.min(device.capacity()));
-        Ok(Self {
+        Some(Self {
             layout: Layout::new(len),
             memory,
             region,
             used: 0,
             slots: 0,
+            newest: 0,
             runs: 0,
             end: 0,
+            run_from: 0,
+            run_last: 0,
             entries: 0,
             bytes: 0,
             crc: PhantomData,
@@ -167,17 +185,19 @@ impl<'m, C: Crc32c> TableBuilder<'m, C> {
         let entry = Entry { key, value };
         if self.used + (self.slots + 1) * SLOT_LEN + entry.stored_len() > self.layout.room {
             let needed = region_len(self.entries + 1, self.bytes + len as u64, self.memory.len());
-            self.spill(device, needed)?;
+            self.spill(device, needed, false)?;
         }
+        let prefix = prefix_of(key);
         let slots_from = self.layout.room.saturating_sub((self.slots + 1) * SLOT_LEN);
         let (stored, slots) = self.memory.split_at_mut_checked(slots_from).unwrap_or_default();
         let emitted = stored.get_mut(self.used..).and_then(|room| entry.emit(room));
         debug_assert!(emitted.is_some(), "an empty memory takes any entry");
         if let Some(slot) = slots.first_chunk_mut::<SLOT_LEN>() {
-            slot[..8].copy_from_slice(&prefix_of(key).to_be_bytes());
+            slot[..8].copy_from_slice(&prefix.to_be_bytes());
             slot[8..].copy_from_slice(&(self.used as u32).to_be_bytes());
         }
         self.used += entry.stored_len();
+        self.newest = prefix;
         self.slots += 1;
         self.entries += 1;
         self.bytes += len as u64;
@@ -194,13 +214,41 @@ impl<'m, C: Crc32c> TableBuilder<'m, C> {
             let slots = self.layout.room - self.slots * SLOT_LEN..self.layout.room;
             return Ok(Table::in_memory(self.memory, slots));
         }
-        let needed = region_len(self.entries, self.bytes, self.memory.len());
-        self.spill(device, needed)?;
+        let half = self.finish_sorting(device, false)?;
+        Ok(Table::on_device(self.memory, self.entries, self.region, half.second, half.end, half.pass))
+    }
+
+    /// Sorts what was taken into one run on the device, from the beginning of the region on. Its page after the last
+    /// and its pass are told, and the memory is given back.
+    pub(super) fn finish_run<D: BlockDevice>(
+        mut self,
+        device: &mut D,
+    ) -> Result<(Half, &'m mut [u8]), TableError<D::Error>> {
+        let half = self.finish_sorting(device, true)?;
+        Ok((half, self.memory))
+    }
+
+    fn finish_sorting<D: BlockDevice>(
+        &mut self,
+        device: &mut D,
+        to_first_side: bool,
+    ) -> Result<Half, TableError<D::Error>> {
+        let needed = self.needed();
+        self.spill(device, needed, true)?;
         let mut half = Half { second: false, end: self.end, runs: self.runs, pass: 0 };
-        while half.runs > 1 {
+        // However the entries are packed next time, they need no more pages than these.
+        let worst = u32::try_from(needed / (2 * PAGE_LEN as u64)).unwrap_or(u32::MAX);
+        let middle = worst.min(self.region.pages / 2);
+        self.region.second_from = middle.max(self.end).min(self.region.pages);
+        while half.runs > 1 || (to_first_side && half.second) {
             half = self.merge_pass(device, half, needed)?;
         }
-        Ok(Table::on_device(self.memory, self.entries, self.region, half.second, half.end, half.pass))
+        Ok(half)
+    }
+
+    /// Length of a region that suffices for what was taken.
+    fn needed(&self) -> u64 {
+        run_len(self.entries, self.bytes, self.memory.len()).saturating_mul(2)
     }
 
     /// The stored entries, their slots, and the pages for packing.
@@ -218,29 +266,72 @@ impl<'m, C: Crc32c> TableBuilder<'m, C> {
         quick::sort(slots, &|a, b| compare(slot_entry(a, stored), slot_entry(b, stored)).is_lt());
     }
 
-    /// Writes what is in memory as a run. `needed` bytes of region suffice.
-    fn spill<D: BlockDevice>(&mut self, device: &mut D, needed: u64) -> Result<(), TableError<D::Error>> {
+    /// Writes what is in memory, or what of it no entry to come is likely to belong before. `needed` bytes of region
+    /// suffice.
+    fn spill<D: BlockDevice>(
+        &mut self,
+        device: &mut D,
+        needed: u64,
+        all: bool,
+    ) -> Result<(), TableError<D::Error>> {
         if self.slots == 0 {
             return Ok(());
         }
         self.sort();
-        let region = self.region;
-        let at = PageAt { second: false, page: self.end };
+        let (region, newest, run_last) = (self.region, self.newest, self.run_last);
+        let (at, runs, run_from) = (PageAt::new(self.end), self.runs, self.run_from);
+        let half_room = self.layout.room / 2;
         let (stored, slots, pages) = self.parts();
-        let mut writer = RunWriter::new(region, at, 0, needed, pages);
+        let goes_on = runs > 0 && slots.first().is_some_and(|slot| slot_entry(slot, stored).0 > run_last);
+        let mut written = slots.len();
+        if !all && (goes_on || runs == 0) {
+            let waiting = slots.partition_point(|slot| slot_entry(slot, stored).0 >> 32 < newest >> 32);
+            let waiting = slots.get(waiting..).unwrap_or_default();
+            let bytes: usize = waiting.iter().map(|slot| slot_len(slot, stored) + SLOT_LEN).sum();
+            if bytes <= half_room {
+                written = slots.len() - waiting.len();
+            }
+        }
+        let run_from = if goes_on { run_from } else { at.page };
+        let mut writer = RunWriter::resumed(region, run_from, at, 0, needed, pages);
+        let slots = slots.get(..written).unwrap_or_default();
         for slot in slots {
             if let Some(bytes) = first_stored(slot_entry(slot, stored).1) {
                 writer.push::<D, C>(device, bytes)?;
             }
         }
-        self.end = writer.finish::<D, C>(device)?;
-        self.runs += 1;
-        self.used = 0;
-        self.slots = 0;
+        let end = writer.finish::<D, C>(device)?;
+        self.run_last = slots.last().map_or(run_last, |slot| slot_entry(slot, stored).0);
+        self.end = end;
+        self.run_from = run_from;
+        self.runs += u32::from(!goes_on);
+        self.keep_from(written);
         Ok(())
     }
 
-    /// Merges the runs of one half into fewer ones in the other.
+    /// Forgets what the sorted slots before `written` are of, and moves the other entries to the front.
+    fn keep_from(&mut self, written: usize) {
+        self.slots = self.slots.saturating_sub(written);
+        self.used = 0;
+        let slots_from = self.layout.room.saturating_sub(self.slots * SLOT_LEN);
+        let (stored, slots) = self.memory.split_at_mut_checked(slots_from).unwrap_or_default();
+        let slots = slots.as_chunks_mut::<SLOT_LEN>().0.get_mut(..self.slots).unwrap_or_default();
+        quick::sort(slots, &|a: &Slot, b: &Slot| slot_place(a) < slot_place(b));
+        for slot in slots {
+            let (from, len) = (slot_place(slot), slot_len(slot, stored));
+            // Entries before this one have only moved forward, so there is room up to it.
+            let distance = from.saturating_sub(self.used);
+            if let Some(room) = stored.get_mut(self.used..).and_then(|room| room.get_mut(..distance + len))
+                && distance <= room.len()
+            {
+                room.copy_within(distance.., 0);
+            }
+            slot[8..].copy_from_slice(&(self.used as u32).to_be_bytes());
+            self.used += len;
+        }
+    }
+
+    /// Merges the runs of one side into fewer ones on the other.
     fn merge_pass<D: BlockDevice>(
         &mut self,
         device: &mut D,
@@ -278,210 +369,22 @@ impl<'m, C: Crc32c> TableBuilder<'m, C> {
 
 /// The key prefix and the bytes from the entry on.
 pub(super) fn slot_entry<'a>(slot: &Slot, stored: &'a [u8]) -> (u64, &'a [u8]) {
-    let &[p7, p6, p5, p4, p3, p2, p1, p0, a3, a2, a1, a0] = slot;
-    let at = u32::from_be_bytes([a3, a2, a1, a0]) as usize;
-    (u64::from_be_bytes([p7, p6, p5, p4, p3, p2, p1, p0]), stored.get(at..).unwrap_or_default())
+    let &[p7, p6, p5, p4, p3, p2, p1, p0, ..] = slot;
+    (u64::from_be_bytes([p7, p6, p5, p4, p3, p2, p1, p0]), stored.get(slot_place(slot)..).unwrap_or_default())
+}
+
+/// Where the entry is stored.
+fn slot_place(slot: &Slot) -> usize {
+    let &[.., a3, a2, a1, a0] = slot;
+    u32::from_be_bytes([a3, a2, a1, a0]) as usize
+}
+
+/// Bytes of the entry as it is stored.
+fn slot_len(slot: &Slot, stored: &[u8]) -> usize {
+    first_stored(slot_entry(slot, stored).1).map_or(0, <[u8]>::len)
 }
 
 /// The bytes of the entry at the front.
-fn first_stored(bytes: &[u8]) -> Option<&[u8]> {
+pub(super) fn first_stored(bytes: &[u8]) -> Option<&[u8]> {
     bytes.get(..Entry::parse(bytes)?.stored_len())
-}
-
-/// The runs in one half of the region, one behind the other from its start.
-#[derive(Clone, Copy, Debug)]
-struct Half {
-    second: bool,
-    /// Page after the last run.
-    end: u32,
-    runs: u32,
-    pass: u8,
-}
-
-impl Half {
-    /// First page of the last run, by the number in its last page.
-    fn take_last<D: BlockDevice, C: Crc32c>(
-        &self,
-        region: Region,
-        device: &mut D,
-        buffer: &mut [[u8; PAGE_LEN]],
-    ) -> Result<u32, TableError<D::Error>> {
-        let at = PageAt { second: self.second, page: self.end.saturating_sub(1) };
-        let page = buffer.get_mut(..1).unwrap_or_default();
-        region.read(device, at, page)?;
-        page.first()
-            .and_then(PageHeader::parse::<C>)
-            .filter(|header| header.pass == self.pass)
-            .and_then(|header| at.page.checked_sub(header.number))
-            // The first run of all starts the half, and no other does.
-            .filter(|&first| (first == 0) == (self.runs == 1))
-            .ok_or(region.damaged(at))
-    }
-}
-
-/// A run being read, of which one entry is the next. What a buffer and a page bound is small here.
-#[derive(Clone, Copy, Debug, Default)]
-struct Input {
-    /// Key prefix of the next entry.
-    prefix: u64,
-    /// First page of the run, the one after it, and the one to read next from the device.
-    first: u32,
-    end: u32,
-    next: u32,
-    /// Offset of the next entry in its page, and how many are left from there.
-    at: u16,
-    left: u8,
-    /// Pages in the buffer, and which of them is being read.
-    buffered: u8,
-    page: u8,
-}
-
-const _: () = assert!(PAGE_LEN <= u16::MAX as usize && TRANSFER_PAGES_MAX < u8::MAX as usize);
-
-/// Several runs read at once: a binary heap by their next entries.
-struct Merge<'b> {
-    region: Region,
-    /// Where the runs are.
-    from: Half,
-    buffer: &'b mut [[u8; PAGE_LEN]],
-    transfer_pages: usize,
-    inputs: [Input; FAN_IN_MAX],
-    added: usize,
-    /// Inputs that have an entry left, the least at the front.
-    heap: [u8; FAN_IN_MAX],
-    live: usize,
-}
-
-impl<'b> Merge<'b> {
-    fn new(region: Region, from: Half, buffer: &'b mut [[u8; PAGE_LEN]], transfer_pages: usize) -> Self {
-        Self {
-            region,
-            from,
-            buffer,
-            transfer_pages,
-            inputs: [Input::default(); FAN_IN_MAX],
-            added: 0,
-            heap: [0; FAN_IN_MAX],
-            live: 0,
-        }
-    }
-
-    /// Adds a run, which has a page at least.
-    fn add<D: BlockDevice, C: Crc32c>(
-        &mut self,
-        device: &mut D,
-        run: Range<u32>,
-    ) -> Result<(), TableError<D::Error>> {
-        let index = self.added;
-        if let (Some(input), Some(position)) = (self.inputs.get_mut(index), self.heap.get_mut(index)) {
-            *input = Input { first: run.start, end: run.end, next: run.start, ..Input::default() };
-            *position = index as u8;
-        }
-        self.added += 1;
-        self.live += usize::from(self.next_page::<D, C>(device, index)?);
-        Ok(())
-    }
-
-    /// Makes the heap, when all runs are added.
-    fn start(&mut self) {
-        for position in (0..self.live / 2).rev() {
-            self.sift_down(position);
-        }
-    }
-
-    /// The least entry left, as it is stored.
-    fn least(&self) -> Option<&[u8]> {
-        let &least = self.heap.get(..self.live)?.first()?;
-        first_stored(self.head(least).1)
-    }
-
-    /// Goes on behind the least entry.
-    fn advance<D: BlockDevice, C: Crc32c>(&mut self, device: &mut D) -> Result<(), TableError<D::Error>> {
-        let [least, ..] = self.heap;
-        let least = usize::from(least);
-        let len = self.least().map_or(0, <[u8]>::len);
-        let Some(input) = self.inputs.get_mut(least) else { return Ok(()) };
-        input.at += len as u16;
-        input.left = input.left.saturating_sub(1);
-        if input.left > 0 {
-            self.set_prefix(least);
-        } else if !self.next_page::<D, C>(device, least)? {
-            self.live -= 1;
-            if let Some(&last) = self.heap.get(self.live) {
-                self.heap[0] = last;
-            }
-        }
-        self.sift_down(0);
-        Ok(())
-    }
-
-    /// Key prefix and bytes of an input's next entry.
-    fn head(&self, input: u8) -> (u64, &[u8]) {
-        let index = usize::from(input);
-        let Input { page, at, prefix, .. } = self.inputs.get(index).copied().unwrap_or_default();
-        let page = self.buffer.get(index * self.transfer_pages + usize::from(page));
-        (prefix, page.and_then(|page| page.get(usize::from(at)..)).unwrap_or_default())
-    }
-
-    fn set_prefix(&mut self, input: usize) {
-        let prefix = Entry::parse(self.head(input as u8).1).map_or(0, |entry| prefix_of(entry.key));
-        if let Some(input) = self.inputs.get_mut(input) {
-            input.prefix = prefix;
-        }
-    }
-
-    /// Goes to the next page of an input; `false` when there is none.
-    fn next_page<D: BlockDevice, C: Crc32c>(
-        &mut self,
-        device: &mut D,
-        index: usize,
-    ) -> Result<bool, TableError<D::Error>> {
-        let first = index * self.transfer_pages;
-        let buffer = self.buffer.get_mut(first..first + self.transfer_pages).unwrap_or_default();
-        let Some(input) = self.inputs.get_mut(index) else { return Ok(false) };
-        input.page += 1;
-        if input.page >= input.buffered {
-            let pages = buffer.len().min((input.end - input.next) as usize);
-            if pages == 0 {
-                return Ok(false);
-            }
-            let at = PageAt { second: self.from.second, page: input.next };
-            self.region.read(device, at, buffer.get_mut(..pages).unwrap_or_default())?;
-            input.next += pages as u32;
-            input.buffered = pages as u8;
-            input.page = 0;
-        }
-        let page = input.next - u32::from(input.buffered - input.page);
-        let header = buffer
-            .get(usize::from(input.page))
-            .and_then(PageHeader::parse::<C>)
-            .filter(|header| header.number == page - input.first && header.pass == self.from.pass)
-            .ok_or(self.region.damaged(PageAt { second: self.from.second, page }))?;
-        input.at = HEADER_LEN as u16;
-        input.left = header.count;
-        self.set_prefix(index);
-        Ok(true)
-    }
-
-    fn sift_down(&mut self, mut position: usize) {
-        loop {
-            let mut child = 2 * position + 1;
-            if child >= self.live {
-                return;
-            }
-            if child + 1 < self.live && self.order(child + 1, child).is_lt() {
-                child += 1;
-            }
-            if self.order(position, child).is_le() {
-                return;
-            }
-            quick::swap(&mut self.heap, position, child);
-            position = child;
-        }
-    }
-
-    fn order(&self, a: usize, b: usize) -> Ordering {
-        let at = |position| self.heap.get(position).copied().unwrap_or_default();
-        compare(self.head(at(a)), self.head(at(b)))
-    }
 }

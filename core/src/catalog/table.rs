@@ -7,10 +7,9 @@ use core::ops::Range;
 use crate::checksum::{Crc32c, PortableCrc32c};
 use crate::device::block::BlockDevice;
 use crate::device::{DeviceError, ErrorKind};
-use crate::limits::PAGE_LEN;
 
 use super::cache::CachedRun;
-use super::page::{Entry, HEADER_LEN, Region, prefix_of};
+use super::page::{Entry, Region, entry_at, place_of, prefix_of, rest_of};
 use super::sort::{SLOT_LEN, slot_entry};
 
 /// Why a table could not be built or read. `E` is the device's error.
@@ -189,14 +188,8 @@ impl<'m, C: Crc32c> Table<'m, C> {
                     return Ok(None);
                 }
                 let page = run.page::<D, C>(device, self.memory, cursor.page)?;
-                let (rest, at) = rest_of(page, cursor.at);
-                let entry = Entry::parse(rest).ok_or(damaged)?;
-                let at = at + entry.stored_len();
-                *cursor = if at < end_of(page) {
-                    Cursor { page: cursor.page, at: at as u32 }
-                } else {
-                    Cursor { page: cursor.page + 1, at: 0 }
-                };
+                let (entry, moved) = entry_at(page, *cursor).ok_or(damaged)?;
+                *cursor = moved;
                 Ok(Some(entry))
             }
         }
@@ -271,24 +264,8 @@ fn seek_page<D: BlockDevice, C: Crc32c>(
         return Ok(Cursor::START);
     };
     let page = run.page::<D, C>(device, memory, last)?;
-    let (mut rest, mut at) = rest_of(page, 0);
-    while let Some(entry) = Entry::parse(rest) {
-        if entry.key >= key {
-            return Ok(Cursor { page: last, at: at as u32 });
-        }
-        at += entry.stored_len();
-        rest = rest.get(entry.stored_len()..).unwrap_or_default();
-    }
-    Ok(Cursor { page: low, at: 0 })
-}
-
-/// Offset after the last entry of a page that was checked.
-fn end_of(page: &[u8; PAGE_LEN]) -> usize {
-    HEADER_LEN + usize::from(u16::from_be_bytes([page[12], page[13]]))
-}
-
-/// The entries of a page from an offset on (0: from the first), and that offset.
-fn rest_of(page: &[u8; PAGE_LEN], at: u32) -> (&[u8], usize) {
-    let at = (at as usize).max(HEADER_LEN);
-    (page.get(at..end_of(page)).unwrap_or_default(), at)
+    Ok(match place_of(page, key) {
+        Some(at) => Cursor { page: last, at },
+        None => Cursor { page: low, at: 0 },
+    })
 }

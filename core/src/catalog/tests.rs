@@ -13,15 +13,15 @@ use crate::device::block::BlockDevice;
 use crate::limits::{ENTRY_LEN_MAX, PAGE_LEN};
 
 /// A device in memory that counts operations and fails at a chosen one.
-struct Disk {
-    bytes: Vec<u8>,
-    operations: u32,
-    fail_at: Option<u32>,
-    written: u64,
+pub(super) struct Disk {
+    pub bytes: Vec<u8>,
+    pub operations: u32,
+    pub fail_at: Option<u32>,
+    pub written: u64,
 }
 
 impl Disk {
-    fn new(len: u64) -> Self {
+    pub fn new(len: u64) -> Self {
         Self { bytes: vec![0xa5; len as usize], operations: 0, fail_at: None, written: 0 }
     }
 
@@ -62,17 +62,17 @@ impl BlockDevice for Disk {
 }
 
 /// xorshift64*: the tests need variety, not quality.
-struct Random(u64);
+pub(super) struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16) % bound
     }
 
-    fn bytes(&mut self, len: u64, alphabet: u64) -> Vec<u8> {
+    pub fn bytes(&mut self, len: u64, alphabet: u64) -> Vec<u8> {
         (0..len).map(|_| self.below(alphabet) as u8).collect()
     }
 }

@@ -15,12 +15,10 @@ use crate::checksum::Crc32c;
 use crate::device::block::BlockDevice;
 use crate::device::tape::TapeDevice;
 use crate::device::volume::TargetVolume;
+use crate::limits::CHAIN_LEN_MAX;
 use crate::record::header::HeaderRepr;
 use crate::record::map::DumpMap;
-use crate::units::{Ino, Level};
-
-/// Most dumps in a chain: each has a lower level than the one after it.
-pub const CHAIN_LEN_MAX: u32 = Level::MAX.number() + 1;
+use crate::units::Ino;
 
 /// Maps that [`super::RestoreMemory::chain`] is divided into.
 pub(super) const CHAIN_MAPS: usize = 3;
@@ -39,7 +37,7 @@ pub(super) struct Chain<'m> {
     at: u32,
     /// The names of all dumps are read.
     named: bool,
-    links: [Link; CHAIN_LEN_MAX as usize],
+    links: [Link; CHAIN_LEN_MAX],
     /// What was in use when the newest dump was made; whether that is known.
     in_use: DumpMap<'m>,
     in_use_good: bool,
@@ -59,10 +57,10 @@ impl<'m> Chain<'m> {
         let (newer, rest) = rest.split_at_mut_checked(each).unwrap_or_default();
         let present = rest.get_mut(..each).unwrap_or_default();
         Self {
-            len: len.clamp(1, CHAIN_LEN_MAX),
+            len: len.clamp(1, CHAIN_LEN_MAX as u32),
             at: 0,
             named: false,
-            links: [Link { date: 0, base_date: 0 }; CHAIN_LEN_MAX as usize],
+            links: [Link { date: 0, base_date: 0 }; CHAIN_LEN_MAX],
             in_use: DumpMap::zeroed(in_use),
             in_use_good: false,
             newer: DumpMap::zeroed(newer),

@@ -18,7 +18,6 @@ mod tree;
 
 use core::fmt;
 
-pub use self::chain::CHAIN_LEN_MAX;
 use self::chain::Chain;
 use self::events::Events;
 use crate::catalog::{Cursor, TableError};
@@ -506,7 +505,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
         Self::of_chain(tape, target, scratch, memory, 1)
     }
 
-    /// A restore of a chain of `len` dumps, at most [`CHAIN_LEN_MAX`]: the tree as it was at the newest, whose dump begins
+    /// A restore of a chain of `len` dumps, at most [`crate::limits::CHAIN_LEN_MAX`]: the tree as it was at the newest, whose dump begins
     /// where `tape` stands. [`RestoreEvent::NeedDump`] asks for the others. With one dump, what that holds is restored.
     ///
     /// # Errors

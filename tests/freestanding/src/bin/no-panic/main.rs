@@ -39,6 +39,7 @@ fn main() -> u8 {
         pieces::record,
         pieces::stream,
         pieces::catalog,
+        pieces::dump_catalog,
         pieces::volume,
         chains::rules_in_memory,
         chains::history,

@@ -2,7 +2,10 @@
 
 use core::hint::black_box;
 
-use tapedump_core::catalog::{Cursor, EntryBuf, TableBuilder, region_len};
+use tapedump_core::catalog::{
+    Catalog, CatalogIdentity, CatalogSize, CatalogWriter, Cursor, EntryBuf, MapCursor, NameRow, ObjectRow,
+    TableBuilder, TapePlace, View, WhichMap, region_len,
+};
 use tapedump_core::checksum::combine;
 use tapedump_core::device::mem::{MemVolume, Node, differs};
 use tapedump_core::device::volume::{Kind, NameBuf, PropertyKind, SourceVolume, VolumeNames};
@@ -191,6 +194,86 @@ pub fn catalog() {
         black_box((table.len(), table.is_empty()));
     }
     black_box(table.into_memory());
+}
+
+/// The catalogs of dumps, and of a chain.
+pub fn dump_catalog() {
+    let (mut space, mut name) = (black_box([0; 16384]), black_box([0; 400]));
+    let ino = Ino(black_box(3));
+    let which = black_box(WhichMap::InUse);
+    let identity = CatalogIdentity {
+        dump: DumpId([1; 16]),
+        base: black_box(None),
+        level: black_box(Level::BASELINE),
+        date: black_box(1),
+        base_date: black_box(0),
+        volume: black_box([0; 16]),
+        names: black_box(VolumeNames::default()),
+        label: black_box([0; 16]),
+    };
+    black_box(black_box(CatalogSize::default()).len_max(number()));
+    let region = black_box(0)..black_box(1 << 20);
+    let Ok(mut writer) = CatalogWriter::<_, Unit>::new(Opaque, region.clone(), bytes(&mut space), identity)
+    else {
+        return;
+    };
+    while black_box(true) {
+        black_box(writer.map(which, number() as u32, bytes(&mut name))).ok();
+        let row = NameRow { parent: ino, name: bytes(&mut name), ino, kind: black_box(Some(Kind::File)) };
+        black_box(writer.name(row)).ok();
+        let mut row = black_box(ObjectRow::skipped(ino, black_box(true)));
+        row.place = black_box(Some(TapePlace { block: BlockAddr(1), tape: TapeNo::FIRST }));
+        row.digest = black_box(Some([0; 32]));
+        black_box(writer.object(&black_box(row))).ok();
+        black_box(writer.tape(black_box(TapeNo::FIRST), BlockAddr(black_box(1)))).ok();
+        writer.attributes(BlockAddr(black_box(1)));
+        black_box(writer.size());
+    }
+    if let Ok(catalog) = black_box(writer.finish()) {
+        black_box(catalog.into_parts());
+    }
+    let mut memory = black_box([0; 8192]);
+    let Ok(catalog) = Catalog::<_, Unit>::open(Opaque, region, bytes(&mut memory)) else { return };
+    let mut chain = [catalog];
+    ask(&mut chain[0], ino, which, &mut name);
+    let mut view = View::new(black_box(&mut chain[..]));
+    while black_box(true) {
+        black_box((view.exists(ino), view.newest(ino))).0.ok();
+        black_box(view.look_up(bytes(&mut name))).ok();
+        black_box(view.path_of(ino, bytes(&mut name))).ok();
+        if let Ok(Some(mut cursor)) = view.names_from(ino, bytes(&mut name)) {
+            black_box(view.next_name(&mut cursor)).ok();
+        }
+        if let Ok(Some(mut cursor)) = view.first_to_restore(number()) {
+            black_box(view.next_to_restore(&mut cursor)).ok();
+        }
+        black_box(view.catalog(number()).is_some());
+    }
+}
+
+fn ask(catalog: &mut Catalog<'_, Opaque, Unit>, ino: Ino, which: WhichMap, name: &mut [u8]) {
+    let mut map = MapCursor::new(which);
+    while black_box(true) {
+        black_box((catalog.identity(), catalog.figures(), catalog.attributes_from()));
+        black_box((catalog.object(ino), catalog.directory(ino))).0.ok();
+        black_box(catalog.child(ino, bytes(name))).ok();
+        black_box(catalog.look_up(bytes(name))).ok();
+        black_box(catalog.path_of(ino, bytes(name))).ok();
+        black_box((catalog.contains(&mut map, ino), catalog.next_in_map(which, ino))).0.ok();
+        black_box(catalog.next_tape(black_box(TapeNo::FIRST))).ok();
+        if let Ok(mut cursor) = catalog.names_from(ino, bytes(name)) {
+            black_box(catalog.next_name(&mut cursor)).ok();
+        }
+        if let Ok(mut cursor) = catalog.names_of(ino) {
+            black_box(catalog.next_name_of(&mut cursor)).ok();
+        }
+        if let Ok(mut cursor) = catalog.first_on_tape() {
+            black_box(catalog.next_on_tape(&mut cursor)).ok();
+        }
+        if let Ok(mut cursor) = catalog.first_by_number() {
+            black_box(catalog.next_by_number(&mut cursor)).ok();
+        }
+    }
 }
 
 /// The volume in memory, whose other functions are among the parts.
