@@ -1,6 +1,7 @@
 //! The command line: raw arguments → resolved plan → work → exit code. Layer: top; the only one that prints.
 
 mod dump;
+mod dumps;
 mod exit;
 mod generate;
 mod interrupt;
@@ -11,6 +12,7 @@ mod progress;
 mod raw;
 mod reading;
 mod restore;
+mod tally;
 mod tape;
 mod verify;
 
