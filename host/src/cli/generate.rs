@@ -4,6 +4,7 @@ use super::exit::{CliError, Ended};
 use super::raw::Arguments;
 use crate::text::printable_path;
 use clap::CommandFactory;
+use clap::builder::Resettable;
 use clap_complete::Shell;
 use std::io::{self, Write};
 use std::path::Path;
@@ -74,7 +75,7 @@ In it, the tapes of the library: \fIlabel.json\fR, and \fIfile\-0000.tape\fR and
 /// One page, from the name to the sections that all pages have.
 fn page(command: clap::Command) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    clap_mangen::Man::new(command.after_help("")).render(&mut text)?;
+    clap_mangen::Man::new(command.after_help(Resettable::Reset)).render(&mut text)?;
     text.extend_from_slice(SECTIONS.as_bytes());
     Ok(text)
 }
@@ -90,7 +91,7 @@ fn pages(command: &clap::Command, directory: &Path) -> io::Result<()> {
 }
 
 pub fn man(directory: Option<&Path>) -> Result<Ended, CliError> {
-    let mut command = Arguments::command();
+    let mut command = Arguments::command().disable_help_subcommand(true);
     command.build();
     let Some(directory) = directory else {
         io::stdout().write_all(&page(command)?)?;

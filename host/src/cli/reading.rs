@@ -353,7 +353,9 @@ fn find_file(
     match spec {
         TapeSpec::Virtual(dir) => {
             let files = VirtualTape::inspect(dir)?.files;
-            let last = files.iter().rposition(|file| file.records > 0);
+            // One that is gone is not passed over: the dump before it is an older one.
+            let lost = VirtualTape::lost(dir)?.last().map(|lost| lost.file as usize);
+            let last = files.iter().rposition(|file| file.records > 0).max(lost);
             let Some(last) = last else {
                 return wrong("the tape is empty: nothing was written to it".into());
             };

@@ -186,11 +186,9 @@ fn report(summary: &RestoreSummary, tally: &Tally, to: &Path, time: Duration) ->
     }
     if !summary.is_good() {
         eprintln!(
-            "tapedump: the restore is incomplete: {} on the tape, {} of the dump itself, {} of the \
-             destination{}",
-            count(tally.damaged(), "damage"),
-            count(tally.incomplete(), "gap"),
-            count(*failed, "failure"),
+            "tapedump: the restore is incomplete; damaged on the tape: {}, not whole when dumped: {}, failed: {failed}{}",
+            tally.damaged(),
+            tally.incomplete(),
             if tally.is_cut_short() { "; the dump is cut short" } else { "" }
         );
     }
