@@ -151,7 +151,7 @@ fn what_could_not_be_dumped() {
     let tree = tree(&scratch);
     for name in ["closed", "a/closed"] {
         fs::create_dir(tree.join(name)).expect("tree");
-        fs::set_permissions(tree.join(name), fs::Permissions::from_mode(0)).expect("mode");
+        fs::set_permissions(tree.join(name), fs::Permissions::from_mode(0o0)).expect("mode");
     }
     let tape = for_nobody(&scratch, "for tapes").join("tape");
     let dumped = as_nobody(&scratch, dump(&scratch, &tree, &tape)).outcome().expect(code::INCOMPLETE);
