@@ -28,6 +28,8 @@ mod interop;
 mod interruption;
 #[path = "integration/round_trip.rs"]
 mod round_trip;
+#[path = "integration/telling.rs"]
+mod telling;
 #[path = "integration/usage.rs"]
 mod usage;
 
@@ -52,6 +54,7 @@ fn main() {
         ("interop", interop::CASES),
         ("interruption", interruption::CASES),
         ("round_trip", round_trip::CASES),
+        ("telling", telling::CASES),
         ("usage", usage::CASES),
     ];
     let mut skipped = 0;

@@ -5,7 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// `bytes` as text for a person: what is not printable UTF-8 becomes an escape, so that a name can neither
-/// steer the terminal nor pass for another one. A backslash is doubled, which keeps different names different.
+/// steer the terminal nor pass for another one. A backslash is doubled, which keeps different names different. Between
+/// `$'` and `'`, a shell reads the escapes back.
 #[must_use]
 pub fn printable(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
@@ -16,7 +17,10 @@ pub fn printable(bytes: &[u8]) -> String {
                 '\n' => text.push_str("\\n"),
                 '\t' => text.push_str("\\t"),
                 '\r' => text.push_str("\\r"),
-                c if steers_terminal(c) => _ = write!(text, "\\u{{{:x}}}", u32::from(c)),
+                c if steers_terminal(c) => {
+                    let mut utf8 = [0; 4];
+                    c.encode_utf8(&mut utf8).bytes().for_each(|byte| _ = write!(text, "\\x{byte:02x}"));
+                }
                 c => text.push(c),
             }
         }
@@ -66,8 +70,8 @@ mod tests {
 
     #[test]
     fn control_and_foreign_bytes_are_escaped() {
-        assert_eq!(printable(b"a\x1b[31m\n\xff\\b"), "a\\u{1b}[31m\\n\\xff\\\\b");
-        assert_eq!(printable("x\u{202e}y\u{9b}".as_bytes()), "x\\u{202e}y\\u{9b}");
+        assert_eq!(printable(b"a\x1b[31m\n\xff\\b"), "a\\x1b[31m\\n\\xff\\\\b");
+        assert_eq!(printable("x\u{202e}y\u{9b}".as_bytes()), "x\\xe2\\x80\\xaey\\xc2\\x9b");
     }
 
     #[test]

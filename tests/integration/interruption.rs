@@ -21,6 +21,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "dump_to_a_pipe", needs: &[], run: dump_to_a_pipe },
     Case { name: "reader_of_the_pipe_goes_away", needs: &[], run: reader_of_the_pipe_goes_away },
     Case { name: "restore_in_the_middle", needs: &[], run: restore_in_the_middle },
+    Case { name: "verify_that_waits_for_data", needs: &[], run: verify_that_waits_for_data },
     Case { name: "restore_that_waits_for_data", needs: &[], run: restore_that_waits_for_data },
 ];
 
@@ -71,9 +72,11 @@ fn dump_to_a_virtual_tape() {
     wait_until("data on the tape", || len_of(&tape.join("file-0000.tape")) > 1 << 20);
     let since = Instant::now();
     running.signal(Signal::INT);
-    assert_interrupted(&running.wait(), since);
-    let verified = verify(&scratch, &tape).outcome();
-    assert!(verified.is_orderly().expect("orderly") != code::DONE, "half a dump is no dump\n{verified}");
+    let interrupted = running.wait();
+    assert_interrupted(&interrupted, since);
+    assert!(interrupted.mentions("--overwrite"), "says what to do: {interrupted}");
+    let verified = verify(&scratch, &tape).outcome().expect(code::INCOMPLETE).says("incomplete");
+    assert!(!verified.mentions("goes on on"), "{verified}");
     let info = Run::tapedump(&scratch).args(["tape", "info"]).arg(&tape).outcome().done();
     println!("{}", info.out());
     // The tape and the state take the next dump.
@@ -198,6 +201,24 @@ fn restore_in_the_middle() {
     let again = restore(&scratch, scratch.join("tape"), &scratch.join("target")).outcome().done();
     drop(again);
     Compare::EXACT.assert_equal(&tree, &Tree::read(&scratch.join("target")).expect("tree"));
+}
+
+/// Nothing is said of restoring where nothing is restored.
+fn verify_that_waits_for_data() {
+    let scratch = Scratch::new("verify-waits");
+    let (tape, _) = tape_to_restore(&scratch);
+    let (read_end, write_end): (OwnedFd, OwnedFd) =
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("pipe");
+    let running = verify(&scratch, "-").stdin_from(File::from(read_end)).start();
+    let mut writer = File::from(write_end);
+    writer.write_all(&tape[..tape.len() / 2]).expect("the verify reads");
+    std::thread::sleep(Duration::from_millis(200));
+    let since = Instant::now();
+    running.signal(Signal::INT);
+    let outcome = running.wait();
+    assert_interrupted(&outcome, since);
+    assert!(!outcome.mentions("restored") && !outcome.mentions("the last one begun"), "{outcome}");
+    drop(writer);
 }
 
 fn restore_that_waits_for_data() {

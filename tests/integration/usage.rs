@@ -249,7 +249,8 @@ fn destination_fills_up() {
     let outcome = restore(&scratch, "-", mount.path()).stdin_file(&tape).outcome();
     let code = outcome.is_orderly().expect("orderly");
     assert!(code == code::FAILED || code == code::INCOMPLETE, "{outcome}");
-    assert!(outcome.mentions("space"), "{outcome}");
+    assert!(outcome.mentions("space") && outcome.mentions("make room"), "{outcome}");
+    assert!(outcome.err().contains("tapedump: the destination"), "it is not the tape's matter\n{outcome}");
     for path in
         Tree::read(mount.path()).expect("tree").entries.keys().filter(|path| path.starts_with(b"file "))
     {
@@ -281,7 +282,7 @@ fn full_tape() {
     let created = Run::tapedump(&scratch).args(["tape", "create"]).arg(&tape).args(["--capacity", "1M"]);
     let _ = created.outcome().done();
     let failed = dump(&scratch, &tree, &tape).outcome().expect(code::FAILED);
-    assert!(failed.mentions("full") || failed.mentions("end of"), "{failed}");
+    assert!(failed.mentions("the tape is full; use a larger one"), "{failed}");
     let verified = verify(&scratch, &tape).outcome();
     assert!(verified.is_orderly().expect("orderly") != code::DONE, "{verified}");
 }
@@ -292,5 +293,5 @@ fn file_system_of_the_tape_is_full() {
     fixtures::build(&tree, &[Section::Sizes]).expect("fixtures");
     let mount = Mount::tmpfs(&scratch.join("small"), "size=1m,mode=755");
     let failed = dump(&scratch, &tree, mount.path().join("tape")).outcome().expect(code::FAILED);
-    assert!(failed.mentions("space"), "{failed}");
+    assert!(failed.mentions("space") && failed.mentions("make room there"), "{failed}");
 }

@@ -114,6 +114,12 @@ pub enum DirentError<'a> {
         /// The name.
         name: &'a [u8],
     },
+    /// An entry of 8 bytes that claims a name of 255: how Linux' `dump` writes such a name. The entries behind it are
+    /// good.
+    NameLeftOut {
+        /// The object that had the name.
+        ino: u32,
+    },
 }
 
 /// One entry of directory data.
@@ -174,6 +180,10 @@ impl<'a> Iterator for Dirents<'a> {
             let minimal = if ino == 0 { FIXED_LEN } else { entry_len(name_len) };
             // Linux' entries may cross 512, nobody's cross a tape block.
             let block_end = (self.at + 1).next_multiple_of(TAPE_BLOCK_LEN).min(self.data.len());
+            if ino != 0 && usize::from(entry) == FIXED_LEN && name_len == NAME_LEN_MAX && end <= block_end {
+                self.at = end;
+                return Some(Err(DirentError::NameLeftOut { ino }));
+            }
             if entry % 4 != 0 || usize::from(entry) < minimal || end > block_end {
                 // What pads the last tape block of a directory is all zero.
                 let padding = ino == 0 && entry == 0;
@@ -256,6 +266,33 @@ mod tests {
             let second_chunk = Dirents::new(&good[CHUNK_LEN..], Dialect::OURS).count();
             assert_eq!(read.len(), 1 + second_chunk);
         }
+    }
+
+    #[test]
+    fn a_name_that_was_left_out_costs_itself_only() {
+        let before = written(&[(3, b"before".to_vec())]);
+        let behind = written(&[(4, b"behind".to_vec())]);
+        // As Linux' dump 0.4b47 writes a name of 255 bytes, little-endian.
+        let left_out = [17, 0, 0, 0, 8, 0, 8, 255];
+        let mut data = Vec::new();
+        for chunk in [&before, &behind] {
+            let mut entry = chunk[..16].to_vec();
+            entry[..4].reverse();
+            entry[4..6].copy_from_slice(&16u16.to_le_bytes());
+            data.extend(entry);
+            data.extend(left_out);
+        }
+        let linux = Dialect { order: Order::Little, ..Dialect::OURS };
+        let read: Vec<_> = Dirents::new(&data, linux).collect();
+        assert_eq!(
+            read,
+            [
+                Ok(Dirent { ino: 3, name: b"before" }),
+                Err(DirentError::NameLeftOut { ino: 17 }),
+                Ok(Dirent { ino: 4, name: b"behind" }),
+                Err(DirentError::NameLeftOut { ino: 17 }),
+            ]
+        );
     }
 
     #[test]

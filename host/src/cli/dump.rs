@@ -4,16 +4,17 @@ use super::changer::{Changer, Wanted, with_changes};
 use super::exit::{CliError, Ended};
 use super::increments::{Base, Made, forget};
 use super::interrupt::Interrupt;
-use super::progress::{Progress, Progressed, rate};
+use super::progress::{Progress, Progressed, count, rate};
 use super::raw;
 use super::tape::{existing, new_name};
 use crate::checksum::HostCrc32c;
 use crate::state::StateDir;
 use crate::tape::virtual_tape::{Access, VirtualTape};
 use crate::tape::{Existing, Mode, Stop, Tape, TapeError, TapeSpec, ahead_or_behind, open};
-use crate::text::{printable_path, size};
+use crate::text::{printable, printable_path, size};
 use crate::volume::VolumeError;
 use crate::volume::source::{LinuxSource, Numbering, SourceOptions};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tapedump_core::device::tape::{TapeDevice, TapePosition};
@@ -99,7 +100,7 @@ pub fn run(raw: raw::Dump) -> Result<Ended, CliError> {
     });
     let (tape, begin) = opened.inspect_err(|_| plan.created.remove())?;
     let mut progress = Progress::new();
-    progress.stage("stage I: finding files and directories", 0);
+    progress.stage("stages I and II: finding files and directories", 0);
     let source = match open_source(&plan, &state, &interrupt, &progress) {
         Ok(source) => source,
         Err(error) => {
@@ -135,7 +136,11 @@ fn resolve(raw: raw::Dump, state: &StateDir) -> Result<Plan, CliError> {
             }
             spec
         }
-        None if raw.append => TapeSpec::Virtual(library.newest()?.path),
+        None if raw.append => {
+            let newest = library.newest()?;
+            eprintln!("the dump goes behind the last one on {}, the newest tape of the library", newest.name);
+            TapeSpec::Virtual(newest.path)
+        }
         None => {
             let name = new_name(&library, raw.label.as_deref(), u64::from(identity.date))?;
             let path = library.create(&name, None)?;
@@ -282,13 +287,14 @@ fn write(
     let options = DumpOptions { identity: plan.identity, blocking: plan.blocking, label: plan.label };
     let mut engine = Engine::new(source, tape, memory, options)
         .map_err(|error| CliError::failed(explain(&error, &plan.tape)))?;
-    let ended = drive(&mut engine, plan, interrupt, &mut progress);
+    let mut left_out = LeftOut::default();
+    let ended = drive(&mut engine, plan, interrupt, &mut progress, &mut left_out);
     progress.end();
     let (_, mut tape) = engine.into_devices();
     match ended {
         Ok(summary) => {
             give_back(&mut tape, plan)?;
-            let ended = report(&summary, &plan.tape, started.elapsed());
+            let ended = report(&summary, &left_out, &plan.tape, started.elapsed());
             let made = Made {
                 base: &plan.base,
                 identity: plan.identity,
@@ -323,6 +329,7 @@ fn drive(
     plan: &Plan,
     interrupt: &Interrupt,
     progress: &mut Progress,
+    left_out: &mut LeftOut,
 ) -> Result<DumpSummary, String> {
     loop {
         if interrupt.is_set() {
@@ -333,7 +340,10 @@ fn drive(
             Ok(DumpEvent::Stage(stage)) => begin_stage(engine, stage, progress),
             Ok(DumpEvent::Working) => {}
             Ok(event) => {
-                if let Some((ino, text)) = describe(&event) {
+                left_out.note(&event, engine.stage());
+                if let DumpEvent::NotPortable { ino, why: NotPortable::Name } = event {
+                    tell_long_name(engine, ino, plan, progress);
+                } else if let Some((ino, text)) = describe(&event) {
                     progress.tell(&format!("tapedump: {}: {text}", path_of(engine, ino)));
                 }
             }
@@ -345,6 +355,38 @@ fn drive(
             Progressed { objects: done.handled, bytes: done.blocks * TAPE_BLOCK_LEN as u64 }
         });
     }
+}
+
+/// Objects that the engine counts and that did not get on the tape.
+#[derive(Default)]
+struct LeftOut {
+    directories: u64,
+    others: u64,
+}
+
+impl LeftOut {
+    fn note(&mut self, event: &DumpEvent, stage: Stage) {
+        match (event, stage) {
+            (DumpEvent::Skipped { .. }, Stage::Directories) => self.directories += 1,
+            (DumpEvent::Skipped { .. }, _) => self.others += 1,
+            _ => {}
+        }
+    }
+}
+
+/// Tells the first name that third-party programs cannot read; the engine knows its directory.
+fn tell_long_name(engine: &Engine<'_>, directory: Ino, plan: &Plan, progress: &Progress) {
+    const NAME_LEN_PORTABLE: usize = 254;
+    let path = engine.source().path_of(directory).unwrap_or_default();
+    let inside = plan.tree.join(&path);
+    let names = std::fs::read_dir(inside).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let long = names.into_iter().find(|name| name.len() > NAME_LEN_PORTABLE);
+    let name = long.map_or_else(|| "a name".into(), |name| printable(name.as_bytes()));
+    progress.tell(&format!(
+        "tapedump: {}: {name}: with more than {NAME_LEN_PORTABLE} bytes, third-party restore programs cannot \
+         read it; tapedump can",
+        printable_path(&path)
+    ));
 }
 
 fn begin_stage(engine: &Engine<'_>, stage: Stage, progress: &mut Progress) {
@@ -378,7 +420,6 @@ fn describe(event: &DumpEvent) -> Option<(Ino, String)> {
         DumpEvent::Changed { ino } => (*ino, "changed while it was read".into()),
         DumpEvent::NotPortable { ino, why } => {
             let what = match why {
-                NotPortable::Name => "a name longer than 254 bytes",
                 NotPortable::Directory => "a directory of 256 MiB or more",
                 _ => "something",
             };
@@ -391,8 +432,10 @@ fn describe(event: &DumpEvent) -> Option<(Ino, String)> {
 fn explain(error: &DumpError<VolumeError, TapeError>, tape: &TapeSpec) -> String {
     match error {
         DumpError::Source(source) => source.to_string(),
-        DumpError::Tape { source, .. } => source.to_string(),
-        DumpError::EndOfMedium { .. } => format!("{tape}: the tape is full; use a larger one"),
+        DumpError::Tape { source, .. } if !source.is_end_of_medium() => source.to_string(),
+        DumpError::Tape { .. } | DumpError::EndOfMedium { .. } => {
+            format!("{tape}: the tape is full; use a larger one")
+        }
         DumpError::MapTooSmall { needed } => {
             format!("the maps need {needed} bytes: the tree grew while it was read")
         }
@@ -406,8 +449,12 @@ fn explain(error: &DumpError<VolumeError, TapeError>, tape: &TapeSpec) -> String
 
 /// Closes the tape behind what is on it, and says in what state it is.
 fn give_up(message: &str, mut tape: Box<dyn Tape>, begin: TapePosition, plan: &Plan) -> CliError {
+    let again = match plan.tape {
+        TapeSpec::Virtual(_) | TapeSpec::File(_) => "; make it anew, over this one with --overwrite",
+        _ => "; make it anew",
+    };
     if !tape.capabilities().can_position {
-        return CliError::Failed(format!("{message}; the dump on {} is incomplete", plan.tape));
+        return CliError::Failed(format!("{message}; the dump on {} is incomplete{again}", plan.tape));
     }
     // An error that was on its way is told by the first call; after it the position is the true one.
     let at = tape.position().or_else(|_| tape.position());
@@ -418,7 +465,7 @@ fn give_up(message: &str, mut tape: Box<dyn Tape>, begin: TapePosition, plan: &P
     }
     let closed = tape.write_filemark().and_then(|_| give_back(&mut tape, plan));
     match closed {
-        Ok(()) => CliError::Failed(format!("{message}; the dump on {} is incomplete", plan.tape)),
+        Ok(()) => CliError::Failed(format!("{message}; the dump on {} is incomplete{again}", plan.tape)),
         Err(error) => CliError::Failed(format!(
             "{message}; the dump on {} is incomplete, and could not be closed: {error}",
             plan.tape
@@ -431,11 +478,13 @@ fn give_back(tape: &mut Box<dyn Tape>, plan: &Plan) -> Result<(), TapeError> {
     if matches!(plan.tape, TapeSpec::Drive(_)) && !plan.eject { Ok(()) } else { tape.unload() }
 }
 
-fn report(summary: &DumpSummary, tape: &TapeSpec, time: Duration) -> Ended {
+fn report(summary: &DumpSummary, left_out: &LeftOut, tape: &TapeSpec, time: Duration) -> Ended {
     let DumpSummary { directories, others, data_len, blocks, incomplete, .. } = summary;
     let tape_len = blocks * TAPE_BLOCK_LEN as u64;
     eprintln!(
-        "dumped {directories} directories and {others} other objects, {} of data in {} of tape, to {tape} ({})",
+        "dumped {} and {}, {} of data in {} of tape, to {tape} ({})",
+        count(directories.saturating_sub(left_out.directories), "directory"),
+        count(others.saturating_sub(left_out.others), "other object"),
         size(*data_len),
         size(tape_len),
         rate(tape_len, time)
@@ -443,7 +492,8 @@ fn report(summary: &DumpSummary, tape: &TapeSpec, time: Duration) -> Ended {
     if *incomplete == 0 {
         return Ended::Done;
     }
-    eprintln!("tapedump: the dump is incomplete: {incomplete} objects are not on it, or not as they were");
+    let objects = count(*incomplete, "object");
+    eprintln!("tapedump: the dump is incomplete: {objects} named above, not on it or not as on the volume");
     Ended::Incomplete
 }
 

@@ -78,7 +78,7 @@ impl Base {
             return Err(CliError::failed(format!(
                 "{shown}: its inode numbers are too large for a tape, so that no increment can be based on the dump of \
                  {}: dump it with level 0",
-                super::list::rfc3339(dump.date, false)
+                super::list::utc(dump.date.secs)
             )));
         }
         if let Some(place) = overwritten.and_then(place_of)
@@ -191,7 +191,7 @@ impl Placed {
         format!(
             "level {} of {} on {}, tape file {}",
             self.level,
-            super::list::rfc3339(self.date, false),
+            super::list::utc(self.date.secs),
             printable_path(&self.tape),
             self.file
         )

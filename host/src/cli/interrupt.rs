@@ -1,7 +1,7 @@
 //! Ctrl-C and its kin: a flag that work looks at between two steps.
 
 use super::exit::{CliError, FAILED};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,6 +19,9 @@ impl Interrupt {
                 .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag)))
                 .map_err(|error| CliError::failed(format!("cannot handle signals: {error}")))?;
         }
+        // A file that may not grow further is told as an error of writing it.
+        signal_hook::flag::register(SIGXFSZ, Arc::default())
+            .map_err(|error| CliError::failed(format!("cannot handle signals: {error}")))?;
         Ok(Self(flag))
     }
 

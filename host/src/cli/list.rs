@@ -1,6 +1,7 @@
 //! `tapedump list`: what a dump holds. Names alone are known once the directories are read; everything else needs
 //! the whole tape, and is kept in scratch files meanwhile, so that memory does not grow with the dump.
 
+use super::dumps::{Extent, cut_short, extent_of};
 use super::exit::{CliError, Ended};
 use super::interrupt::Interrupt;
 use super::json::JsonPath;
@@ -8,7 +9,7 @@ use super::names::path_of;
 use super::progress::Progress;
 use super::raw::List;
 use super::reading::{self, Engine, Entry, Flow, Reading, Visitor};
-use super::sources::Extent;
+use super::sources::Scope;
 use super::tape::civil;
 use crate::state::StateDir;
 use crate::text::printable;
@@ -27,7 +28,7 @@ use tapedump_core::units::{Ino, Timestamp};
 pub fn run(raw: List) -> Result<Ended, CliError> {
     let state = StateDir::find()?;
     let interrupt = Interrupt::install()?;
-    let reading = Reading::open(&raw.from, Extent::Dump, &state, &interrupt)?;
+    let reading = Reading::open(&raw.from, Scope::Dump, &state, &interrupt)?;
     let paths = reading::path_bytes(&raw.paths);
     if raw.long || raw.json {
         let spool = BufWriter::new(state.scratch_file()?);
@@ -39,8 +40,16 @@ pub fn run(raw: List) -> Result<Ended, CliError> {
         print_attributed(spool, &target.table, raw.json)?;
         return Ok(reading::ended(&summary));
     }
+    // Only the names are read; whether what they name is there shows at the end of the tape file.
+    let (data, len) = (reading.data.clone(), reading.len);
     let mut lister = Names { paths, tree: Tree::default(), out: io::stdout().lock() };
     let (_, summary) = reading.run(NullTarget::new(), &mut lister, &interrupt)?;
+    if let (Some(path), Some(len)) = (data, len)
+        && extent_of(&path, len) == Extent::CutShort
+    {
+        eprintln!("tapedump: {}", cut_short(&path));
+        return Ok(Ended::Incomplete);
+    }
     Ok(reading::ended(&summary))
 }
 
@@ -414,7 +423,7 @@ fn attributes_json(kept: &Kept, link: &[u8]) -> AttributesJson {
         uid: kept.uid,
         gid: kept.gid,
         size: kept.size,
-        modified: rfc3339(kept.modified, true),
+        modified: exact(kept.modified),
         target: (kind == Some(Kind::Symlink)).then_some(target),
         target_bytes,
         device: is_device.then_some(kept.device),
@@ -424,7 +433,7 @@ fn attributes_json(kept: &Kept, link: &[u8]) -> AttributesJson {
 fn long_line(path: &[u8], object: Option<(&Kept, &[u8])>) -> String {
     let Some((kept, link)) = object else {
         return format!(
-            "?????????? {:>4} {:>8} {:>8} {:>12} {:>19} {}",
+            "?????????? {:>4} {:>8} {:>8} {:>12} {:>20} {}",
             "?",
             "?",
             "?",
@@ -445,7 +454,7 @@ fn long_line(path: &[u8], object: Option<(&Kept, &[u8])>) -> String {
         kept.links,
         kept.uid,
         kept.gid,
-        rfc3339(kept.modified, false),
+        utc(kept.modified.secs),
         printable(path),
     )
 }
@@ -486,16 +495,17 @@ fn mode_text(mode: u16) -> String {
     .collect()
 }
 
-/// A time in UTC: `2026-11-21 22:56:12`, or exact as `2026-11-21T22:56:12.000000001Z`.
-pub fn rfc3339(time: Timestamp, exact: bool) -> String {
-    let (days, secs) = (time.secs.div_euclid(86_400), time.secs.rem_euclid(86_400));
+/// A time in UTC, which the `Z` says: `2026-11-21 22:56:12Z`.
+pub fn utc(secs: i64) -> String {
+    let (days, secs) = (secs.div_euclid(86_400), secs.rem_euclid(86_400));
     let (year, month, day) = civil(days);
     let (hour, minute, second) = (secs / 3600, secs / 60 % 60, secs % 60);
-    if exact {
-        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:09}Z", time.nanos)
-    } else {
-        format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
-    }
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// For programs: `2026-11-21T22:56:12.000000001Z`.
+fn exact(time: Timestamp) -> String {
+    utc(time.secs).replace(' ', "T").replace('Z', &format!(".{:09}Z", time.nanos))
 }
 
 #[cfg(test)]

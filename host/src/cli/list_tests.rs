@@ -54,9 +54,9 @@ fn modes() {
 #[test]
 fn times() {
     let time = |secs, nanos| Timestamp { secs, nanos };
-    assert_eq!(rfc3339(time(1_795_301_772, 5), true), "2026-11-21T22:56:12.000000005Z");
-    assert_eq!(rfc3339(time(-1, 0), false), "1969-12-31 23:59:59");
-    assert_eq!(rfc3339(time(-2_208_988_800, 0), false), "1900-01-01 00:00:00");
+    assert_eq!(exact(time(1_795_301_772, 5)), "2026-11-21T22:56:12.000000005Z");
+    assert_eq!(utc(-1), "1969-12-31 23:59:59Z");
+    assert_eq!(utc(-2_208_988_800), "1900-01-01 00:00:00Z");
 }
 
 fn kept(mode: u16) -> Kept {
@@ -90,7 +90,7 @@ fn lines_escape_and_json_does_not() {
     object.modified = Timestamp { secs: 0, nanos: 0 };
     object.size = 3;
     let line = long_line(b"a\nb", Some((&object, b"\xff")));
-    assert_eq!(line, "lrwxrwxrwx    2     1000 4294967295            3 1970-01-01 00:00:00 a\\nb -> \\xff");
+    assert_eq!(line, "lrwxrwxrwx    2     1000 4294967295            3 1970-01-01 00:00:00Z a\\nb -> \\xff");
     let json = serde_json::to_value(attributes_json(&object, b"\xff")).unwrap();
     assert_eq!(json["target_bytes"], "ff");
     assert_eq!(json["type"], "symlink");

@@ -3,6 +3,7 @@
 mod changer;
 mod drive;
 mod dump;
+mod dumps;
 mod exit;
 mod generate;
 mod increments;
@@ -16,6 +17,7 @@ mod raw;
 mod reading;
 mod restore;
 mod sources;
+mod tally;
 mod tape;
 mod verify;
 

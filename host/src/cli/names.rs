@@ -1,11 +1,13 @@
 //! What the engine tells by number, as text with paths.
 
 use super::json::JsonPath;
+use super::progress::count as count_of;
 use super::reading::Engine;
 use crate::text::printable;
 use serde::Serialize;
 use std::fmt::Display;
 use tapedump_core::device::volume::{Difference, FailedPart, Failure, NameBuf, PropertyKind, TargetVolume};
+use tapedump_core::device::{DeviceError, ErrorKind};
 use tapedump_core::engine::restore::Damage;
 use tapedump_core::limits::NAME_LEN_MAX;
 use tapedump_core::units::Ino;
@@ -13,11 +15,34 @@ use tapedump_core::units::Ino;
 /// Directories above an object that are followed for its path; deeper paths are cut at the front.
 const DEPTH_MAX: usize = 100_000;
 
-/// Something that is not as it should be: of the tape, of the target, or a difference.
+/// Where the fault lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// The tape is not as it was written.
+    Damage,
+    /// The tape is; the dump was not whole when it was made.
+    Incomplete,
+    /// The destination could not take something, or the tree could not be compared.
+    Failure,
+    /// The tree is not as the dump has it.
+    Difference,
+}
+
+/// What a dump is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be restored.
+    Restore,
+    /// To be listed, verified or compared.
+    Look,
+}
+
+/// Something that is not as it should be.
 #[derive(Debug, Serialize)]
 pub struct Finding {
-    /// `damage`, `failure` or `difference`.
-    finding: &'static str,
+    #[serde(rename = "finding")]
+    kind: Kind,
     #[serde(flatten)]
     path: Option<JsonPath>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -26,17 +51,39 @@ pub struct Finding {
     text: String,
     #[serde(skip)]
     bytes: Option<Vec<u8>>,
+    #[serde(skip)]
+    names_lost: bool,
+    #[serde(skip)]
+    end_missing: bool,
 }
 
 impl Finding {
-    fn new(
-        finding: &'static str,
-        inode: Option<Ino>,
-        path: Option<Vec<u8>>,
-        text: impl Into<String>,
-    ) -> Self {
+    /// A finding about the object `inode`, which is called `path`.
+    pub fn about(kind: Kind, inode: Option<Ino>, path: Option<Vec<u8>>, text: impl Into<String>) -> Self {
         let json = path.as_deref().map(JsonPath::new);
-        Self { finding, path: json, inode: inode.map(|ino| ino.0), text: text.into(), bytes: path }
+        let inode = inode.map(|ino| ino.0);
+        let text = text.into();
+        Self { kind, path: json, inode, text, bytes: path, names_lost: false, end_missing: false }
+    }
+
+    /// Where the fault lies.
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The object it is about.
+    pub fn ino(&self) -> Option<Ino> {
+        self.inode.map(Ino)
+    }
+
+    /// It is about a directory of which names may be lost.
+    pub const fn are_names_lost(&self) -> bool {
+        self.names_lost
+    }
+
+    /// It says that the dump has no end.
+    pub const fn is_end_missing(&self) -> bool {
+        self.end_missing
     }
 
     /// The line for a person.
@@ -69,11 +116,42 @@ pub fn path_of<V: TargetVolume>(engine: &mut Engine<'_, V>, ino: Ino) -> Option<
     (!components.is_empty()).then(|| components.join(&b'/'))
 }
 
-/// What is wrong with the tape; `culprit` is the name it is about, where it is about one.
-pub fn damage<V: TargetVolume>(engine: &mut Engine<'_, V>, damage: &Damage, culprit: &[u8]) -> Finding {
-    let (ino, text) = describe(damage, culprit);
+/// What is wrong with the tape; `culprit` is the name it is about, where it is about one. `lost`: parts of the tape
+/// could not be used so far.
+pub fn damage<V: TargetVolume>(
+    engine: &mut Engine<'_, V>,
+    damage: &Damage,
+    culprit: &[u8],
+    lost: bool,
+) -> Finding {
+    let (ino, text) = match damage {
+        Damage::Missing { ino } if !lost => {
+            (Some(*ino), "not on the dump: it could not be read when the dump was made".into())
+        }
+        damage => describe(damage, culprit),
+    };
     let path = ino.and_then(|ino| path_of(engine, ino));
-    Finding::new("damage", ino, path, text)
+    let kind = match damage {
+        Damage::Truncated { .. } | Damage::Unread { .. } | Damage::Changed { .. } => Kind::Incomplete,
+        Damage::Missing { .. } if !lost => Kind::Incomplete,
+        _ => Kind::Damage,
+    };
+    let mut finding = Finding::about(kind, ino, path, text);
+    finding.names_lost = matches!(damage, Damage::Directory { .. } | Damage::BadEntries { .. });
+    finding.end_missing = matches!(damage, Damage::Truncated { .. });
+    finding
+}
+
+/// Whether objects may be missing because of this.
+pub const fn may_lose_objects(damage: &Damage) -> bool {
+    matches!(
+        damage,
+        Damage::Gap(_)
+            | Damage::Unreadable { .. }
+            | Damage::Truncated { .. }
+            | Damage::Maps
+            | Damage::BadObject { .. }
+    )
 }
 
 fn describe(damage: &Damage, culprit: &[u8]) -> (Option<Ino>, String) {
@@ -89,7 +167,13 @@ fn describe(damage: &Damage, culprit: &[u8]) -> (Option<Ino>, String) {
             (None, text)
         }
         Damage::Unreadable { at, error } => (None, format!("the record at {at} cannot be read: {error}")),
-        Damage::Truncated { at } => (None, format!("the tape ends at {at}, before the dump does")),
+        Damage::Truncated { at } => (
+            None,
+            format!(
+                "the dump is incomplete: it is cut short at {at}; should it go on on a further tape, name that \
+                 with a further --tape"
+            ),
+        ),
         Damage::Maps => (None, "the maps are damaged; whether objects are missing is not known".into()),
         Damage::Data { ino, from, to } => of(ino, &format!("damaged on the tape: bytes {from} to {to}")),
         Damage::Unread { ino, from, to } => of(
@@ -101,6 +185,15 @@ fn describe(damage: &Damage, culprit: &[u8]) -> (Option<Ino>, String) {
             of(ino, "its ACLs or extended attributes are damaged or missing on the tape")
         }
         Damage::Directory { ino } => of(ino, "damaged on the tape: names in it may be wrong or missing"),
+        Damage::BadEntries { ino, count } if culprit.is_empty() => {
+            let entries = count_of(u64::from(*count), "entry");
+            of(
+                ino,
+                &format!(
+                    "{entries} in it without a name that can be used; what has no other is in lost+found"
+                ),
+            )
+        }
         Damage::BadEntries { ino, count: 1 } => {
             of(ino, &format!("an entry in it was refused: '{}'", printable(culprit)))
         }
@@ -125,26 +218,45 @@ fn describe(damage: &Damage, culprit: &[u8]) -> (Option<Ino>, String) {
 }
 
 /// What the target could not take, or how it differs.
-pub fn failure<V: TargetVolume>(engine: &mut Engine<'_, V>, failure: &Failure<V::Error>) -> Finding
+pub fn failure<V: TargetVolume>(
+    engine: &mut Engine<'_, V>,
+    failure: &Failure<V::Error>,
+    purpose: Purpose,
+) -> Finding
 where
     V::Error: Display,
 {
     let path = path_of(engine, failure.ino);
-    let error = &failure.error;
-    let (finding, text) = match failure.what {
-        FailedPart::Different(difference) => {
-            ("difference", format!("differs: {}", difference_text(difference)))
+    let (kind, text) = failure_text(failure.what, &failure.error, purpose);
+    let text = match (purpose, failure.error.kind()) {
+        (Purpose::Restore, ErrorKind::Exists) => {
+            format!("{text}; a directory is in the way: rename or remove it, or restore elsewhere")
         }
-        FailedPart::Create => ("failure", format!("not restored: {error}")),
-        FailedPart::Data => ("failure", format!("not wholly restored: {error}")),
-        FailedPart::Link => ("failure", format!("one of its names is not restored: {error}")),
-        FailedPart::Attributes => {
-            ("failure", format!("owner, permissions or times are not restored: {error}"))
-        }
-        FailedPart::Property(kind) => ("failure", format!("{} not restored: {error}", property(kind))),
-        _ => ("failure", error.to_string()),
+        _ => text,
     };
-    Finding::new(finding, Some(failure.ino), path, text)
+    Finding::about(kind, Some(failure.ino), path, text)
+}
+
+fn failure_text(what: FailedPart, error: &impl Display, purpose: Purpose) -> (Kind, String) {
+    let text = match (what, purpose) {
+        // Of an attribute, the short form of the error is its name.
+        (FailedPart::Different(Difference::Property(kind)), _) => {
+            return (Kind::Difference, format!("differs: another {}{error:#}", property(kind)));
+        }
+        (FailedPart::Different(difference), _) => {
+            return (Kind::Difference, format!("differs: {}", difference_text(difference)));
+        }
+        (_, Purpose::Look) => format!("not compared: {error}"),
+        (FailedPart::Create, _) => format!("not restored: {error}"),
+        (FailedPart::Data, _) => format!("not wholly restored: {error}"),
+        (FailedPart::Link, _) => format!("one of its names is not restored: {error}"),
+        (FailedPart::Attributes, _) => format!("owner, permissions or times are not restored: {error}"),
+        (FailedPart::Property(kind), _) => {
+            format!("{}{error:#} not restored: {error}", property(kind))
+        }
+        (_, _) => error.to_string(),
+    };
+    (Kind::Failure, text)
 }
 
 fn property(kind: PropertyKind) -> &'static str {
@@ -179,25 +291,26 @@ mod tests {
     #[test]
     fn lines_name_the_object_and_what_is_wrong() {
         let (ino, text) = describe(&Damage::Data { ino: Ino(7), from: 0, to: 1024 }, b"");
-        let finding = Finding::new("damage", ino, Some(b"dir/a\nb".to_vec()), text.clone());
+        let finding = Finding::about(Kind::Damage, ino, Some(b"dir/a\nb".to_vec()), text.clone());
         assert_eq!(finding.line(), "dir/a\\nb: damaged on the tape: bytes 0 to 1024");
-        let finding = Finding::new("damage", ino, None, text);
+        let finding = Finding::about(Kind::Damage, ino, None, text);
         assert_eq!(finding.line(), "inode 7: damaged on the tape: bytes 0 to 1024");
         let (ino, text) = describe(&Damage::Truncated { at: BlockAddr(12) }, b"");
         assert_eq!(
-            Finding::new("damage", ino, None, text).line(),
-            "the tape ends at block 12, before the dump does"
+            Finding::about(Kind::Damage, ino, None, text).line(),
+            "the dump is incomplete: it is cut short at block 12; should it go on on a further tape, name that with \
+             a further --tape"
         );
     }
 
     #[test]
     fn findings_as_json() {
-        let finding = Finding::new("damage", Some(Ino(7)), Some(b"\xff".to_vec()), "bad");
+        let finding = Finding::about(Kind::Damage, Some(Ino(7)), Some(b"\xff".to_vec()), "bad");
         assert_eq!(
             serde_json::to_string(&finding).unwrap(),
             "{\"finding\":\"damage\",\"path\":\"\u{fffd}\",\"path_bytes\":\"ff\",\"inode\":7,\"text\":\"bad\"}"
         );
-        let finding = Finding::new("damage", None, None, "bad");
+        let finding = Finding::about(Kind::Damage, None, None, "bad");
         assert_eq!(serde_json::to_string(&finding).unwrap(), r#"{"finding":"damage","text":"bad"}"#);
     }
 }

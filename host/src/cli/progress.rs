@@ -132,6 +132,15 @@ impl Drop for Progress {
     }
 }
 
+/// A number with what it counts, as in `1 file` and `2 files`. The plural is regular, `y` included.
+pub fn count(number: u64, what: &str) -> String {
+    match (number, what.strip_suffix('y')) {
+        (1, _) => format!("1 {what}"),
+        (_, Some(stem)) => format!("{number} {stem}ies"),
+        (_, None) => format!("{number} {what}s"),
+    }
+}
+
 /// Bytes per second for a person.
 pub fn rate(bytes: u64, time: Duration) -> String {
     let seconds = time.as_secs_f64().max(0.001);
@@ -141,6 +150,13 @@ pub fn rate(bytes: u64, time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn plurals() {
+        assert_eq!(count(1, "directory"), "1 directory");
+        assert_eq!(count(0, "directory"), "0 directories");
+        assert_eq!(count(2, "other object"), "2 other objects");
+    }
 
     #[test]
     fn rates() {

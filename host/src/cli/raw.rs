@@ -60,7 +60,7 @@ pub struct Dump {
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
     /// Write over what the tape holds
-    #[arg(long)]
+    #[arg(long, requires = "tape")]
     pub overwrite: bool,
     /// Write behind what the tape holds
     #[arg(long, conflicts_with = "overwrite")]
@@ -86,7 +86,7 @@ pub struct From {
     )]
     pub tape: Vec<OsString>,
     /// Tape file with the dump, counted from 0 [default: the last one]
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, value_name = "N", value_parser = tape_file)]
     pub file: Option<u32>,
     #[command(flatten)]
     pub cartridges: Cartridges,
@@ -189,7 +189,7 @@ pub enum TapeCommand {
         #[arg(value_hint = ValueHint::AnyPath)]
         tape: OsString,
         /// What the label says from now on
-        #[arg(group = "change")]
+        #[arg(group = "change", value_parser = tape_label)]
         text: Option<String>,
         /// Refuse writes from now on
         #[arg(long, group = "change")]
@@ -272,10 +272,18 @@ fn label(text: &str) -> Result<String, String> {
     if text.len() > 15 {
         return Err(format!("it has {} bytes, and a tape has room for 15", text.len()));
     }
+    tape_label(text)
+}
+
+fn tape_label(text: &str) -> Result<String, String> {
     if text.is_empty() || text.chars().any(char::is_control) {
         return Err("it has at least one character and no control characters".into());
     }
     Ok(text.into())
+}
+
+fn tape_file(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "it is the number of a tape file, counted from 0".into())
 }
 
 fn threads(text: &str) -> Result<usize, String> {
@@ -284,6 +292,9 @@ fn threads(text: &str) -> Result<usize, String> {
         _ => Err("the number of threads is from 1 to 256".into()),
     }
 }
+
+/// One tape record of the default length.
+const CAPACITY_MIN: u64 = 64 << 10;
 
 /// Bytes, with K, M, G or T behind them; also KiB, MB and the like, all of them powers of 1,024.
 fn capacity(text: &str) -> Result<NonZeroU64, String> {
@@ -300,7 +311,9 @@ fn capacity(text: &str) -> Result<NonZeroU64, String> {
     let number: u64 = number.parse().map_err(|_| "it is a number of bytes".to_owned())?;
     let bytes = number.checked_mul(1 << shift).filter(|bytes| i64::try_from(*bytes).is_ok());
     let bytes = bytes.ok_or("no tape holds that much")?;
-    NonZeroU64::new(bytes).ok_or_else(|| "a tape that holds nothing is of no use".into())
+    NonZeroU64::new(bytes)
+        .filter(|bytes| bytes.get() >= CAPACITY_MIN)
+        .ok_or_else(|| "a tape of less than 64K has no room for a single tape record".into())
 }
 
 #[cfg(test)]
@@ -325,17 +338,23 @@ mod tests {
     #[test]
     fn capacities() {
         for (text, bytes) in
-            [("1", 1), ("10K", 10 << 10), ("3 MiB", 3 << 20), ("2gb", 2 << 30), ("1T", 1 << 40)]
+            [("65536", 1 << 16), ("64K", 1 << 16), ("3 MiB", 3 << 20), ("2gb", 2 << 30), ("1T", 1 << 40)]
         {
             assert_eq!(capacity(text).unwrap().get(), bytes, "{text}");
         }
-        for bad in ["", "0", "0G", "x", "1X", "-1", "1.5G", "99999999999999T", "16777216T", "8388608T"] {
+        for bad in
+            ["", "0", "1", "65535", "0G", "x", "1X", "-1", "1.5G", "99999999999999T", "16777216T", "8388608T"]
+        {
             assert!(capacity(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn labels() {
+        assert!(tape_label("").is_err() && tape_label("a\nb").is_err());
+        assert_eq!(tape_label("longer than fifteen bytes").unwrap(), "longer than fifteen bytes");
+        assert_eq!(tape_file("7").unwrap(), 7);
+        assert!(tape_file("x").unwrap_err().contains("tape file"));
         assert_eq!(label("weekly").unwrap(), "weekly");
         for bad in ["", "sixteen bytes ..", "a\nb"] {
             assert!(label(bad).is_err(), "{bad:?}");
@@ -345,7 +364,9 @@ mod tests {
     #[test]
     fn overwriting_and_appending_exclude_each_other() {
         let parse = |arguments: &[&str]| Arguments::try_parse_from(arguments.iter().copied());
-        assert!(parse(&["tapedump", "dump", ".", "--overwrite", "--append"]).is_err());
+        assert!(parse(&["tapedump", "dump", ".", "-t", "x", "--overwrite", "--append"]).is_err());
+        assert!(parse(&["tapedump", "dump", ".", "--overwrite"]).is_err());
+        assert!(parse(&["tapedump", "dump", ".", "-t", "x", "--overwrite"]).is_ok());
         assert!(parse(&["tapedump", "dump", ".", "--append", "--tape", "weekly"]).is_ok());
         assert!(parse(&["tapedump", "tape", "label", "weekly"]).is_err());
         assert!(parse(&["tapedump", "restore"]).is_err());

@@ -3,19 +3,21 @@
 use super::changer::{Changer, Wanted, may_change, with_changes};
 use super::exit::{CliError, Ended};
 use super::interrupt::Interrupt;
-use super::names::{self, Finding};
+use super::names::{self, Finding, Kind, Purpose};
 use super::progress::{Progress, Progressed};
 use super::raw::From;
-use super::sources::{Extent, Sources};
+use super::sources::{Scope, Sources};
 use crate::checksum::HostCrc32c;
 use crate::state::StateDir;
 use crate::state::scratch::ScratchDevice;
+use crate::tape::label::data_path;
 use crate::tape::null::NullTape;
 use crate::tape::virtual_tape::VirtualTape;
 use crate::tape::{Mode, Stop, Tape, TapeError, TapeSpec, ahead_or_behind, open};
-use crate::text::printable;
+use crate::text::{printable, printable_path, size};
 use std::collections::VecDeque;
 use std::fmt::Display;
+use std::path::{Path, PathBuf};
 use tapedump_core::catalog::TableError;
 use tapedump_core::device::ErrorKind;
 use tapedump_core::device::tape::{Space, Spaced, TapeDevice, TapePosition};
@@ -53,6 +55,8 @@ pub struct Reading {
     pub name: String,
     /// Bytes of the tape file, where that is known: no more file data than this is on it.
     pub len: Option<u64>,
+    /// The plain file with the dump, where it is in one; the dump is on this tape only.
+    pub data: Option<PathBuf>,
     state: StateDir,
 }
 
@@ -88,6 +92,12 @@ pub trait Visitor<V: TargetVolume> {
     fn catalogued(&mut self, _engine: &mut Engine<'_, V>) -> Result<(), CliError> {
         Ok(())
     }
+    /// What the dump is read for.
+    fn purpose(&self) -> Purpose {
+        Purpose::Look
+    }
+    /// An object that is no directory begins.
+    fn object(&mut self, _ino: Ino) {}
     /// A stage begins.
     fn stage(&mut self, _stage: RestoreStage) -> Flow {
         Flow::On
@@ -122,7 +132,7 @@ impl Reading {
     /// Finds and opens the dump that the arguments name.
     pub fn open(
         from: &From,
-        extent: Extent<'_>,
+        scope: Scope<'_>,
         state: &StateDir,
         interrupt: &Interrupt,
     ) -> Result<Self, CliError> {
@@ -141,17 +151,19 @@ impl Reading {
         };
         let changer = Changer::find(from.cartridges.changer.as_deref(), specs.iter().chain([&spec]))?;
         let wanted = Wanted { purpose: "read", number: 1, label: "" };
-        let (mut tape, len) = with_changes(changer.as_ref(), &spec, &wanted, interrupt, || {
+        let (mut tape, found) = with_changes(changer.as_ref(), &spec, &wanted, interrupt, || {
             let mut tape = open(&spec, Mode::Read)?;
-            let len = find_file(&spec, &mut tape, from.file)?;
-            Ok((tape, len))
+            let found = find_file(&spec, &mut tape, from.file)?;
+            Ok((tape, found))
         })?;
-        let (sources, older_len) = Sources::find(&mut tape, &spec, extent, state)?;
-        let len = len.map(|len| len + older_len);
+        let (sources, older_len) = Sources::find(&mut tape, &spec, scope, state)?;
         let tape = read_ahead(&spec, tape, interrupt)?;
         let name = spec.to_string();
+        let (data, len) = found.unzip();
+        let len = len.map(|len| len + older_len);
+        let data = data.filter(|_| specs.is_empty() && sources.len() == 1);
         let tapes = Tapes { present: spec, further: specs, changer, label: String::new(), changes: 0 };
-        Ok(Self { tape, tapes, sources, name, len, state: state.clone() })
+        Ok(Self { tape, tapes, sources, name, len, data, state: state.clone() })
     }
 
     /// Reads the dump over `target`. Gives the target back, and how it ended: `None` where the visitor had enough.
@@ -190,18 +202,24 @@ impl Reading {
             interrupt,
             progress: &mut progress,
             object: None,
+            lost: false,
+            enough: false,
             early: Some(Vec::new()),
         };
         let ended = drive.run(&mut engine);
         let told = drive.tell_early(&mut engine);
+        let ended = ended.and_then(|summary| drive.tell_unread::<V>(summary).map_err(Stopped::from));
         let ended = ended.and_then(|summary| told.map(|()| summary).map_err(Stopped::from));
+        let purpose = drive.visitor.purpose();
         let open = drive.object.and_then(|ino| names::path_of(&mut engine, ino));
         progress.end();
         let (_, mut target, _) = engine.into_devices();
         match ended {
             Ok(summary) => Ok((target, summary)),
             Err(error) => {
-                settle(&mut target, open.as_deref());
+                if purpose == Purpose::Restore {
+                    settle(&mut target, open.as_deref());
+                }
                 Err(match error {
                     Stopped::Engine(why) => CliError::Failed(format!("{name}: {why}")),
                     Stopped::Other(error) => error,
@@ -234,6 +252,10 @@ struct Drive<'a, W> {
     progress: &'a mut Progress,
     /// The object that began last.
     object: Option<Ino>,
+    /// Parts of the tape could not be used.
+    lost: bool,
+    /// The visitor did not want to see the end.
+    enough: bool,
     /// Damage found before the names are known, with the name it is about: told as soon as they are.
     early: Option<Vec<(Damage, Vec<u8>)>>,
 }
@@ -251,10 +273,27 @@ impl<W> Drive<'_, W> {
         W: Visitor<V>,
     {
         for (damage, culprit) in self.early.take().unwrap_or_default() {
-            let finding = names::damage(engine, &damage, &culprit);
+            let finding = names::damage(engine, &damage, &culprit, true);
             self.visitor.finding(&finding, self.progress)?;
         }
         Ok(())
+    }
+
+    /// Tells of the tapes that were named and not needed: a user takes them for restored.
+    fn tell_unread<V>(&mut self, mut summary: RestoreSummary) -> Result<RestoreSummary, CliError>
+    where
+        V: TargetVolume,
+        W: Visitor<V>,
+    {
+        if self.enough {
+            return Ok(summary);
+        }
+        for spec in self.tapes.further.drain(..) {
+            let text = format!("{spec}: this tape was not read: the dump ends before it; name it alone");
+            self.visitor.finding(&Finding::about(Kind::Failure, None, None, text), self.progress)?;
+            summary.failed += 1;
+        }
+        Ok(summary)
     }
 
     fn run<V>(&mut self, engine: &mut Engine<'_, V>) -> Result<RestoreSummary, Stopped>
@@ -263,8 +302,14 @@ impl<W> Drive<'_, W> {
         V::Error: Display,
         W: Visitor<V>,
     {
-        let interrupted =
-            || CliError::failed("interrupted; what was restored so far stays, the rest is missing");
+        let restores = self.visitor.purpose() == Purpose::Restore;
+        let interrupted = || {
+            CliError::failed(if restores {
+                "interrupted; what was restored so far stays, the rest is missing; restore again to have it all"
+            } else {
+                "interrupted; the rest of the dump was not looked at; start again to see all of it"
+            })
+        };
         loop {
             if self.interrupt.is_set() {
                 return Err(interrupted().into());
@@ -279,6 +324,10 @@ impl<W> Drive<'_, W> {
                     self.tapes.put_in(engine, wanted.0, Some(&why), self.interrupt, self.progress)?;
                     Flow::On
                 }
+                // It is the destination's matter, and not the tape's.
+                Err(error @ RestoreError::Target { .. }) => {
+                    return Err(CliError::Failed(explain::<V>(&error)).into());
+                }
                 Err(error) => return Err(Stopped::Engine(explain::<V>(&error))),
                 Ok(RestoreEvent::Done(summary)) => return Ok(summary),
                 Ok(RestoreEvent::NeedTape(number)) => {
@@ -290,16 +339,26 @@ impl<W> Drive<'_, W> {
                     Flow::On
                 }
                 Ok(RestoreEvent::Damage(damage)) if self.is_early() => {
+                    self.lost |= names::may_lose_objects(&damage);
                     let culprit = engine.culprit().to_vec();
                     self.early.get_or_insert_default().push((damage, culprit));
                     Flow::On
                 }
                 Ok(RestoreEvent::Catalogued) => {
                     self.tell_early(engine)?;
-                    tell(engine, RestoreEvent::Catalogued, self.visitor, self.progress)?
+                    self.visitor.catalogued(engine)?;
+                    Flow::On
                 }
                 Ok(RestoreEvent::Object { ino, .. }) => {
                     self.object = Some(ino);
+                    self.visitor.object(ino);
+                    Flow::On
+                }
+                Ok(RestoreEvent::Damage(damage)) => {
+                    self.lost |= names::may_lose_objects(&damage);
+                    let culprit = engine.culprit().to_vec();
+                    let finding = names::damage(engine, &damage, &culprit, self.lost);
+                    self.visitor.finding(&finding, self.progress)?;
                     Flow::On
                 }
                 Ok(event) => {
@@ -311,6 +370,7 @@ impl<W> Drive<'_, W> {
                 }
             };
             if flow == Flow::Enough {
+                self.enough = true;
                 return Ok(engine.progress());
             }
             self.progress.step(|| {
@@ -335,12 +395,12 @@ where
     }
 }
 
-/// Goes to the tape file with the dump, by default the last one; gives its length where that is known.
+/// Goes to the tape file with the dump, by default the last one; gives where its data is, and how long.
 pub fn find_file(
     spec: &TapeSpec,
     tape: &mut Box<dyn Tape>,
     file: Option<u32>,
-) -> Result<Option<u64>, TapeError> {
+) -> Result<Option<(PathBuf, u64)>, TapeError> {
     let wrong = |what: String| {
         Err(TapeError::new(ErrorKind::NotFound, spec.to_string(), what)
             .advise("see what it holds with: tapedump tape info"))
@@ -348,7 +408,9 @@ pub fn find_file(
     match spec {
         TapeSpec::Virtual(dir) => {
             let files = VirtualTape::inspect(dir)?.files;
-            let last = files.iter().rposition(|file| file.records > 0);
+            // One that is gone is not passed over: the dump before it is an older one.
+            let lost = VirtualTape::lost(dir)?.last().map(|lost| lost.file as usize);
+            let last = files.iter().rposition(|file| file.records > 0).max(lost);
             let Some(last) = last else {
                 return wrong("the tape is empty: nothing was written to it".into());
             };
@@ -365,7 +427,8 @@ pub fn find_file(
             if file.is_none() && files.len() > 1 {
                 eprintln!("reading tape file {number}, the last one of {}", spec);
             }
-            Ok(Some(found.len))
+            check_lost(dir, number)?;
+            Ok(Some((data_path(dir, number), found.len)))
         }
         TapeSpec::Drive(_) => {
             let number = match file {
@@ -386,7 +449,7 @@ pub fn find_file(
         _ if file.is_some_and(|file| file != 0) => wrong("there is one tape file only, number 0".into()),
         TapeSpec::File(path) => match std::fs::metadata(path) {
             Ok(metadata) if metadata.is_file() && metadata.len() == 0 => wrong("the file is empty".into()),
-            Ok(metadata) if metadata.is_file() => Ok(Some(metadata.len())),
+            Ok(metadata) if metadata.is_file() => Ok(Some((path.clone(), metadata.len()))),
             _ => Ok(None),
         },
         TapeSpec::Standard | TapeSpec::Null => Ok(None),
@@ -435,10 +498,7 @@ impl Tapes {
         let is_drive = matches!(self.present, TapeSpec::Drive(_));
         let is_same = next.as_ref().is_none_or(|next| is_drive && *next == self.present);
         if is_same && !self.may_change() {
-            progress.tell(&format!(
-                "tapedump: the dump goes on on tape {number}; name it with a further --tape, or, for one drive, a \
-                 command that changes cartridges with --changer"
-            ));
+            // The engine says that the dump is cut short.
             return Ok(());
         }
         let why = format!("{}: the dump goes on on tape {number}", self.present);
@@ -490,6 +550,22 @@ fn label_text(label: &[u8]) -> &[u8] {
     label.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
+/// Says that bytes of a tape file are gone, which its label knows of.
+fn check_lost(dir: &Path, number: u32) -> Result<(), TapeError> {
+    let path = data_path(dir, number);
+    let Some(lost) = VirtualTape::lost(dir)?.into_iter().find(|lost| lost.file == number) else {
+        return Ok(());
+    };
+    if lost.missing == lost.len {
+        let what = "this tape file is missing";
+        return Err(TapeError::new(ErrorKind::Medium, printable_path(&path), what)
+            .advise("bring it back from a copy, or name another one with --file"));
+    }
+    let (missing, len) = (size(lost.missing), size(lost.len));
+    eprintln!("tapedump: {}: {missing} of {len} are missing; reading what is there", printable_path(&path));
+    Ok(())
+}
+
 /// Passes an event on to the visitor, and to the progress.
 fn tell<V>(
     engine: &mut Engine<'_, V>,
@@ -503,7 +579,6 @@ where
 {
     match event {
         RestoreEvent::Dump(info) => visitor.dump(&info)?,
-        RestoreEvent::Catalogued => visitor.catalogued(engine)?,
         RestoreEvent::Stage(stage) => {
             let (text, total) = match stage {
                 RestoreStage::Catalog => ("stage 1: reading names", 0),
@@ -517,11 +592,9 @@ where
         RestoreEvent::Entry { ino, parent, directory, .. } => {
             visitor.entry(engine, Entry { ino, parent, directory }, progress)?;
         }
-        RestoreEvent::Damage(damage) => {
-            let culprit = engine.culprit().to_vec();
-            visitor.finding(&names::damage(engine, &damage, &culprit), progress)?;
+        RestoreEvent::Failed(failure) => {
+            visitor.finding(&names::failure(engine, &failure, visitor.purpose()), progress)?;
         }
-        RestoreEvent::Failed(failure) => visitor.finding(&names::failure(engine, &failure), progress)?,
         _ => {}
     }
     Ok(Flow::On)
@@ -535,7 +608,10 @@ where
     match error {
         RestoreError::Tape { at, source } => format!("the tape failed at {at} of the dump: {source}"),
         RestoreError::Target { source, .. } => {
-            format!("the destination can take nothing more, and what follows is not restored: {source}")
+            format!(
+                "the destination can take nothing more, and what follows is not restored: {source}; make room, \
+                 or restore to another place"
+            )
         }
         RestoreError::Scratch(TableError::Device { source, .. }) => source.to_string(),
         RestoreError::Stream(ReaderError::NotADump { .. }) => format!("this tape holds no dump: {error}"),

@@ -2,14 +2,16 @@
 
 use super::exit::{CliError, Ended};
 use super::interrupt::Interrupt;
-use super::progress::rate;
+use super::names::{Finding, Purpose};
+use super::progress::{Progress, count, rate};
 use super::raw;
-use super::reading::{self, Engine, Reading, Visitor};
-use super::sources::Extent;
+use super::reading::{self, Engine, Entry, Reading, Visitor};
+use super::sources::Scope;
+use super::tally::Tally;
 use crate::pipeline::write_behind::WriteBehind;
 use crate::state::StateDir;
 use crate::text::{printable_path, size};
-use crate::volume::target::LinuxTarget;
+use crate::volume::target::{Kept, LinuxTarget};
 use rustix::fs::{Access, AtFlags, CWD};
 use std::fs;
 use std::io;
@@ -17,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tapedump_core::device::volume::TargetVolume;
 use tapedump_core::engine::restore::{DumpInfo, RestoreSummary};
+use tapedump_core::units::Ino;
 
 /// What a restore needs beside the data (R-RESTORE-6).
 const ROOM_BESIDE: u64 = 100 << 20;
@@ -26,24 +29,29 @@ pub fn run(raw: raw::Restore) -> Result<Ended, CliError> {
     let state = StateDir::find()?;
     let interrupt = Interrupt::install()?;
     let missing = check_destination(&raw.to)?;
-    let extent = if raw.only { Extent::Dump } else { Extent::Chain { bases: &raw.base } };
-    let reading = Reading::open(&raw.from, extent, &state, &interrupt)?;
+    let scope = if raw.only { Scope::Dump } else { Scope::Chain { bases: &raw.base } };
+    let reading = Reading::open(&raw.from, scope, &state, &interrupt)?;
     let mut restorer = Restorer {
         paths: reading::path_bytes(&raw.paths),
         to: raw.to.clone(),
         tape_len: reading.len.filter(|_| raw.paths.is_empty()),
         force: raw.force,
         only: raw.only,
+        tally: Tally::new(raw.paths.is_empty()),
     };
     if missing {
         fs::create_dir(&raw.to).map_err(|error| cannot_restore(&raw.to, &error))?;
     }
     let restored = LinuxTarget::open(&raw.to).map_err(CliError::failed).and_then(|target| {
+        let kept = target.kept();
         let target = WriteBehind::new(target, raw.threads.unwrap_or(0));
-        reading.run(target, &mut restorer, &interrupt)
+        reading.run(target, &mut restorer, &interrupt).map(|(_, summary)| (kept.count(), summary))
     });
     match restored {
-        Ok((_, summary)) => Ok(report(&summary, &raw.to, started.elapsed())),
+        Ok((kept, summary)) => {
+            report_kept(kept);
+            Ok(report(&summary, &restorer.tally, &raw.to, started.elapsed()))
+        }
         Err(error) => {
             if missing {
                 // Goes only while nothing is in it.
@@ -86,6 +94,7 @@ struct Restorer {
     tape_len: Option<u64>,
     force: bool,
     only: bool,
+    tally: Tally,
 }
 
 impl<V: TargetVolume> Visitor<V> for Restorer
@@ -96,6 +105,25 @@ where
         if info.level != 0 && self.only {
             eprintln!("this dump has level {}: only what changed since its base is restored", info.level);
         }
+        Ok(())
+    }
+
+    fn purpose(&self) -> Purpose {
+        Purpose::Restore
+    }
+
+    fn object(&mut self, ino: Ino) {
+        self.tally.object(ino);
+    }
+
+    fn entry(&mut self, _: &mut Engine<'_, V>, entry: Entry, _: &Progress) -> Result<(), CliError> {
+        self.tally.entry(entry);
+        Ok(())
+    }
+
+    fn finding(&mut self, finding: &Finding, progress: &Progress) -> Result<(), CliError> {
+        self.tally.finding(finding);
+        progress.tell(&format!("tapedump: {}", finding.line()));
         Ok(())
     }
 
@@ -131,10 +159,28 @@ fn check_room(tape_len: Option<u64>, objects: u64, bytes: u64, inodes: u64) -> R
     Ok(())
 }
 
-fn report(summary: &RestoreSummary, to: &Path, time: Duration) -> Ended {
-    let RestoreSummary { directories, objects, data_len, damaged, failed, checked, .. } = summary;
+/// What somebody who is not root cannot restore.
+fn report_kept(kept: Kept) {
+    if kept.owner == 0 {
+        return;
+    }
+    let bits = match kept.set_id {
+        0 => String::new(),
+        set_id => format!(", and {set_id} of them lost the set-user-ID or set-group-ID bit"),
+    };
     eprintln!(
-        "restored {directories} directories and {objects} other objects, {} of data, to {} ({})",
+        "tapedump: not restored: the owner or group of {}{bits}; only root can restore these",
+        count(kept.owner, "object")
+    );
+}
+
+fn report(summary: &RestoreSummary, tally: &Tally, to: &Path, time: Duration) -> Ended {
+    let RestoreSummary { data_len, failed, checked, .. } = summary;
+    let whole = if summary.is_good() { "" } else { " whole" };
+    eprintln!(
+        "restored {} and {}{whole}, {} of data, to {} ({})",
+        count(tally.directories(), "directory"),
+        count(tally.others(), "other object"),
         size(*data_len),
         printable_path(to),
         rate(*data_len, time)
@@ -144,7 +190,10 @@ fn report(summary: &RestoreSummary, to: &Path, time: Duration) -> Ended {
     }
     if !summary.is_good() {
         eprintln!(
-            "tapedump: the restore is incomplete: {damaged} times damage on the tape, {failed} failures"
+            "tapedump: the restore is incomplete; damaged on the tape: {}, not whole when dumped: {}, failed: {failed}{}",
+            tally.damaged(),
+            tally.incomplete(),
+            if tally.is_cut_short() { "; the dump is cut short" } else { "" }
         );
     }
     reading::ended(summary)

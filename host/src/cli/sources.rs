@@ -3,7 +3,7 @@
 use super::exit::CliError;
 use super::increments::chain_of;
 use super::interrupt::Interrupt;
-use super::list::rfc3339;
+use super::list::utc;
 use super::reading::{Engine, find_file, read_ahead};
 use crate::checksum::HostCrc32c;
 use crate::state::StateDir;
@@ -14,11 +14,11 @@ use tapedump_core::device::ErrorKind;
 use tapedump_core::device::tape::{Spaced, TapeDevice, TapePosition, TapeRead};
 use tapedump_core::device::volume::TargetVolume;
 use tapedump_core::record::header::{Header, HeaderRepr};
-use tapedump_core::units::{DumpId, TAPE_BLOCK_LEN, Timestamp};
+use tapedump_core::units::{DumpId, TAPE_BLOCK_LEN};
 
 /// How much of an increment's chain is to be read.
 #[derive(Clone, Copy, Debug)]
-pub enum Extent<'a> {
+pub enum Scope<'a> {
     /// The dump alone.
     Dump,
     /// The whole chain; the tapes of the older dumps, where the user named them.
@@ -50,13 +50,13 @@ impl Sources {
     pub fn find(
         tape: &mut Box<dyn Tape>,
         spec: &TapeSpec,
-        extent: Extent<'_>,
+        scope: Scope<'_>,
         state: &StateDir,
     ) -> Result<(Self, u64), CliError> {
         let at = tape.position().unwrap_or_default();
         let newest = Source { spec: spec.clone(), file: Some(at.file), id: None, text: spec.to_string() };
         let mut sources = Self { dumps: vec![newest], present: 0, told: 0 };
-        let Extent::Chain { bases } = extent else { return Ok((sources, 0)) };
+        let Scope::Chain { bases } = scope else { return Ok((sources, 0)) };
         if !tape.capabilities().can_position {
             return if bases.is_empty() {
                 Ok((sources, 0))
@@ -187,7 +187,7 @@ impl Source {
         if self.id.is_some() && self.id != id {
             return Err("another dump is there now".into());
         }
-        Ok((header, len.unwrap_or(0)))
+        Ok((header, len.map_or(0, |(_, len)| len)))
     }
 
     fn go_on(&self, tape: &mut Box<dyn Tape>) -> Result<(), CliError> {
@@ -196,7 +196,7 @@ impl Source {
 }
 
 fn shown(date: u32) -> String {
-    rfc3339(Timestamp { secs: date.into(), nanos: 0 }, false)
+    utc(date.into())
 }
 
 fn no_way_back(spec: &TapeSpec) -> String {

@@ -1,14 +1,16 @@
 //! `tapedump tape`: making, showing and changing virtual tapes; what can be done with drives, too, is passed on.
 
 use super::drive;
+use super::dumps::{self, DumpHead, Extent};
 use super::exit::{CliError, Ended};
 use super::json::JsonPath;
+use super::progress::count;
 use super::qualify;
 use super::raw::{Tape, TapeCommand};
 use crate::state::StateDir;
-use crate::tape::label::{FileState, Label};
+use crate::tape::label::{FileState, Label, TapeFile, data_path};
 use crate::tape::library::Library;
-use crate::tape::virtual_tape::{Access, VirtualTape};
+use crate::tape::virtual_tape::{Access, Lost, VirtualTape};
 use crate::tape::{Existing, Mode, TapeError, TapeSpec};
 use crate::text::{printable, printable_path, size};
 use serde::Serialize;
@@ -113,11 +115,56 @@ struct TapeJson<'a> {
     early_warning: u64,
     write_protected: bool,
     written_ns: u64,
-    files: &'a [crate::tape::label::TapeFile],
+    files: &'a [FileShown],
+}
+
+/// A tape file with the dump in it.
+#[derive(Serialize)]
+struct FileShown {
+    #[serde(flatten)]
+    file: TapeFile,
+    /// Bytes that were on it and are gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing: Option<u64>,
+    /// None: no dump begins there.
+    dump: Option<DumpHead>,
+}
+
+/// The tape files with their dumps.
+fn shown(dir: &Path, label: &Label) -> Result<Vec<FileShown>, CliError> {
+    let lost = VirtualTape::lost(dir)?;
+    let last_open = label.files.last().is_some_and(|file| file.state != FileState::Closed);
+    let being_written = last_open && VirtualTape::is_being_written(dir);
+    let mut files = Vec::with_capacity(label.files.len());
+    for (index, file) in (0..).zip(&label.files) {
+        let missing = lost.iter().find(|lost| lost.file == index).map(|lost: &Lost| lost.missing);
+        // What cannot be looked at is told where it is read.
+        let mut dump = dumps::look(&data_path(dir, index), file.len).ok().flatten();
+        if let Some(dump) = &mut dump
+            && being_written
+            && index as usize + 1 == label.files.len()
+        {
+            dump.set_extent(Extent::BeingWritten);
+        }
+        files.push(FileShown { file: *file, missing, dump });
+    }
+    Ok(files)
+}
+
+impl FileShown {
+    /// What is wrong with the file as a file.
+    fn flaw(&self) -> String {
+        let writing = self.dump.as_ref().is_some_and(|dump| dump.extent() == Extent::BeingWritten);
+        match self.missing {
+            Some(missing) => format!(", {} of it are missing", size(missing)),
+            None if self.file.state != FileState::Closed && !writing => ", not closed".into(),
+            None => String::new(),
+        }
+    }
 }
 
 impl<'a> TapeJson<'a> {
-    fn new(path: &Path, label: &'a Label) -> Self {
+    fn new(path: &Path, label: &'a Label, files: &'a [FileShown]) -> Self {
         Self {
             name: &label.name,
             path: JsonPath::new(path.as_os_str().as_bytes()),
@@ -126,7 +173,7 @@ impl<'a> TapeJson<'a> {
             early_warning: label.early_warning,
             write_protected: label.write_protected,
             written_ns: label.written_ns,
-            files: &label.files,
+            files,
         }
     }
 }
@@ -151,9 +198,11 @@ fn info(library: &Library, argument: Option<&OsStr>, json: bool) -> Result<Ended
         None => library.newest()?.path,
     };
     let label = VirtualTape::inspect(&dir)?;
+    let files = shown(&dir, &label)?;
+    let ended = if files.iter().any(|file| file.missing.is_some()) { Ended::Incomplete } else { Ended::Done };
     if json {
-        print_json(&TapeJson::new(&dir, &label))?;
-        return Ok(Ended::Done);
+        print_json(&TapeJson::new(&dir, &label, &files))?;
+        return Ok(ended);
     }
     let mut out = io::stdout().lock();
     writeln!(out, "tape      {}", printable(label.name.as_bytes()))?;
@@ -167,17 +216,21 @@ fn info(library: &Library, argument: Option<&OsStr>, json: bool) -> Result<Ended
     }
     writeln!(out, "used      {}", size(used(&label)))?;
     writeln!(out, "writable  {}", if label.write_protected { "no" } else { "yes" })?;
-    for (index, file) in label.files.iter().enumerate() {
-        let state = if file.state == FileState::Closed { "" } else { ", not closed: cut short" };
+    for (index, shown) in files.iter().enumerate() {
+        let file = &shown.file;
         writeln!(
             out,
-            "file {index:<4} {} in {} records of {} bytes{state}",
+            "file {index:<4} {} in {} of {} bytes{}",
             size(file.len),
-            file.records,
-            file.record_len
+            count(file.records, "record"),
+            file.record_len,
+            shown.flaw()
         )?;
+        if let Some(dump) = &shown.dump {
+            writeln!(out, "          {}", dump.line())?;
+        }
     }
-    Ok(Ended::Done)
+    Ok(ended)
 }
 
 fn list(library: &Library, json: bool) -> Result<Ended, CliError> {
@@ -193,19 +246,22 @@ fn list(library: &Library, json: bool) -> Result<Ended, CliError> {
                 continue;
             }
         };
+        let files = shown(&tape.path, label)?;
+        if files.iter().any(|file| file.missing.is_some()) {
+            ended = Ended::Incomplete;
+        }
         if json {
-            let text = serde_json::to_string(&TapeJson::new(&tape.path, label)).map_err(CliError::failed)?;
-            writeln!(out, "{text}")?;
-        } else {
-            let capacity = label.capacity.map_or_else(|| "-".into(), size);
-            let files = label.files.len();
-            let protected = if label.write_protected { " write-protected" } else { "" };
-            writeln!(
-                out,
-                "{:<24} {files:>4} files {:>12} of {capacity}{protected}",
-                tape.name,
-                size(used(label))
-            )?;
+            let json = TapeJson::new(&tape.path, label, &files);
+            writeln!(out, "{}", serde_json::to_string(&json).map_err(CliError::failed)?)?;
+            continue;
+        }
+        let capacity = label.capacity.map_or_else(|| "-".into(), size);
+        let protected = if label.write_protected { " write-protected" } else { "" };
+        let (number, used) = (count(files.len() as u64, "file"), size(used(label)));
+        writeln!(out, "{:<24} {number:>10} {used:>12} of {capacity}{protected}", tape.name)?;
+        for (index, file) in files.iter().enumerate() {
+            let dump = file.dump.as_ref().map_or_else(|| "no dump".into(), DumpHead::line);
+            writeln!(out, "    file {index:<4} {dump}{}", file.flaw())?;
         }
     }
     Ok(ended)

@@ -36,6 +36,7 @@ impl TapeError {
     #[must_use]
     pub fn io(path: &Path, what: impl Into<String>, source: io::Error) -> Self {
         let mut error = Self::new(kind_of(&source), printable_path(path), what);
+        error.advice = advice_for(error.kind).map(Into::into);
         error.source = Some(Arc::new(source));
         error
     }
@@ -53,12 +54,30 @@ impl TapeError {
         self.another_cartridge
     }
 
-    /// Adds what the user can do.
+    /// Whether the tape has ended, and not a call of the system failed.
+    #[must_use]
+    pub fn is_end_of_medium(&self) -> bool {
+        self.kind == ErrorKind::Full && self.source.is_none()
+    }
+
+    /// Says what the user can do, in place of what is said of every error of this kind.
     #[must_use]
     pub fn advise(mut self, advice: impl Into<String>) -> Self {
         self.advice = Some(advice.into());
         self
     }
+}
+
+/// What helps against any failure of this kind.
+const fn advice_for(kind: ErrorKind) -> Option<&'static str> {
+    Some(match kind {
+        ErrorKind::Full => "make room there, or use a tape elsewhere",
+        ErrorKind::Denied => "use a tape that you may use, or run this as somebody who may",
+        ErrorKind::ReadOnly => "use a tape on a file system that can be written",
+        ErrorKind::Exists => "choose another name",
+        ErrorKind::NotFound => "check the name",
+        _ => return None,
+    })
 }
 
 /// The contract's kind for a failed system call.
@@ -110,9 +129,14 @@ mod tests {
         let error = TapeError::io(Path::new("/t/a\nb"), "cannot write", io::Error::from_raw_os_error(28))
             .advise("make room");
         assert_eq!(error.kind(), ErrorKind::Full);
+        assert!(text_of(28).ends_with("; make room there, or use a tape elsewhere"), "{}", text_of(28));
         let text = error.to_string();
         assert!(text.starts_with("/t/a\\nb: cannot write: No space left on device"), "{text}");
         assert!(text.ends_with("; make room"), "{text}");
+    }
+
+    fn text_of(errno: i32) -> String {
+        TapeError::io(Path::new("t"), "cannot write", io::Error::from_raw_os_error(errno)).to_string()
     }
 
     #[test]

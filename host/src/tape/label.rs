@@ -13,6 +13,8 @@ use tapedump_core::device::ErrorKind;
 
 /// Name of the label in the tape's directory.
 pub const LABEL_FILE: &str = "label.json";
+/// Name of the first tape file in the tape's directory.
+pub const FIRST_FILE: &str = "file-0000.tape";
 const LABEL_FILE_NEW: &str = "label.json.new";
 
 /// Version of the label this program writes; it reads no later one.
@@ -182,7 +184,8 @@ pub(super) fn sync_directory(dir: &Path) -> std::io::Result<()> {
 }
 
 /// Path of the data of a tape file.
-pub(super) fn data_path(dir: &Path, file: u32) -> PathBuf {
+#[must_use]
+pub fn data_path(dir: &Path, file: u32) -> PathBuf {
     dir.join(format!("file-{file:04}.tape"))
 }
 
@@ -193,6 +196,14 @@ fn early_warning_distance(capacity: u64) -> u64 {
 }
 
 fn not_a_tape(dir: &Path) -> TapeError {
+    if dir.join(FIRST_FILE).symlink_metadata().is_ok() {
+        return TapeError::new(
+            ErrorKind::Medium,
+            crate::text::printable_path(dir),
+            format!("the tape's label is missing: there is no {LABEL_FILE}"),
+        )
+        .advise(READ_FILES);
+    }
     TapeError::new(
         ErrorKind::Invalid,
         crate::text::printable_path(dir),
@@ -201,13 +212,16 @@ fn not_a_tape(dir: &Path) -> TapeError {
     .advise("make one with: tapedump tape create NAME")
 }
 
+const READ_FILES: &str =
+    "its tape files can still be read one by one: --tape DIRECTORY/file-0000.tape, and so on";
+
 fn damaged(path: &Path, why: impl std::fmt::Display) -> TapeError {
     TapeError::new(
         ErrorKind::Medium,
         crate::text::printable_path(path),
         format!("the tape's label is damaged: {why}"),
     )
-    .advise("the files beside it can still be read one by one: --tape DIRECTORY/file-0000.tape")
+    .advise(READ_FILES)
 }
 
 #[cfg(test)]

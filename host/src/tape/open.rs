@@ -3,7 +3,7 @@
 use super::Tape;
 use super::compressed::Compressed;
 use super::error::TapeError;
-use super::label::LABEL_FILE;
+use super::label::{FIRST_FILE, LABEL_FILE};
 use super::library::{Library, is_tape_name};
 use super::null::NullTape;
 use super::read_ahead::ReadAhead;
@@ -89,7 +89,8 @@ impl TapeSpec {
         let name = argument.to_str().filter(|name| is_tape_name(name));
         if let Some(name) = name {
             let tape = library.path(name)?;
-            if tape.join(LABEL_FILE).symlink_metadata().is_ok() {
+            // One that lost its label is still not something else.
+            if [LABEL_FILE, FIRST_FILE].iter().any(|file| tape.join(file).symlink_metadata().is_ok()) {
                 return Ok(Self::Virtual(tape));
             }
         }

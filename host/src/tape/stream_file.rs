@@ -11,7 +11,7 @@ use rustix::fs::{Advice, FlockOperation};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::num::NonZeroU64;
-use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use tapedump_core::device::ErrorKind;
 use tapedump_core::device::tape::{
@@ -48,6 +48,26 @@ fn check_plain(path: &Path, file: &File) -> Result<u64, TapeError> {
     Err(not_plain(path, kind))
 }
 
+/// Holds the file until it is closed: it is not read while it is written.
+fn lock(path: &Path, file: &File, operation: FlockOperation) -> Result<(), TapeError> {
+    let reads = operation == FlockOperation::NonBlockingLockShared;
+    match rustix::fs::flock(file, operation) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let what = if reads {
+                "another program is writing this file"
+            } else {
+                "another program is using this file"
+            };
+            Err(TapeError::new(ErrorKind::Busy, printable_path(path), what)
+                .advise("wait until it is done, or use another file"))
+        }
+        // A file system without locks: what was written there long ago can be read all the same.
+        Err(_) if reads => Ok(()),
+        Err(error) => Err(TapeError::io(path, "cannot lock the file", error.into())),
+    }
+}
+
 fn not_plain(path: &Path, kind: std::fs::FileType) -> TapeError {
     let (what, advice) = if kind.is_char_device() {
         (
@@ -66,7 +86,7 @@ impl StreamFile {
     /// Opens the image `path` for reading in records of `record_len` bytes.
     ///
     /// # Errors
-    /// It is not there, is not a plain file, or cannot be read.
+    /// It is not there, is not a plain file, cannot be read, or another program writes it.
     pub fn open(path: &Path, record_len: usize) -> Result<Self, TapeError> {
         let kind = std::fs::metadata(path)
             .map_err(|error| TapeError::io(path, "cannot open the tape", error))?
@@ -77,6 +97,7 @@ impl StreamFile {
         }
         let file = File::open(path).map_err(|error| TapeError::io(path, "cannot open the tape", error))?;
         let len = check_plain(path, &file)?;
+        lock(path, &file, FlockOperation::NonBlockingLockShared)?;
         _ = rustix::fs::fadvise(&file, 0, None, Advice::Sequential);
         Ok(Self::new(path, file, record_len.clamp(1, RECORD_LEN_MAX), len, false))
     }
@@ -97,18 +118,12 @@ impl StreamFile {
             .write(true)
             .create(true)
             .truncate(false)
+            // A dump holds what its owner only may read. A file that is there keeps its permissions.
+            .mode(0o600)
             .open(path)
             .map_err(|error| TapeError::io(path, "cannot open the tape for writing", error))?;
         let len = check_plain(path, &file)?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let what = "another program is writing this file";
-                return Err(TapeError::new(ErrorKind::Busy, printable_path(path), what)
-                    .advise("wait until it is done, or use another file"));
-            }
-            Err(error) => return Err(TapeError::io(path, "cannot lock the file", error.into())),
-        }
+        lock(path, &file, FlockOperation::NonBlockingLockExclusive)?;
         Ok(Self::new(path, file, READ_LEN, len, true))
     }
 

@@ -16,7 +16,7 @@ use rustix::fs::{Advice, FlockOperation, OFlags};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::num::NonZeroU64;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use tapedump_core::device::tape::{
     Space, Spaced, TapeCapabilities, TapeDevice, TapePosition, TapeRead, TapeWrite,
@@ -34,6 +34,17 @@ pub enum Access {
     Read,
     /// Reading and writing; nobody else may use the tape.
     Write,
+}
+
+/// Bytes of a tape file that its label knows and the disk does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// The tape file.
+    pub file: u32,
+    /// What is missing, at its end.
+    pub missing: u64,
+    /// Its length when it was whole.
+    pub len: u64,
 }
 
 /// One tape file as it is on the disk.
@@ -69,7 +80,11 @@ impl VirtualTape {
     /// # Errors
     /// `dir` exists, or cannot be made.
     pub fn create(dir: &Path, name: &str, capacity: Option<NonZeroU64>) -> Result<(), TapeError> {
-        std::fs::create_dir(dir).map_err(|error| TapeError::io(dir, "cannot make the tape", error))?;
+        // Dumps hold what their owners only may read.
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(dir)
+            .map_err(|error| TapeError::io(dir, "cannot make the tape", error))?;
         Label::new(name, capacity.map(NonZeroU64::get)).write(dir)?;
         let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         label::sync_directory(parent).map_err(|error| TapeError::io(dir, "cannot make the tape", error))
@@ -113,6 +128,29 @@ impl VirtualTape {
         let mut label = Label::read(dir)?;
         label.files = extents(dir, &label)?.into_iter().map(|extent| extent.file).collect();
         Ok(label)
+    }
+
+    /// The tape files of which bytes are missing. Needs no lock.
+    ///
+    /// # Errors
+    /// As [`inspect`](Self::inspect).
+    pub fn lost(dir: &Path) -> Result<Vec<Lost>, TapeError> {
+        let label = Label::read(dir)?;
+        let found = extents(dir, &label)?;
+        let lost = (0..).zip(label.files.iter().zip(found)).filter(|(_, (_, found))| found.lost);
+        Ok(lost
+            .map(|(file, (whole, found))| Lost {
+                file,
+                missing: whole.len.saturating_sub(found.file.len),
+                len: whole.len,
+            })
+            .collect())
+    }
+
+    /// Whether another program writes the tape right now.
+    #[must_use]
+    pub fn is_being_written(dir: &Path) -> bool {
+        lock(dir, Access::Read).is_err_and(|error| error.kind() == ErrorKind::Busy)
     }
 
     /// Gives the tape another name in its label, or switches its write protection.
@@ -183,7 +221,7 @@ fn lock(dir: &Path, access: Access) -> Result<Option<File>, TapeError> {
     let operation = match access {
         Access::Read => FlockOperation::NonBlockingLockShared,
         Access::Write => {
-            options.write(true).create(true);
+            options.write(true).create(true).mode(0o600);
             FlockOperation::NonBlockingLockExclusive
         }
     };
@@ -361,6 +399,7 @@ impl VirtualTape {
                 .write(true)
                 .create(true)
                 .truncate(true)
+                .mode(0o600)
                 .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
                 .open(&path)
                 .map_err(|error| TapeError::io(&path, "cannot make the tape file", error))?;

@@ -1,8 +1,9 @@
 //! Compares a tree with a dump: a target that writes nothing and tells what differs.
 //!
 //! Layer: volume. A restore over this target reads the whole dump and finds every difference that a restore of it
-//! would remove. What the tree has and the dump does not know of at all is not looked for, except properties.
+//! would remove, and properties that only the tree has. Names that only the tree has are found by [`extra`].
 
+pub mod extra;
 mod object;
 
 use super::VolumeError;
@@ -88,6 +89,16 @@ impl CompareTarget {
 
     fn differs(&mut self, ino: Ino, path: PathBuf, difference: Difference) {
         let error = VolumeError::own("confirm", path, ErrorKind::Changed, reason(difference));
+        self.failures.push_back(Failure { ino, what: FailedPart::Different(difference), error });
+    }
+
+    fn property_differs(&mut self, ino: Ino, path: PathBuf, name: &[u8]) {
+        let kind = kind_of_name(name);
+        let difference = Difference::Property(kind);
+        let mut error = VolumeError::own("confirm", path, ErrorKind::Changed, reason(difference));
+        if kind == PropertyKind::Xattr {
+            error = error.of_attribute(name);
+        }
         self.failures.push_back(Failure { ino, what: FailedPart::Different(difference), error });
     }
 
@@ -199,20 +210,21 @@ impl CompareTarget {
     fn compare_property(&mut self, piece: &[u8]) {
         let Some(open) = &self.open else { return };
         let Some(property) = self.properties.take(piece) else { return };
-        let kind = property.kind;
+        let (kind, name) = (property.kind, property.name.to_vec());
         let path = descriptor_path(open.object.as_fd());
         let found = match fs::getxattr(path.as_str(), property.name, &mut self.buffer[..]) {
             Ok(len) => self.buffer.get(..len) == Some(property.value),
             Err(Errno::NODATA | Errno::OPNOTSUPP) => false,
             Err(errno) => {
-                let error = VolumeError::system("read an attribute of", &open.path, errno);
+                let error =
+                    VolumeError::system("read an attribute of", &open.path, errno).of_attribute(&name);
                 self.failures.push_back(Failure { ino: open.ino, what: FailedPart::Property(kind), error });
                 return;
             }
         };
         if !found {
             let (ino, path) = (open.ino, open.path.clone());
-            self.differs(ino, path, Difference::Property(kind));
+            self.property_differs(ino, path, &name);
         }
     }
 
@@ -279,7 +291,7 @@ impl CompareTarget {
     }
 
     fn tell_surplus(&mut self, surplus: Surplus) {
-        self.differs(surplus.ino, surplus.path, Difference::Property(kind_of_name(&surplus.name)));
+        self.property_differs(surplus.ino, surplus.path, &surplus.name);
     }
 }
 
@@ -347,7 +359,7 @@ impl TargetVolume for CompareTarget {
         if !self.properties.announce(kind, name, value_len) {
             // Longer than any value on this system.
             let path = open.path.clone();
-            self.differs(ino, path, Difference::Property(kind));
+            self.property_differs(ino, path, name);
         } else if value_len == 0 {
             self.compare_property(&[]);
         }

@@ -1,17 +1,21 @@
 //! The error of a mounted volume: what was tried, on what, and why it failed.
 
 use super::errno::kind_of;
+use crate::text::{printable, printable_path};
 use rustix::io::Errno;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use tapedump_core::device::{DeviceError, ErrorKind};
 
-/// Failure of a source or target volume. Shown as "cannot OPERATION PATH: REASON".
+/// Failure of a source or target volume. Shown as "cannot OPERATION PATH: REASON"; in the alternate form (`{:#}`) only
+/// as the extended attribute it concerns, with a space before it, or as nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VolumeError {
     operation: &'static str,
     path: Option<PathBuf>,
     cause: Cause,
+    /// The extended attribute it concerns.
+    attribute: Option<Box<[u8]>>,
 }
 
 /// Why it failed.
@@ -26,13 +30,13 @@ enum Cause {
 impl VolumeError {
     /// The kernel refused `operation`, a verb with what goes before the path ("set the owner of"), on `path`.
     pub fn system(operation: &'static str, path: impl Into<PathBuf>, errno: Errno) -> Self {
-        Self { operation, path: Some(path.into()), cause: Cause::System(errno) }
+        Self { operation, path: Some(path.into()), cause: Cause::System(errno), attribute: None }
     }
 
     /// The kernel refused something that concerns no path.
     #[must_use]
     pub const fn pathless(operation: &'static str, errno: Errno) -> Self {
-        Self { operation, path: None, cause: Cause::System(errno) }
+        Self { operation, path: None, cause: Cause::System(errno), attribute: None }
     }
 
     /// We refuse `operation` on `path` for a reason of our own.
@@ -42,7 +46,14 @@ impl VolumeError {
         kind: ErrorKind,
         reason: &'static str,
     ) -> Self {
-        Self { operation, path: Some(path.into()), cause: Cause::Own(kind, reason) }
+        Self { operation, path: Some(path.into()), cause: Cause::Own(kind, reason), attribute: None }
+    }
+
+    /// Names the extended attribute it concerns.
+    #[must_use]
+    pub fn of_attribute(mut self, name: &[u8]) -> Self {
+        self.attribute = Some(name.into());
+        self
     }
 
     /// What it concerns, when it concerns a single thing.
@@ -72,9 +83,13 @@ impl DeviceError for VolumeError {
 
 impl fmt::Display for VolumeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if f.alternate() {
+            let name = self.attribute.as_deref();
+            return name.map_or(Ok(()), |name| write!(f, " {}", printable(name)));
+        }
         write!(f, "cannot {}", self.operation)?;
         if let Some(path) = &self.path {
-            write!(f, " {}", path.display())?;
+            write!(f, " {}", printable_path(path))?;
         }
         match self.cause {
             Cause::System(errno) => write!(f, ": {errno}"),
@@ -96,6 +111,9 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Denied);
         assert_eq!(error.path(), Some(Path::new("/to/file")));
         assert_eq!(error.errno(), Some(Errno::ACCESS));
+
+        assert_eq!(format!("{error:#}"), "");
+        assert_eq!(format!("{:#}", error.of_attribute(b"user.a\n")), " user.a\\n");
 
         let own = VolumeError::own("compare", "/to/file", ErrorKind::Changed, "it differs");
         assert_eq!(own.to_string(), "cannot compare /to/file: it differs");

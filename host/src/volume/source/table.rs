@@ -120,12 +120,17 @@ impl Record {
 
     /// The name it was found by; empty for a directory.
     pub fn name(&self) -> &[u8] {
+        if self.tag.is_unread() { &[] } else { self.stored() }
+    }
+
+    /// What is stored as the name: of a directory that the walk could not read, why.
+    fn stored(&self) -> &[u8] {
         &self.name[..usize::from(self.name_len)]
     }
 
     /// Why the walk could not read the directory.
     pub fn walk_errno(&self) -> Option<i32> {
-        let bytes = self.name().first_chunk::<4>().filter(|_| self.tag.is_unread())?;
+        let bytes = self.stored().first_chunk::<4>().filter(|_| self.tag.is_unread())?;
         Some(i32::from_le_bytes(*bytes))
     }
 
@@ -135,7 +140,7 @@ impl Record {
         bytes.extend_from_slice(&self.real.to_le_bytes());
         bytes.extend_from_slice(&self.place.to_le_bytes());
         bytes.extend_from_slice(&[self.tag.0, self.name_len]);
-        bytes.extend_from_slice(self.name());
+        bytes.extend_from_slice(self.stored());
     }
 
     fn decode(&mut self, bytes: &[u8]) -> Option<usize> {

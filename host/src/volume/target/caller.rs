@@ -4,7 +4,7 @@ use super::handle::Handle;
 use rustix::fs::Mode;
 use rustix::io::{self, Errno};
 use rustix::process::geteuid;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use tapedump_core::device::volume::Attributes;
 use tapedump_core::units::Ino;
@@ -20,6 +20,17 @@ pub(crate) struct Caller {
     /// Whether giving files away might be allowed; false once it was refused.
     may_give: AtomicBool,
     locked: Mutex<Vec<Locked>>,
+    kept_owner: AtomicU64,
+    kept_set_id: AtomicU64,
+}
+
+/// How many objects are not as on the dump, because that takes the superuser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// Without their owner or group.
+    pub(crate) owner: u64,
+    /// Of these, without set-id bits that they had.
+    pub(crate) set_id: u64,
 }
 
 /// A directory that gets its permissions last.
@@ -44,6 +55,25 @@ impl Caller {
             umask: umask(),
             may_give: AtomicBool::new(true),
             locked: Mutex::default(),
+            kept_owner: AtomicU64::new(0),
+            kept_set_id: AtomicU64::new(0),
+        }
+    }
+
+    /// What this process could not give so far.
+    pub(crate) fn count(&self) -> Kept {
+        Kept {
+            owner: self.kept_owner.load(Ordering::Relaxed),
+            set_id: self.kept_set_id.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Notes an object that does not have all of its owners, and whether it lost set-id bits.
+    fn note_kept(&self, given: Given, permissions: u16) {
+        let lost = if given.uid { 0 } else { 0o4000 } | if given.gid { 0 } else { 0o2000 };
+        self.kept_owner.fetch_add(1, Ordering::Relaxed);
+        if permissions & lost != 0 {
+            self.kept_set_id.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -72,8 +102,7 @@ impl Caller {
 
     /// Gives an object that belongs to `owner` (user and group) to those of `attributes`.
     ///
-    /// Who is not the superuser keeps what he restores, as with other programs: that is no failure. But that a file
-    /// of his own does not get its group is one.
+    /// Who is not the superuser keeps what he restores, as with other programs: that is no failure, but counted.
     pub(super) fn give(
         &self,
         handle: &Handle,
@@ -100,11 +129,15 @@ impl Caller {
                 Err(_) => {}
             }
         }
-        match handle.set_owner(None, gid) {
-            Ok(()) => (Given { uid: uid.is_none(), gid: true }, Ok(())),
-            Err(errno) if uid.is_none() => (none, Err(errno)),
-            Err(_) => (none, Ok(())),
+        let given = match handle.set_owner(None, gid) {
+            Ok(()) => Given { uid: uid.is_none(), gid: true },
+            Err(Errno::PERM | Errno::ACCESS | Errno::INVAL) => none,
+            Err(errno) => return (none, Err(errno)),
+        };
+        if given != all {
+            self.note_kept(given, attributes.permissions);
         }
+        (given, Ok(()))
     }
 
     /// Takes a directory whose permissions would keep its owner from reaching what is in it. Gives it back when
@@ -140,7 +173,7 @@ mod tests {
     use super::*;
 
     fn caller(umask: u16) -> Caller {
-        Caller { superuser: true, umask, may_give: AtomicBool::new(true), locked: Mutex::default() }
+        Caller { superuser: true, umask, ..Caller::of_this_process() }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! link: what somebody plants in the destination is replaced (R-RESTORE-4) or refused, but not followed.
 //!
 //! Owners: the superuser gives each object its own. Anybody else keeps what he restores, as with other programs; an
-//! object that did not get its owner or group loses its set-id bits.
+//! object that did not get its owner or group loses its set-id bits. These are counted.
 
 mod caller;
 mod directory;
@@ -13,7 +13,7 @@ mod make;
 mod object;
 mod property;
 
-pub(crate) use caller::Caller;
+pub(crate) use caller::{Caller, Kept};
 pub(crate) use directory::{
     ACL_ACCESS, ACL_DEFAULT, Directories, Directory, check_name, descriptor_path, open_directory, open_root,
 };
@@ -67,6 +67,11 @@ impl LinuxTarget {
             caller,
             failures: VecDeque::new(),
         })
+    }
+
+    /// The process' part, which counts what it may not do.
+    pub(crate) fn kept(&self) -> Arc<Caller> {
+        Arc::clone(&self.caller)
     }
 
     /// The directory with that number, which the engine made sure is known.

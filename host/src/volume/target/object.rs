@@ -152,7 +152,7 @@ impl ObjectWriter {
             return Err(no_object("set an attribute of"));
         }
         if !self.properties.announce(kind, name, value_len) {
-            self.fail_property(kind, Errno::TOOBIG);
+            self.fail_property(kind, name, Errno::TOOBIG);
         } else if value_len == 0 {
             self.take_property(&[]);
         }
@@ -171,20 +171,20 @@ impl ObjectWriter {
     fn take_property(&mut self, piece: &[u8]) {
         let Some(open) = &self.open else { return };
         let Some(property) = self.properties.take(piece) else { return };
-        let kind = property.kind;
+        let (kind, name) = (property.kind, property.name.to_vec());
         let set = match &open.handle {
             Some(handle) if !property.comes_late() => set_property(&self.caller, handle, &property),
             _ if self.properties.hold() => Ok(()),
             _ => Err(Errno::TOOBIG),
         };
         if let Err(errno) = set {
-            self.fail_property(kind, errno);
+            self.fail_property(kind, &name, errno);
         }
     }
 
-    fn fail_property(&mut self, kind: PropertyKind, errno: Errno) {
+    fn fail_property(&mut self, kind: PropertyKind, name: &[u8], errno: Errno) {
         let Some(open) = &self.open else { return };
-        let error = property_error(open.path(&self.name), errno);
+        let error = property_error(open.path(&self.name), kind, name, errno);
         self.failures.push(Failure { ino: open.ino, what: FailedPart::Property(kind), error });
     }
 
@@ -305,7 +305,7 @@ impl ObjectWriter {
         for property in self.properties.held() {
             if let Err(errno) = set_property(&self.caller, handle, &property) {
                 acl_is_set &= !property.is_access_acl();
-                let error = property_error(path_of(handle.fd(), b""), errno);
+                let error = property_error(path_of(handle.fd(), b""), property.kind, property.name, errno);
                 self.failures.push(Failure { ino, what: FailedPart::Property(property.kind), error });
             }
         }
@@ -416,9 +416,9 @@ fn has_room(handle: &Handle) -> bool {
     })
 }
 
-fn property_error(path: PathBuf, errno: Errno) -> VolumeError {
+fn property_error(path: PathBuf, kind: PropertyKind, name: &[u8], errno: Errno) -> VolumeError {
     const OPERATION: &str = "set an attribute of";
-    match errno {
+    let error = match errno {
         Errno::TOOBIG | Errno::RANGE => VolumeError::own(
             OPERATION,
             path,
@@ -426,7 +426,9 @@ fn property_error(path: PathBuf, errno: Errno) -> VolumeError {
             "the file system holds no attribute of this size",
         ),
         errno => VolumeError::system(OPERATION, path, errno),
-    }
+    };
+    // An ACL is called by its kind.
+    if kind == PropertyKind::Xattr { error.of_attribute(name) } else { error }
 }
 
 fn no_object(operation: &'static str) -> VolumeError {
