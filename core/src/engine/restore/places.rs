@@ -210,7 +210,9 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         let named = place.is_some_and(|(parent, len)| {
             parent == Ino::ROOT && name.get(..len) == Some(&LOST_FOUND_NAME[..])
         });
-        if !named || !self.maps.passage.contains(ino) {
+        let cursor = names.notes_of(&mut self.scratch, ino).map_err(RestoreError::Scratch)?;
+        let row = names.peek_directory(&mut self.scratch, cursor).map_err(RestoreError::Scratch)?;
+        if !named || row != Some(ino) || !self.maps.passage.contains(ino) {
             return Ok(false);
         }
         let mut walk = Walk::new(ino);
