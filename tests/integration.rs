@@ -18,6 +18,8 @@ mod golden;
 mod hostile;
 #[path = "integration/hostile_directory.rs"]
 mod hostile_directory;
+#[path = "integration/hostile_objects.rs"]
+mod hostile_objects;
 #[path = "integration/hostile_records.rs"]
 mod hostile_records;
 #[path = "integration/increments.rs"]
@@ -51,6 +53,7 @@ fn main() {
         ("golden", golden::CASES),
         ("hostile", hostile::CASES),
         ("hostile_directory", hostile_directory::CASES),
+        ("hostile_objects", hostile_objects::CASES),
         ("hostile_records", hostile_records::CASES),
         ("increments", increments::CASES),
         ("instruments", instruments::CASES),

@@ -53,6 +53,10 @@ pub struct Header {
     pub stage_five: u8,
     /// Trailing extension blocks and the bytes in them.
     pub trailing: (u16, u32),
+    /// Whose payload it is in stage V, for the extension.
+    pub owner: Option<u32>,
+    /// What other programs have in place of an object: 3 are the extended attributes of Linux.
+    pub linux: u32,
 }
 
 impl Header {
@@ -75,6 +79,8 @@ impl Header {
             segment: 0,
             stage_five: 0,
             trailing: (0, 0),
+            owner: None,
+            linux: 0,
         }
     }
 
@@ -115,6 +121,12 @@ impl Forge {
         Self { order, extended: false, bytes: Vec::new(), data: None }
     }
 
+    /// A tape of another program that begins so many blocks further on, for records that claim to stand there.
+    #[must_use]
+    pub fn foreign_from(order: Order, block: usize) -> Self {
+        Self { bytes: vec![0; block * BLOCK], ..Self::foreign(order) }
+    }
+
     /// Index of the next block.
     #[must_use]
     pub fn next_block(&self) -> usize {
@@ -142,6 +154,7 @@ impl Forge {
             (160, header.count),
             (888, header.flags),
             (896, 10),
+            (900, header.linux),
         ];
         for (at, value) in fields {
             order.put_u32(&mut block, at, value);
@@ -169,7 +182,7 @@ impl Forge {
         block[908] = 1;
         block[909] = header.stage_five;
         block[912..928].copy_from_slice(&DUMP_ID);
-        Order::Big.put_u64(block, 928, u64::from(header.number));
+        Order::Big.put_u64(block, 928, u64::from(header.owner.unwrap_or(header.number)));
         Order::Big.put_u64(block, 944, header.offset);
         Order::Big.put_u32(block, 952, header.segment);
         Order::Big.put_u32(block, 956, self.data.map_or(0, Crc32c::value));

@@ -4,9 +4,12 @@
 //! dump's identity. What stands where a header is expected and is none begins a search, byte by byte, for the next
 //! genuine one; its address tells how much is lost. While the blocks of a segment pass, each is looked at too: a genuine
 //! header among them means that blocks before it are missing. So a cut, doubled or foreign stretch costs what it
-//! touches, and a dump image stored in a dump is not mistaken for the dump.
+//! touches, and a dump image stored in a dump is not mistaken for the dump. In a dump without identity a file can hold
+//! what looks like a header of it: there the header that is due decides, see [`intruder`].
 //!
 //! The blocks of a segment are only known to be good when the next header has come: see [`Preceding`].
+
+mod intruder;
 
 use core::marker::PhantomData;
 
@@ -142,11 +145,20 @@ pub struct Reader<'m, C> {
     broken: bool,
     /// Where the header is due that has their CRC.
     due: BlockAddr,
+    /// The segment is one of an object, not of a map.
+    of_object: bool,
+    /// The segment is known to be whole: its blocks are data, whatever they look like.
+    sealed: bool,
+    /// Longest record so far.
+    record_len: usize,
+    /// Behind the window a record could not be read, which has this length in all likelihood.
+    unreadable: Option<usize>,
     checksums: PhantomData<C>,
 }
 
 impl<'m, C: Crc32c> Reader<'m, C> {
-    /// A reader at the beginning of a tape file. `memory` holds one tape block and the longest record.
+    /// A reader at the beginning of a tape file. `memory` holds one tape block and the longest record. With a segment more,
+    /// of 512 blocks, headers that are missing are found again in the dumps of others, too.
     #[must_use]
     pub const fn new(memory: &'m mut [u8]) -> Self {
         Self {
@@ -166,12 +178,19 @@ impl<'m, C: Crc32c> Reader<'m, C> {
             crc: 0,
             broken: false,
             due: BlockAddr(0),
+            of_object: false,
+            sealed: false,
+            record_len: 0,
+            unreadable: None,
             checksums: PhantomData,
         }
     }
 
     /// Room for the next record; call it when [`ReaderAction::NeedRecord`] was given.
     pub fn space(&mut self) -> &mut [u8] {
+        if let Some(record_len) = self.unreadable.take() {
+            self.pass_unreadable(record_len);
+        }
         let window = self.memory.get_mut(..self.end).unwrap_or_default();
         self.end = move_to_front(window, self.start);
         self.start = 0;
@@ -180,24 +199,16 @@ impl<'m, C: Crc32c> Reader<'m, C> {
 
     /// A record of this length is at the front of [`space`](Self::space).
     pub fn handle_record(&mut self, len: usize) {
+        self.record_len = self.record_len.max(len);
         self.end = self.end.saturating_add(len).min(self.memory.len());
     }
 
     /// A record could not be read, which has this length in all likelihood: the stream goes on behind it.
     pub fn handle_unreadable(&mut self, record_len: usize) {
-        let mut blocks =
-            (record_len / TAPE_BLOCK_LEN).saturating_sub((self.end - self.start) / TAPE_BLOCK_LEN);
-        self.broken = true;
-        self.start = self.end;
-        self.addr = self.addr.plus(blocks as u64);
-        while self.state == State::Body && blocks > 0 && self.entry < self.count {
-            let run = self.run_len();
-            let passed = if self.is_data(self.entry) { run.min(blocks) } else { run };
-            blocks -= if self.is_data(self.entry) { passed } else { 0 };
-            self.entry += passed;
-        }
-        if blocks > 0 {
-            self.state = State::Search { skipped: 0 };
+        if self.window_len() >= TAPE_BLOCK_LEN {
+            self.unreadable = Some(record_len);
+        } else {
+            self.pass_unreadable(record_len);
         }
     }
 
@@ -209,6 +220,7 @@ impl<'m, C: Crc32c> Reader<'m, C> {
     /// The next tape is in place; also another one, after [`ReaderError::WrongTape`].
     pub fn handle_next_tape(&mut self) {
         self.ended = false;
+        self.unreadable = None;
         self.start = self.end;
         if !matches!(self.state, State::AtTape { .. }) {
             self.tape = TapeNo(self.tape.0.saturating_add(1));
@@ -231,6 +243,12 @@ impl<'m, C: Crc32c> Reader<'m, C> {
     #[must_use]
     pub const fn addr(&self) -> BlockAddr {
         self.addr
+    }
+
+    /// Address of the first block of the next record.
+    #[must_use]
+    pub const fn record_addr(&self) -> BlockAddr {
+        self.addr.plus((self.window_len() / TAPE_BLOCK_LEN) as u64)
     }
 
     /// Dialect of the dump, once a header was found.
@@ -256,6 +274,11 @@ impl<'m, C: Crc32c> Reader<'m, C> {
     /// # Errors
     /// The stream is none that can be read.
     pub fn poll(&mut self) -> Result<ReaderAction<'_>, ReaderError> {
+        if self.window_len() < TAPE_BLOCK_LEN
+            && let Some(record_len) = self.unreadable.take()
+        {
+            self.pass_unreadable(record_len);
+        }
         match self.state {
             State::AtHeader => self.at_header(),
             State::Search { skipped } => self.search(skipped),
@@ -263,6 +286,10 @@ impl<'m, C: Crc32c> Reader<'m, C> {
             State::AtTape { in_body } => self.at_tape(in_body),
             State::Over => Ok(ReaderAction::Ended),
         }
+    }
+
+    const fn window_len(&self) -> usize {
+        self.end.saturating_sub(self.start)
     }
 
     fn block_at(&self, at: usize) -> Option<&TapeBlock> {
@@ -327,6 +354,8 @@ impl<'m, C: Crc32c> Reader<'m, C> {
         self.crc = 0;
         self.broken = false;
         self.entry = 0;
+        self.of_object = matches!(repr.kind, HeaderKind::Inode | HeaderKind::Continuation);
+        self.sealed = false;
         let block = self.memory.get(at..).and_then(<[u8]>::first_chunk).unwrap_or(&EMPTY_BLOCK);
         let view = Header::new(block);
         match repr.kind {
@@ -471,57 +500,6 @@ impl<'m, C: Crc32c> Reader<'m, C> {
         }
     }
 
-    /// Takes up to `most` blocks of data, as far as no header of this dump is among them.
-    fn blocks(&mut self, most: usize) -> ReaderAction<'_> {
-        let foreign = self.identity.is_some_and(|identity| identity.id.is_none());
-        let mut len = 0;
-        while len < most {
-            let at = self.start + len * TAPE_BLOCK_LEN;
-            match self.block_at(at).and_then(|block| self.intruder(block, self.addr.plus(len as u64))) {
-                None => len += 1,
-                Some(_) if len > 0 => break,
-                Some(addr) if addr == self.header_addr => {
-                    // The header before stands here a second time.
-                    self.broken |= foreign;
-                    self.start += TAPE_BLOCK_LEN;
-                    let gap =
-                        Gap { expected: self.addr, found: Some(self.addr), skipped: TAPE_BLOCK_LEN as u64 };
-                    return ReaderAction::Gap(gap);
-                }
-                Some(addr) => {
-                    self.broken |= foreign;
-                    self.state = State::AtHeader;
-                    let gap = Gap { expected: self.addr, found: Some(addr), skipped: 0 };
-                    self.addr = addr;
-                    return ReaderAction::Gap(gap);
-                }
-            }
-        }
-        let (from, to) = (self.start, self.start + len * TAPE_BLOCK_LEN);
-        let entry = self.entry;
-        self.data_from = from;
-        self.start = to;
-        self.entry += len;
-        self.addr = self.addr.plus(len as u64);
-        let bytes = self.memory.get(from..to).unwrap_or_default();
-        self.crc = C::update(self.crc, bytes);
-        ReaderAction::Data { entry, bytes }
-    }
-
-    /// The address of a genuine header of this dump that stands where a data block should, if it is one.
-    fn intruder(&self, block: &TapeBlock, here: BlockAddr) -> Option<BlockAddr> {
-        let identity = self.identity?;
-        let header = Header::new(block);
-        if !header.may_be(identity.dialect) {
-            return None;
-        }
-        let repr = self.genuine(block).ok()??;
-        // Without our identity only a header that is due within this segment's length is believed.
-        let limit = if identity.id.is_some() { u64::MAX } else { SEGMENT_BLOCKS_MAX as u64 };
-        let ahead = repr.addr > here && repr.addr.since(here).is_some_and(|ahead| ahead <= limit);
-        (ahead || repr.addr == self.header_addr).then_some(repr.addr)
-    }
-
     fn is_data(&self, entry: usize) -> bool {
         self.count > SEGMENT_BLOCKS_MAX || self.holes.is_data(entry)
     }
@@ -579,13 +557,6 @@ impl<'m, C: Crc32c> Reader<'m, C> {
         self.broken = true;
         self.state = State::Search { skipped: 0 };
         Ok(ReaderAction::Gap(Gap { expected, found: Some(repr.addr), skipped: 0 }))
-    }
-
-    fn data_left(&self) -> usize {
-        if self.count > SEGMENT_BLOCKS_MAX {
-            return self.count.saturating_sub(self.entry);
-        }
-        (self.entry..self.count).filter(|entry| self.is_data(*entry)).count()
     }
 }
 

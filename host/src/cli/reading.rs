@@ -26,7 +26,7 @@ use tapedump_core::engine::restore::{
     Damage, DumpInfo, Restore, RestoreError, RestoreEvent, RestoreMemory, RestoreStage, RestoreSummary,
     Selected,
 };
-use tapedump_core::limits::MAP_LEN_MAX;
+use tapedump_core::limits::{MAP_LEN_MAX, SEGMENT_LEN_MAX};
 use tapedump_core::stream::reader::ReaderError;
 use tapedump_core::units::{Ino, TAPE_BLOCK_LEN};
 
@@ -178,7 +178,7 @@ impl Reading {
         V::Error: Display,
     {
         let scratch = ScratchDevice::new(self.state.scratch_file()?);
-        let mut stream = vec![0; RECORD_LEN_MAX + TAPE_BLOCK_LEN];
+        let mut stream = vec![0; RECORD_LEN_MAX + TAPE_BLOCK_LEN + SEGMENT_LEN_MAX];
         let mut names = vec![0; NAMES_LEN];
         // Pages that no number on the tape touches are never there.
         // Not reserved either: a machine with less memory than address space would refuse it.

@@ -74,7 +74,7 @@ impl<'m> Chain<'m> {
         self.named
     }
 
-    const fn is_single(&self) -> bool {
+    pub(super) const fn is_single(&self) -> bool {
         self.len == 1
     }
 
@@ -225,6 +225,8 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         self.maps.on_tape.clear();
         self.held = None;
         self.object = None;
+        self.last_owner = Ino(0);
+        self.baseline = false;
         self.maps_good = false;
         self.map_seen = false;
         self.in_use_map_seen = false;

@@ -10,8 +10,10 @@
 //! compares it checks a tree. Nothing a tape says is trusted: names that could leave the target, loops, and objects
 //! that contradict the maps become [`Damage`], and everything that the damage does not touch is restored.
 
+mod begin;
 mod chain;
 mod events;
+mod places;
 mod sink;
 mod stream;
 mod tree;
@@ -176,7 +178,8 @@ pub enum Damage {
         /// The directory it is in.
         parent: Ino,
     },
-    /// No directory names the object; it is restored as `lost+found/NUMBER`.
+    /// No directory names the object; it is restored as `lost+found/NUMBER`, or in `lost+found-2` and so on where the dump
+    /// has such names itself.
     Nameless {
         /// The object.
         ino: Ino,
@@ -186,7 +189,8 @@ pub enum Damage {
         /// The number.
         ino: Ino,
     },
-    /// The map does not announce the object, or it came before; it is restored if a directory names it.
+    /// The map does not announce the object, or it came before. It is restored if a directory names it, unless it was
+    /// restored well before. Of a directory that comes again the names are not taken.
     Unannounced {
         /// The object.
         ino: Ino,
@@ -385,6 +389,15 @@ struct Object {
     parser: PayloadParser,
     payload_seen: bool,
     payload_bad: bool,
+    /// Bytes of data that came.
+    data_len: u64,
+    /// Damage told before its own; the last copy of it that is taken.
+    damaged_before: u64,
+    last: bool,
+    /// Attribute blocks of Linux that came with it.
+    linux_xattrs: u32,
+    /// Of a directory: the entries are those of another one.
+    astray: bool,
     /// Bytes that the map would need, when it has numbers beyond the memory lent.
     map_needed: usize,
     bad_entries: u32,
@@ -437,11 +450,12 @@ struct Maps<'m> {
     on_tape: DumpMap<'m>,
     /// Directories on tape that are not yet made, and other objects that could not be made.
     unmade: DumpMap<'m>,
-    /// Directories placed in `lost+found`.
+    /// Objects placed in `lost+found`.
     lost: DumpMap<'m>,
-    /// Selected objects; directories of these with all they hold.
+    /// Selected objects; directories of these with all they hold. Where all is restored: objects that came once, damaged.
     wanted: DumpMap<'m>,
-    /// Directories on the way to selected ones, and those that are made.
+    /// Directories on the way to selected ones, those that are made, and other objects that are: no further copy of
+    /// them is taken.
     passage: DumpMap<'m>,
     /// Marks of the names by which objects that are no directories were selected.
     picked: DumpMap<'m>,
@@ -487,6 +501,12 @@ pub struct Restore<'m, T, V: TargetVolume, B, C> {
     record_len: usize,
     end_of_dump: bool,
     lost_found_made: bool,
+    /// Which name `lost+found` has, once that is known.
+    lost_found: Option<u32>,
+    /// Owner of the last record of stage V.
+    last_owner: Ino,
+    /// The dump is one of ours, and a baseline: what has a name is on it.
+    baseline: bool,
     want_tape: bool,
     want_dump: bool,
     read_errors: u32,
@@ -567,6 +587,9 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             record_len: 0,
             end_of_dump: false,
             lost_found_made: false,
+            lost_found: None,
+            last_owner: Ino(0),
+            baseline: false,
             want_tape: false,
             want_dump: false,
             read_errors: 0,

@@ -57,8 +57,12 @@ impl<V: TargetVolume, B: BlockDevice, C: Crc32c> Sink<'_, '_, V, B, C> {
                 self.map(on_tape, entry, bytes);
                 return Ok(());
             }
-            Use::Directory => self.entries(used)?,
+            Use::Directory => {
+                self.object.data_len = self.object.data_len.saturating_add(used.len() as u64);
+                self.entries(used)?;
+            }
             Use::Target if self.object.attributes.kind.has_data() && !used.is_empty() => {
+                self.object.data_len = self.object.data_len.saturating_add(used.len() as u64);
                 *self.data_len += used.len() as u64;
                 self.target
                     .write(offset, used)
@@ -103,7 +107,14 @@ impl<V: TargetVolume, B: BlockDevice, C: Crc32c> Sink<'_, '_, V, B, C> {
                     if entry.name == b"." && ino != directory {
                         self.object.refuse_entry(entry.name);
                     }
+                    if entry.name == b"." {
+                        // The blocks of another directory, whose header is lost. What was only changed by damage hardly
+                        // ever names an object.
+                        let other = self.maps.on_tape.contains(ino) || self.maps.unmade.contains(ino);
+                        self.object.astray = ino != directory && other;
+                    }
                 }
+                _ if self.object.astray => {}
                 name if (Ino::FIRST..=Ino::LAST).contains(&ino) && ino != Ino::ROOT => {
                     builder.entry(self.scratch, directory, name, ino).map_err(SinkError::Scratch)?;
                 }

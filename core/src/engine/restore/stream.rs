@@ -1,29 +1,29 @@
 //! The tape side of a restore: records into headers and blocks, and what each object does with its own.
 
+use super::begin::is_linux_extended;
 use super::{
-    Catalog, Collect, Damage, DumpInfo, EMPTY_NAME, Object, Phase, Restore, RestoreError, RestoreEvent,
-    is_final,
+    Catalog, Collect, Damage, DumpInfo, EMPTY_NAME, Phase, Restore, RestoreError, RestoreEvent, is_final,
 };
 use super::{RestoreResult, Use};
-use crate::catalog::Cursor;
 use crate::checksum::Crc32c;
 use crate::device::DeviceError;
 use crate::device::block::BlockDevice;
 use crate::device::tape::{TapeDevice, TapeRead};
-use crate::device::volume::{Attributes, FailedPart, Kind, Place, TargetVolume};
+use crate::device::volume::{FailedPart, Kind, TargetVolume};
 use crate::engine::notes::NoteBuf;
 use crate::engine::restore::sink::{Sink, SinkError};
-use crate::limits::SYMLINK_LEN_MAX;
 use crate::record::dialect::Dialect;
-use crate::record::extension::{Role, extension_flags};
-use crate::record::header::{Header, HeaderKind, HeaderRepr, LINUX_EXTENDED_XATTR, flags};
+use crate::record::extension::extension_flags;
+use crate::record::header::{Header, HeaderKind, HeaderRepr, LINUX_EXTENDED_XATTR};
 use crate::record::linux_xattr::LinuxXattrs;
-use crate::record::payload::PayloadParser;
 use crate::stream::reader::{Preceding, ReaderAction};
 use crate::units::{BlockingFactor, Ino, TAPE_BLOCK_LEN, TapeNo};
 
 /// Reads that fail one after the other before the tape is given up.
 const READ_ERRORS_MAX: u32 = 64;
+
+/// Attribute blocks of Linux that an object has: one in its inode, one beside it.
+const LINUX_XATTRS_MAX: u32 = 2;
 
 /// A POSIX ACL converted from Linux' on-disk form: larger ones are refused.
 const ACL_LEN_MAX: usize = 2048;
@@ -48,6 +48,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
                     self.dump_known = true;
                     self.dialect = dialect;
                     self.record_len = info.blocking as usize * TAPE_BLOCK_LEN;
+                    self.baseline = info.id.is_some() && info.base_date == 0 && info.level == 0;
                     self.admit(&repr)?;
                     if matches!(self.catalog, Catalog::Building(_)) {
                         self.summary.checked = info.id.is_some() && (!self.any_dump || self.summary.checked);
@@ -105,7 +106,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
 
     #[inline(never)]
     fn read_record(&mut self) -> RestoreResult<(), T, V, B> {
-        let at = self.reader.addr();
+        let at = self.reader.record_addr();
         let space = self.reader.space();
         let limit = space.len();
         match self.tape.read(space) {
@@ -185,7 +186,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             return Ok(());
         };
         let same = object.tape_ino == repr.ino;
-        let extended = repr.flags & flags::LINUX_EXTENDED != 0 && repr.extension.is_none();
+        let extended = is_linux_extended(&repr);
         match repr.kind {
             HeaderKind::Continuation if same && object.collect == Collect::Own => {
                 let missing = object.next_segment(&repr);
@@ -202,7 +203,14 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
                 let len = repr.attributes.map_or(0, |attributes| attributes.size) as usize;
                 // What does not come is no attribute of the object before.
                 self.linux_xattrs.fill(0);
-                object.collect = if ours { Collect::LinuxXattrs { len } } else { Collect::Ignore };
+                object.collect = Collect::Ignore;
+                if ours && object.linux_xattrs < LINUX_XATTRS_MAX {
+                    object.linux_xattrs += 1;
+                    object.collect = Collect::LinuxXattrs { len };
+                } else if ours {
+                    let ino = object.ino;
+                    self.damage(Damage::Properties { ino });
+                }
                 Ok(())
             }
             // The next tape begins in the middle of an object.
@@ -282,14 +290,19 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
                 }
             }
             Use::Directory => {
-                if object.segment_end < object.attributes.size {
+                let size = object.attributes.size;
+                let hole = object.data_len < size && self.summary.damaged == object.damaged_before;
+                if object.segment_end < size || hole {
                     self.damage(Damage::Directory { ino });
                 }
                 if unfinished_payload || object.payload_bad {
                     self.damage(Damage::Properties { ino });
                 }
             }
-            Use::Discard if object.made => self.begin_links(object),
+            Use::Discard if object.made => {
+                self.note_made(&object);
+                self.begin_links(object);
+            }
             Use::Discard => {}
             Use::Attributes => {
                 if unfinished_payload || object.payload_bad {
@@ -299,8 +312,13 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             }
             Use::Target => {
                 let size = object.attributes.size;
+                let cut = object.attributes.kind == Kind::Symlink
+                    && object.data_len < size
+                    && self.summary.damaged == object.damaged_before;
                 if object.attributes.kind.has_data() && object.segment_end < size {
                     self.damage(Damage::Data { ino, from: object.segment_end, to: size });
+                } else if cut {
+                    self.damage(Damage::Data { ino, from: 0, to: size });
                 }
                 if unfinished_payload || object.payload_bad {
                     self.damage(Damage::Properties { ino });
@@ -308,6 +326,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
                 let finished = self.target.finish(&object.attributes);
                 self.outcome(ino, FailedPart::Attributes, finished)?;
                 self.summary.objects += 1;
+                self.note_made(&object);
                 self.begin_links(object);
             }
         }
@@ -326,11 +345,18 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
         let mut bad = false;
         let mut failed = None;
         let content = self.linux_xattrs.get(..len).unwrap_or(&self.linux_xattrs);
+        // Values that overlap would be more than what is on the tape.
+        let mut left = content.len();
         for xattr in LinuxXattrs::new(content) {
             let Ok(xattr) = xattr else {
                 bad = true;
                 continue;
             };
+            let Some(rest) = left.checked_sub(xattr.value.len()) else {
+                bad = true;
+                break;
+            };
+            left = rest;
             let Ok(value) = xattr.property_value(&mut value_buf) else {
                 bad = true;
                 continue;
@@ -367,236 +393,6 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             self.damage(Damage::Properties { ino });
         }
         Ok(())
-    }
-
-    /// Takes up the object whose header is held.
-    #[inline(never)]
-    pub(super) fn begin_object(&mut self, repr: HeaderRepr) -> RestoreResult<(), T, V, B> {
-        let building = matches!(self.catalog, Catalog::Building(_));
-        match repr.kind {
-            HeaderKind::Tape | HeaderKind::Unknown(_) => {}
-            HeaderKind::InUseMap | HeaderKind::OnTapeMap => self.begin_map(&repr, building),
-            HeaderKind::End => self.end_of_dump = true,
-            HeaderKind::Inode | HeaderKind::Continuation => {
-                let role = repr.extension.map_or(Role::Normal, |extension| extension.role);
-                let of_directory =
-                    repr.attributes.is_some_and(|attributes| attributes.kind == Kind::Directory);
-                if building && !(role == Role::Normal && of_directory) && !self.is_noise(&repr) {
-                    self.held = Some(repr);
-                    self.phase = Phase::EndCatalog;
-                    return Ok(());
-                }
-                match (role, repr.attributes) {
-                    (Role::Normal, Some(attributes)) if of_directory => {
-                        self.begin_directory(&repr, attributes, building)?;
-                    }
-                    (Role::Normal, Some(attributes)) => self.begin_file(&repr, attributes)?,
-                    (Role::Attributes, Some(attributes)) => self.begin_attributes(&repr, attributes)?,
-                    _ => {}
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// A record that cannot be an object of this dump: foreign dumps have such before their files, too.
-    fn is_noise(&self, repr: &HeaderRepr) -> bool {
-        repr.attributes.is_none()
-            || repr.extension.is_none() && repr.flags & flags::LINUX_EXTENDED != 0
-            || repr.extension.is_none() && repr.kind == HeaderKind::Continuation
-    }
-
-    fn begin_map(&mut self, repr: &HeaderRepr, building: bool) {
-        let on_tape = repr.kind == HeaderKind::OnTapeMap;
-        // BSD repeats the map at the beginning of each tape.
-        let again = on_tape && self.map_seen || !building && !self.chain.is_named();
-        self.map_seen |= on_tape;
-        self.in_use_map_seen |= !on_tape;
-        let taken = if again { Use::Discard } else { Use::Map { on_tape } };
-        let mut object = Object::new(repr, Ino(0), Attributes::new(Kind::File), taken);
-        object.tape_ino = repr.ino;
-        object.data_entries = repr.count as usize;
-        self.object = Some(object);
-    }
-
-    #[inline(never)]
-    fn begin_directory(
-        &mut self,
-        repr: &HeaderRepr,
-        attributes: Attributes,
-        building: bool,
-    ) -> RestoreResult<(), T, V, B> {
-        let ino = Ino(repr.ino);
-        if !building && self.chain.is_named() {
-            self.pass_directory(ino);
-            return Ok(());
-        }
-        if self.chain.is_superseded(ino) {
-            return Ok(());
-        }
-        let expected = self.maps.on_tape.contains(ino);
-        if !building || repr.kind == HeaderKind::Continuation && !expected {
-            // The names in it come too late: what they name is placed already.
-            if expected && self.maps_good {
-                self.maps.on_tape.remove(ino);
-                self.damage(Damage::Directory { ino });
-            }
-            return Ok(());
-        }
-        if self.maps.unmade.contains(ino) {
-            return Ok(());
-        }
-        if !(Ino::FIRST..=Ino::LAST).contains(&ino) || self.maps.unmade.insert(ino).is_err() {
-            self.damage(Damage::BadObject { ino });
-            return Ok(());
-        }
-        self.maps.on_tape.remove(ino);
-        self.chain.note(ino);
-        self.summary.directories += 1;
-        let object = Object::new(repr, ino, attributes, Use::Directory);
-        if object.segment_at > 0 {
-            self.damage(Damage::Directory { ino });
-        }
-        if let Catalog::Building(builder) = &mut self.catalog {
-            let note = NoteBuf::attributes(&attributes);
-            builder.note(&mut self.scratch, ino, note.bytes()).map_err(RestoreError::Scratch)?;
-        }
-        self.object = Some(object);
-        Ok(())
-    }
-
-    #[inline(never)]
-    fn begin_file(&mut self, repr: &HeaderRepr, attributes: Attributes) -> RestoreResult<(), T, V, B> {
-        let ino = Ino(repr.ino);
-        let mut object = Object::new(repr, ino, attributes, Use::Discard);
-        let noise = repr.extension.is_none()
-            && (repr.kind == HeaderKind::Continuation || repr.flags & flags::LINUX_EXTENDED != 0);
-        let announced = self.maps.on_tape.remove(ino) || !self.maps_good;
-        let known = (Ino::FIRST..=Ino::LAST).contains(&ino);
-        if !known {
-            self.damage(Damage::BadObject { ino });
-        } else if noise && repr.kind == HeaderKind::Continuation {
-            // Where in the object it belongs, a foreign header does not tell.
-            self.damage(Damage::Unannounced { ino });
-        }
-        if noise || !known || !self.is_wanted(ino) || self.chain.is_superseded(ino) {
-            self.object = Some(object);
-            return Ok(());
-        }
-        if !announced {
-            self.damage(Damage::Unannounced { ino });
-            if self.names_begin(ino)?.is_none() {
-                self.object = Some(object);
-                return Ok(());
-            }
-        }
-        self.chain.note(ino);
-        let too_long = attributes.kind == Kind::Symlink && attributes.size > SYMLINK_LEN_MAX as u64;
-        if object.segment_at > 0 || too_long {
-            let to = if too_long { attributes.size } else { object.segment_at };
-            self.damage(Damage::Data { ino, from: 0, to });
-        }
-        let (place, names) = self.first_place(ino, &mut object.name)?;
-        if let (Some((parent, len)), false) = (place, too_long) {
-            self.tell(RestoreEvent::Object { ino, attributes, at: repr.addr });
-            self.ensure(parent, None)?;
-            let place = Place { parent, name: object.name.get(..len).unwrap_or_default() };
-            let created = self.target.create(place, ino, &attributes);
-            if self.outcome(ino, FailedPart::Create, created)? {
-                object.taken = Use::Target;
-                object.made = true;
-                object.place = (parent, len);
-                object.names = names;
-            } else {
-                let _ = self.maps.unmade.insert(ino);
-            }
-        }
-        self.object = Some(object);
-        Ok(())
-    }
-
-    /// Takes up a record of stage V: opens the object whose properties it holds.
-    #[inline(never)]
-    fn begin_attributes(&mut self, repr: &HeaderRepr, attributes: Attributes) -> RestoreResult<(), T, V, B> {
-        let owner = Ino(u32::try_from(attributes.real_ino).unwrap_or_default());
-        let mut object = Object::new(repr, owner, attributes, Use::Discard);
-        object.payload_left = usize::try_from(attributes.size).unwrap_or(usize::MAX);
-        // An owner that was not restored is told elsewhere; what has its name now is none of the dump's.
-        let missing = self.maps_good && self.maps.on_tape.contains(owner);
-        let there = !(missing || self.maps.unmade.contains(owner) || self.chain.is_superseded(owner));
-        let mut name = EMPTY_NAME;
-        if there
-            && self.is_wanted(owner)
-            && let Some((parent, len)) = self.owner_place(owner, &mut name)?
-        {
-            self.ensure(parent, None)?;
-            self.target.barrier();
-            let place = Place { parent, name: name.get(..len).unwrap_or_default() };
-            let opened = self.target.reopen(place, owner);
-            if self.outcome(owner, FailedPart::Attributes, opened)? {
-                object.taken = Use::Attributes;
-                object.payload_seen = true;
-            }
-        }
-        self.object = Some(object);
-        Ok(())
-    }
-}
-
-impl Object {
-    fn new(repr: &HeaderRepr, ino: Ino, attributes: Attributes, taken: Use) -> Self {
-        let mut object = Self {
-            ino,
-            tape_ino: repr.ino,
-            attributes,
-            taken,
-            collect: Collect::Own,
-            segment_at: 0,
-            segment_end: 0,
-            data_entries: 0,
-            payload_left: 0,
-            parser: PayloadParser::new(),
-            payload_seen: false,
-            payload_bad: false,
-            map_needed: 0,
-            made: false,
-            bad_entries: 0,
-            place: (Ino::ROOT, 0),
-            name: EMPTY_NAME,
-            names: Cursor::START,
-        };
-        object.next_segment(repr);
-        object
-    }
-
-    /// Counts an entry that is not taken, and keeps the first one's name.
-    pub(super) fn refuse_entry(&mut self, name: &[u8]) {
-        if self.bad_entries == 0 {
-            self.name.iter_mut().zip(name).for_each(|(to, from)| *to = *from);
-            self.place.1 = name.len().min(self.name.len());
-        }
-        self.bad_entries = self.bad_entries.saturating_add(1);
-    }
-
-    /// Takes up a segment; gives the range of data missing before it.
-    fn next_segment(&mut self, repr: &HeaderRepr) -> Option<(u64, u64)> {
-        let expected = self.segment_end;
-        let count = repr.count as usize;
-        let (at, trailing, payload_len) = match &repr.extension {
-            Some(extension) => {
-                (extension.offset, usize::from(extension.trailing_blocks), extension.payload_len as usize)
-            }
-            None => (expected, 0, 0),
-        };
-        self.data_entries = count.saturating_sub(trailing);
-        self.segment_at = at;
-        self.segment_end = at.saturating_add(self.data_entries as u64 * TAPE_BLOCK_LEN as u64);
-        if payload_len > 0 {
-            self.payload_left = payload_len;
-            self.payload_seen = true;
-        }
-        (at > expected && repr.kind == HeaderKind::Continuation)
-            .then_some((expected, at.min(self.attributes.size)))
     }
 }
 

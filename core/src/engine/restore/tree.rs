@@ -1,6 +1,7 @@
 //! The tree side of a restore: selecting, making directories, finding lost ones a place, further names, and the
 //! attributes of directories at the end.
 
+use super::places::digits;
 use super::{
     Catalog, Damage, EMPTY_NAME, LOST_FOUND, Object, Orphans, Phase, Restore, RestoreError, RestoreEvent,
     Selected,
@@ -16,32 +17,8 @@ use crate::engine::names::{NOTE_LEN_MAX, Names, Walk};
 use crate::engine::notes::Note;
 use crate::units::Ino;
 
-/// Directories entered between two looks at what the target knows.
-const CHAIN_LEN: usize = 64;
-
-/// Directories on one path that are believed: more than any system's path length allows to make.
-const DEPTH_MAX: usize = 1 << 20;
-
-const LOST_FOUND_NAME: &[u8] = b"lost+found";
-
 /// A directory and the length of a name in it, and where the object's further names begin.
 type FirstPlace = (Option<(Ino, usize)>, Cursor);
-
-/// Decimal digits of a number, as the name of a lost object.
-fn digits(ino: Ino, name: &mut NameBuf) -> usize {
-    let mut rest = ino.0;
-    let mut len = 0;
-    for byte in name.iter_mut() {
-        *byte = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        len += 1;
-        if rest == 0 {
-            break;
-        }
-    }
-    name.get_mut(..len).unwrap_or_default().reverse();
-    len
-}
 
 impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V, B, C> {
     /// Restores only what is selected: the object at `path` (components separated by `/`, from the root of the dump), a
@@ -107,6 +84,19 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         Ok(())
     }
 
+    /// The object was made on the target in this run, and may be opened there again.
+    pub(super) fn is_made(&self, ino: Ino) -> bool {
+        let made = self.maps.passage.contains(ino) || !self.selected && self.maps.wanted.contains(ino);
+        ino == Ino::ROOT || made && !self.maps.unmade.contains(ino)
+    }
+
+    /// The object was made, well or not: whether a further copy of it would be taken. A second one always was the last.
+    pub(super) fn note_made(&mut self, object: &Object) {
+        let good = self.summary.damaged == object.damaged_before;
+        let map = if good || object.last { &mut self.maps.passage } else { &mut self.maps.wanted };
+        let _ = map.insert(object.ino);
+    }
+
     /// Whether an object is to be restored.
     pub(super) fn is_wanted(&self, ino: Ino) -> bool {
         !self.selected || self.maps.wanted.contains(ino)
@@ -168,6 +158,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
             return Ok(());
         }
         if !unmade {
+            self.tell_unannounced(visit.ino);
             if wanted && self.is_wanted_name(visit.directory, name.get(..len).unwrap_or_default()) {
                 self.tell(RestoreEvent::Entry {
                     ino: visit.ino,
@@ -209,6 +200,14 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         Ok(())
     }
 
+    /// Tells an object that has a name and should be on the tape, when the maps know nothing of it.
+    fn tell_unannounced(&mut self, ino: Ino) {
+        let expected = self.baseline && self.chain.is_single() && self.maps_good && self.is_wanted(ino);
+        if expected && !self.maps.on_tape.contains(ino) {
+            self.damage(Damage::Missing { ino });
+        }
+    }
+
     /// Gives one directory that no walk reached a place in `lost+found`, and walks below it.
     #[inline(never)]
     pub(super) fn place_orphan(&mut self) -> RestoreResult<(), T, V, B> {
@@ -237,7 +236,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         let _ = self.maps.lost.insert(ino);
         self.maps.unmade.remove(ino);
         let _ = self.maps.passage.insert(ino);
-        let len = digits(ino, &mut name);
+        let len = digits(ino.0, &mut name);
         let name = name.get(..len).unwrap_or_default();
         let made = self.target.make_directory(Place { parent: LOST_FOUND, name }, ino);
         self.outcome(ino, FailedPart::Create, made)?;
@@ -246,58 +245,9 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         Ok(())
     }
 
-    fn make_lost_found(&mut self) -> RestoreResult<(), T, V, B> {
-        if !self.lost_found_made {
-            let place = Place { parent: Ino::ROOT, name: LOST_FOUND_NAME };
-            let made = self.target.make_directory(place, LOST_FOUND);
-            self.lost_found_made = self.outcome(LOST_FOUND, FailedPart::Create, made)?;
-            return Ok(());
-        }
-        self.ensure(LOST_FOUND, None)
-    }
-
     fn end_directories(&mut self) {
         self.phase = Phase::Stream;
         self.begin(RestoreStage::Files);
-    }
-
-    /// Makes `directory` known to the target, and keeps `keep` known.
-    #[inline(never)]
-    pub(super) fn ensure(&mut self, directory: Ino, keep: Option<Ino>) -> RestoreResult<(), T, V, B> {
-        let mut name = EMPTY_NAME;
-        for _ in 0..DEPTH_MAX / CHAIN_LEN {
-            // The last CHAIN_LEN directories below the first one that is known.
-            let mut chain = [Ino::ROOT; CHAIN_LEN];
-            let mut len = 0;
-            let mut at = directory;
-            while !self.target.knows(at) {
-                if let Some(slot) = chain.get_mut(len % CHAIN_LEN) {
-                    *slot = at;
-                }
-                len += 1;
-                match self.place_of(at, &mut name)? {
-                    Some((parent, _)) if len < DEPTH_MAX => at = parent,
-                    _ => return Ok(()),
-                }
-            }
-            for below in (0..len).rev().take(CHAIN_LEN) {
-                let Some(ino) = chain.get(below % CHAIN_LEN).copied() else { break };
-                let Some((parent, name_len)) = self.place_of(ino, &mut name)? else { return Ok(()) };
-                if let Some(keep) = keep {
-                    self.target.knows(keep);
-                }
-                self.target.knows(parent);
-                let place = Place { parent, name: name.get(..name_len).unwrap_or_default() };
-                let entered = self.target.enter(place, ino);
-                if !self.outcome(ino, FailedPart::Create, entered)? {
-                    return Ok(());
-                }
-            }
-            if len <= CHAIN_LEN {
-                break;
-            }
-        }
-        Ok(())
     }
 
     /// Where the owner of a record of stage V was made; the root's name is empty.
@@ -324,41 +274,6 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         Ok(place)
     }
 
-    /// Where a directory was made.
-    fn place_of(&mut self, ino: Ino, name: &mut NameBuf) -> RestoreResult<Option<(Ino, usize)>, T, V, B> {
-        if ino == Ino::ROOT {
-            return Ok(None);
-        }
-        if ino == LOST_FOUND {
-            if let Some(name) = name.get_mut(..LOST_FOUND_NAME.len()) {
-                name.copy_from_slice(LOST_FOUND_NAME);
-            }
-            return Ok(Some((Ino::ROOT, LOST_FOUND_NAME.len())));
-        }
-        if self.maps.lost.contains(ino) {
-            return Ok(Some((LOST_FOUND, digits(ino, name))));
-        }
-        match &mut self.catalog {
-            Catalog::Ready(names) => {
-                names.canonical(&mut self.scratch, ino, name).map_err(RestoreError::Scratch)
-            }
-            _ => Ok(None),
-        }
-    }
-
-    /// The path of an object from the dump's root: its components from the last to the first, one call each, beginning
-    /// with the object itself. `None`: that was all, or the object has no name.
-    ///
-    /// # Errors
-    /// The scratch device failed.
-    pub fn component(
-        &mut self,
-        ino: Ino,
-        name: &mut NameBuf,
-    ) -> RestoreResult<Option<(Ino, usize)>, T, V, B> {
-        self.place_of(ino, name)
-    }
-
     /// The first wanted name of an object that is no directory; in `lost+found` when there is none at all.
     #[inline(never)]
     pub(super) fn first_place(&mut self, ino: Ino, name: &mut NameBuf) -> RestoreResult<FirstPlace, T, V, B> {
@@ -378,7 +293,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         }
         self.make_lost_found()?;
         let _ = self.maps.lost.insert(ino);
-        Ok((Some((LOST_FOUND, digits(ino, name))), cursor))
+        Ok((Some((LOST_FOUND, digits(ino.0, name))), cursor))
     }
 
     /// The first directory that names an object.
