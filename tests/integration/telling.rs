@@ -86,7 +86,10 @@ fn what_only_the_tree_has() {
     let tape = scratch.join("tape");
     let _ = dump(&scratch, &tree, &tape).outcome().done();
     let against = || verify(&scratch, &tape).arg("--against").arg(&tree);
+    let accessed = || fs::metadata(tree.join("a")).expect("tree").accessed().expect("time");
+    let before = accessed();
     let _ = against().outcome().done();
+    assert_eq!(accessed(), before, "comparing leaves access times alone");
     fs::write(tree.join("a/extra"), "").expect("tree");
     fs::create_dir(tree.join("new")).expect("tree");
     fs::write(tree.join("new/inside"), "").expect("tree");

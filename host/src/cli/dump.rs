@@ -14,8 +14,8 @@ use crate::tape::{Existing, Mode, Stop, Tape, TapeError, TapeSpec, ahead_or_behi
 use crate::text::{printable, printable_path, size};
 use crate::volume::VolumeError;
 use crate::volume::source::{LinuxSource, Numbering, SourceOptions};
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use rustix::fs::OFlags;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tapedump_core::device::tape::{TapeDevice, TapePosition};
 use tapedump_core::device::volume::SourceVolume;
@@ -378,15 +378,22 @@ impl LeftOut {
 fn tell_long_name(engine: &Engine<'_>, directory: Ino, plan: &Plan, progress: &Progress) {
     const NAME_LEN_PORTABLE: usize = 254;
     let path = engine.source().path_of(directory).unwrap_or_default();
-    let inside = plan.tree.join(&path);
-    let names = std::fs::read_dir(inside).into_iter().flatten().flatten().map(|entry| entry.file_name());
-    let long = names.into_iter().find(|name| name.len() > NAME_LEN_PORTABLE);
-    let name = long.map_or_else(|| "a name".into(), |name| printable(name.as_bytes()));
+    let name = long_name_in(&plan.tree.join(&path), NAME_LEN_PORTABLE);
+    let name = name.map_or_else(|| "a name".into(), |name| printable(&name));
     progress.tell(&format!(
         "tapedump: {}: {name}: with more than {NAME_LEN_PORTABLE} bytes, third-party restore programs cannot \
          read it; tapedump can",
         printable_path(&path)
     ));
+}
+
+/// The first name longer than `len` in a directory, whose access time stays as it is on the dump.
+fn long_name_in(directory: &Path, len: usize) -> Option<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOATIME;
+    let directory = rustix::fs::open(directory, flags, rustix::fs::Mode::empty()).ok()?;
+    let mut entries = rustix::fs::Dir::new(directory).ok()?;
+    let long = entries.find_map(|entry| entry.ok().filter(|entry| entry.file_name().count_bytes() > len))?;
+    Some(long.file_name().to_bytes().to_vec())
 }
 
 fn begin_stage(engine: &Engine<'_>, stage: Stage, progress: &mut Progress) {
