@@ -54,7 +54,7 @@ const HOST: &[Layer] = &[
     ("pipeline::read_ahead", &[]),
     ("volume", &["pipeline::read_ahead", "text"]),
     ("pipeline::write_behind", &["volume"]),
-    ("state", &["tape", "text"]),
+    ("state", &["checksum", "tape", "text"]),
     (
         "cli",
         &["checksum", "pipeline::read_ahead", "pipeline::write_behind", "state", "tape", "text", "volume"],

@@ -19,6 +19,7 @@ mod restore;
 mod sources;
 mod tally;
 mod tape;
+mod tape_file;
 mod verify;
 
 use clap::Parser;
