@@ -11,7 +11,7 @@ use tapedump_core::device::mem::{MemBlock, MemTape, MemVolume, Node};
 use tapedump_core::device::tape::TapeDevice;
 use tapedump_core::device::volume::{Attributes, FailedPart, Kind, PropertyKind};
 use tapedump_core::engine::dump::{Dump, DumpEvent, DumpMemory, DumpOptions};
-use tapedump_core::engine::restore::{Restore, RestoreEvent, RestoreMemory};
+use tapedump_core::engine::restore::{Restore, RestoreEvent, RestoreMemory, Selected};
 use tapedump_core::limits::{NAME_LEN_MAX, PAGE_LEN};
 use tapedump_core::stream::writer::DumpIdentity;
 use tapedump_core::units::{BlockingFactor, DumpId, Ino, Level, TAPE_BLOCK_LEN, Timestamp};
@@ -114,7 +114,12 @@ fn restore(tape: &mut MemTape<'_>) -> Option<bool> {
     let target = FaultInjector::scheduled(volume, &schedule);
     // So rarely that none comes: what is drawn is in the binary all the same.
     let scratch = FaultInjector::seeded(MemBlock::new(&mut scratch, 512).ok()?, black_box(1), u32::MAX);
-    let lent = RestoreMemory { stream: &mut memory.stream, maps: &mut memory.maps, chain: &mut [], names: &mut names };
+    let lent = RestoreMemory {
+        stream: &mut memory.stream,
+        maps: &mut memory.maps,
+        chain: &mut [],
+        names: &mut names,
+    };
     tape.rewind().ok()?;
     let mut restore = Restore::<_, _, _, PortableCrc32c>::new(tape, target, scratch, lent).ok()?;
     let (mut entries, mut failed) = (0, 0);
@@ -122,7 +127,7 @@ fn restore(tape: &mut MemTape<'_>) -> Option<bool> {
         match restore.step().ok()? {
             RestoreEvent::Catalogued => {
                 let found = [&b"sub/6"[..], b"sub/7", b"sub/8"].map(|path| restore.select(path));
-                if found != [Ok(true), Ok(true), Ok(false)] {
+                if found != [Ok(Selected::Yes), Ok(Selected::Yes), Ok(Selected::NoSuchPath)] {
                     return None;
                 }
             }

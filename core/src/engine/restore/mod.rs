@@ -481,6 +481,8 @@ pub struct Restore<'m, T, V: TargetVolume, B, C> {
     orphans: Orphans,
     /// Names in `names` below here are of objects already passed.
     name_cursor: Cursor,
+    /// The object whose names were looked up last.
+    name_ino: Ino,
     /// Linux' extended attribute block.
     linux_xattrs: [u8; LINUX_XATTRS_LEN_MAX],
     /// The name that the last damage of a directory is about, and its length.
@@ -572,6 +574,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             walk: Walk::new(Ino::ROOT),
             orphans: Orphans { from: Ino::FIRST, circles: false },
             name_cursor: Cursor::START,
+            name_ino: Ino(0),
             linux_xattrs: [0; LINUX_XATTRS_LEN_MAX],
             culprit: (EMPTY_NAME, 0),
             events: Events::new(),

@@ -307,8 +307,10 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
     /// Where the names of `ino` begin. Objects mostly come in ascending order, and so do their names.
     fn cursor_of(&mut self, ino: Ino) -> RestoreResult<Cursor, T, V, B> {
         let Catalog::Ready(names) = &mut self.catalog else { return Ok(Cursor::START) };
-        if names.peek_named(&mut self.scratch, self.name_cursor).map_err(RestoreError::Scratch)? != Some(ino)
-        {
+        let here = names.peek_named(&mut self.scratch, self.name_cursor).map_err(RestoreError::Scratch)?;
+        // Of the object before, or of one before that, some names may be passed already.
+        let passed = core::mem::replace(&mut self.name_ino, ino) >= ino;
+        if here != Some(ino) || passed {
             self.name_cursor = names.names_of(&mut self.scratch, ino).map_err(RestoreError::Scratch)?;
         }
         Ok(self.name_cursor)

@@ -8,7 +8,7 @@ use tapedump_core::device::tape::{
     Space, Spaced, TapeCapabilities, TapeDevice, TapePosition, TapeRead, TapeWrite,
 };
 use tapedump_core::device::volume::{
-    Attributes, Class, Entry, FailedPart, Failure, Kind, NameBuf, Made, Place, Property, PropertyKind, Room,
+    Attributes, Class, Entry, FailedPart, Failure, Kind, Made, NameBuf, Place, Property, PropertyKind, Room,
     SourceVolume, TargetVolume, VolumeNames,
 };
 use tapedump_core::device::{DeviceError, ErrorKind};
