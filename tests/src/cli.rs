@@ -275,17 +275,8 @@ impl Run {
             .stdout(target)
             .stderr(stderr.try_clone().expect("descriptor"));
         let command = describe(&self.command);
-        let own_peak_kib = own_peak_rss_kib();
         let child = self.command.spawn().unwrap_or_else(|error| panic!("{command}: {error}"));
-        Running {
-            command,
-            child,
-            stdout,
-            stderr,
-            timeout: self.timeout,
-            started: Instant::now(),
-            own_peak_kib,
-        }
+        Running { command, child, stdout, stderr, timeout: self.timeout, started: Instant::now() }
     }
 }
 
@@ -312,8 +303,6 @@ pub struct Running {
     stdout: File,
     stderr: File,
     timeout: Duration,
-    started: Instant,
-    own_peak_kib: u64,
 }
 
 impl Running {
@@ -350,8 +339,9 @@ impl Running {
             self.signal(Signal::KILL);
         }
         let (status, peak_rss_kib) = reap(self.pid());
-        // Before it is the program, the child is a copy of this process, and the system counts that, too.
-        let peak_rss_kib = if peak_rss_kib > self.own_peak_kib { peak_rss_kib } else { 0 };
+        // Before it is the program, the child is a copy of this process, and the system counts that, too. Other tests may
+        // have made this process larger between the two.
+        let peak_rss_kib = if peak_rss_kib > own_peak_rss_kib() { peak_rss_kib } else { 0 };
         let ending = if timed_out {
             Ending::TimedOut
         } else if libc::WIFEXITED(status) {
