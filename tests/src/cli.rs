@@ -303,6 +303,7 @@ pub struct Running {
     stdout: File,
     stderr: File,
     timeout: Duration,
+    started: Instant,
 }
 
 impl Running {
