@@ -12,8 +12,11 @@ use crate::units::Ino;
 /// Directories entered between two looks at what the target knows.
 const CHAIN_LEN: usize = 64;
 
-/// Marks on a long way up; an even number.
-const MARKS_MAX: usize = 64;
+/// Marks on a long way up.
+type Marks = heapless::Vec<Ino, MARKS_MAX>;
+
+/// An even number.
+const MARKS_MAX: usize = 32;
 
 /// Directories on one path that are believed: more than any system's path length allows to make.
 const DEPTH_MAX: usize = 1 << 20;
@@ -58,34 +61,47 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
     /// marks are set there, twice as far from each other whenever there are too many: the way down goes from mark to mark.
     #[inline(never)]
     pub(super) fn ensure(&mut self, directory: Ino, keep: Option<Ino>) -> RestoreResult<(), T, V, B> {
-        let mut marks = heapless::Vec::<Ino, MARKS_MAX>::new();
+        if self.target.knows(directory) {
+            return Ok(());
+        }
+        let mut marks = Marks::new();
+        self.climb(directory, &mut marks)?;
+        while let Some(mark) = marks.pop() {
+            if !self.descend(mark, keep)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes up to a directory that is known; there are no marks where none is.
+    #[inline(never)]
+    fn climb(&mut self, directory: Ino, marks: &mut Marks) -> RestoreResult<(), T, V, B> {
         let mut spacing = CHAIN_LEN;
         let mut name = EMPTY_NAME;
         let mut at = directory;
         let (mut above, mut next) = (0usize, 0usize);
         while !self.target.knows(at) {
-            if above == next && marks.push(at).is_err() {
-                let mut number = 0usize;
-                marks.retain(|_| {
-                    number = number.wrapping_add(1);
-                    number % 2 == 1
-                });
-                spacing = spacing.saturating_mul(2);
-                // There is an even number of them, so that this place is one of the marks that stay.
-                let _ = marks.push(at);
-            }
             if above == next {
+                if marks.push(at).is_err() {
+                    let mut odd = false;
+                    marks.retain(|_| {
+                        odd = !odd;
+                        odd
+                    });
+                    spacing = spacing.saturating_mul(2);
+                    // There was an even number of them, so that this place is one of the marks that stay.
+                    let _ = marks.push(at);
+                }
                 next = next.saturating_add(spacing);
             }
             above += 1;
             match self.place_of(at, &mut name)? {
                 Some((parent, _)) if above < DEPTH_MAX => at = parent,
-                _ => return Ok(()),
-            }
-        }
-        while let Some(mark) = marks.pop() {
-            if !self.descend(mark, keep)? {
-                break;
+                _ => {
+                    marks.clear();
+                    break;
+                }
             }
         }
         Ok(())
