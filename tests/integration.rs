@@ -16,6 +16,8 @@ mod format;
 mod golden;
 #[path = "integration/hostile.rs"]
 mod hostile;
+#[path = "integration/hostile_directory.rs"]
+mod hostile_directory;
 #[path = "integration/hostile_records.rs"]
 mod hostile_records;
 #[path = "integration/instruments.rs"]
@@ -44,6 +46,7 @@ fn main() {
         ("format", format::CASES),
         ("golden", golden::CASES),
         ("hostile", hostile::CASES),
+        ("hostile_directory", hostile_directory::CASES),
         ("hostile_records", hostile_records::CASES),
         ("instruments", instruments::CASES),
         ("interop", interop::CASES),

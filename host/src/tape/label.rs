@@ -4,8 +4,9 @@
 //! either the old or the new one after a crash. It is input like any other: [`Label::read`] refuses what cannot be.
 
 use super::error::TapeError;
+use super::guarded;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -106,7 +107,9 @@ impl Label {
     /// `dir` is not a virtual tape, or its label cannot be read or contradicts itself.
     pub fn read(dir: &Path) -> Result<Self, TapeError> {
         let path = dir.join(LABEL_FILE);
-        let file = File::open(&path).map_err(|error| match error.kind() {
+        let file = guarded::open_plain(&path, OpenOptions::new().read(true)).map_err(|error| match error
+            .kind()
+        {
             std::io::ErrorKind::NotFound => not_a_tape(dir),
             _ => TapeError::io(&path, "cannot open the tape's label", error),
         })?;
@@ -166,7 +169,7 @@ impl Label {
         let write = || -> std::io::Result<()> {
             let mut text = serde_json::to_vec_pretty(self)?;
             text.push(b'\n');
-            let mut file = File::create(&path)?;
+            let mut file = guarded::create_anew(&path)?;
             file.write_all(&text)?;
             file.sync_all()?;
             fs::rename(&path, dir.join(LABEL_FILE))?;
@@ -205,7 +208,8 @@ fn damaged(path: &Path, why: impl std::fmt::Display) -> TapeError {
     TapeError::new(
         ErrorKind::Medium,
         crate::text::printable_path(path),
-        format!("the tape's label is damaged: {why}"),
+        // The parser may quote what it did not understand.
+        format!("the tape's label is damaged: {}", crate::text::printable(why.to_string().as_bytes())),
     )
     .advise("the files beside it can still be read one by one: --tape DIRECTORY/file-0000.tape")
 }

@@ -3,6 +3,7 @@
 
 pub mod compressed;
 mod error;
+mod guarded;
 pub mod label;
 pub mod library;
 mod motion;

@@ -9,14 +9,15 @@
 //! written is readable. Overwriting first voids what lies behind in the label, then in the files.
 
 use super::error::TapeError;
+use super::guarded;
 use super::label::{self, FileState, Label, RECORD_LEN_MAX, TapeFile};
 use super::motion::{self, Layout};
 use crate::text::printable_path;
-use rustix::fs::{Advice, FlockOperation, OFlags};
+use rustix::fs::{Advice, FlockOperation};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::num::NonZeroU64;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use tapedump_core::device::tape::{
     Space, Spaced, TapeCapabilities, TapeDevice, TapePosition, TapeRead, TapeWrite,
@@ -110,9 +111,20 @@ impl VirtualTape {
     /// # Errors
     /// As [`open`](Self::open), except for the lock.
     pub fn inspect(dir: &Path) -> Result<Label, TapeError> {
+        Self::inspect_losses(dir).map(|(label, _)| label)
+    }
+
+    /// The same, and how many bytes of each tape file were made durable and are gone.
+    ///
+    /// # Errors
+    /// As [`inspect`](Self::inspect).
+    pub fn inspect_losses(dir: &Path) -> Result<(Label, Vec<u64>), TapeError> {
         let mut label = Label::read(dir)?;
-        label.files = extents(dir, &label)?.into_iter().map(|extent| extent.file).collect();
-        Ok(label)
+        let extents = extents(dir, &label)?;
+        let lost = |(was, is): (&TapeFile, &Extent)| if is.lost { was.len - is.file.len } else { 0 };
+        let losses = label.files.iter().zip(&extents).map(lost).collect();
+        label.files = extents.into_iter().map(|extent| extent.file).collect();
+        Ok((label, losses))
     }
 
     /// Gives the tape another name in its label, or switches its write protection.
@@ -179,7 +191,7 @@ impl VirtualTape {
 fn lock(dir: &Path, access: Access) -> Result<Option<File>, TapeError> {
     let path = dir.join(LOCK_FILE);
     let mut options = OpenOptions::new();
-    options.read(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    options.read(true);
     let operation = match access {
         Access::Read => FlockOperation::NonBlockingLockShared,
         Access::Write => {
@@ -187,7 +199,7 @@ fn lock(dir: &Path, access: Access) -> Result<Option<File>, TapeError> {
             FlockOperation::NonBlockingLockExclusive
         }
     };
-    let file = match options.open(&path) {
+    let file = match guarded::open_plain(&path, &mut options) {
         Ok(file) => file,
         // A tape that nobody ever wrote, or a copy of one.
         Err(error) if access == Access::Read && error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -268,11 +280,9 @@ impl VirtualTape {
         let index = self.at.file;
         if self.data.as_ref().is_none_or(|(open, _)| *open != index) {
             let path = label::data_path(&self.dir, index);
-            let file = OpenOptions::new()
-                .read(true)
-                .write(self.access == Access::Write)
-                .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
-                .open(&path)
+            let mut options = OpenOptions::new();
+            options.read(true).write(self.access == Access::Write);
+            let file = guarded::open_plain(&path, &mut options)
                 .map_err(|error| TapeError::io(&path, "cannot open the tape file", error))?;
             // Only advice: a file system that does not take it reads all the same.
             _ = rustix::fs::fadvise(&file, 0, None, Advice::Sequential);
@@ -356,13 +366,7 @@ impl VirtualTape {
         }
         if self.extent().is_none() {
             let path = label::data_path(&self.dir, self.at.file);
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
-                .open(&path)
+            let file = guarded::create_anew(&path)
                 .map_err(|error| TapeError::io(&path, "cannot make the tape file", error))?;
             self.data = Some((self.at.file, file));
             self.extents.push(Extent { file: TapeFile::new(record_len, 0, FileState::Open), lost: false });
