@@ -11,6 +11,8 @@ mod progress;
 mod raw;
 mod reading;
 mod restore;
+mod spool;
+mod tally;
 mod tape;
 mod verify;
 

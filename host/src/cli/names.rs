@@ -16,12 +16,14 @@ const DEPTH_MAX: usize = 100_000;
 /// Something that is not as it should be: of the tape, of the target, or a difference.
 #[derive(Debug, Serialize)]
 pub struct Finding {
-    /// `damage`, `failure` or `difference`.
+    /// `damage`, `failure`, `difference`, or `further` for a number of them that is not listed.
     finding: &'static str,
     #[serde(flatten)]
     path: Option<JsonPath>,
     #[serde(skip_serializing_if = "Option::is_none")]
     inode: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
     /// What it is, for a person.
     text: String,
     #[serde(skip)]
@@ -36,7 +38,14 @@ impl Finding {
         text: impl Into<String>,
     ) -> Self {
         let json = path.as_deref().map(JsonPath::new);
-        Self { finding, path: json, inode: inode.map(|ino| ino.0), text: text.into(), bytes: path }
+        let inode = inode.map(|ino| ino.0);
+        Self { finding, path: json, inode, count: None, text: text.into(), bytes: path }
+    }
+
+    /// `count` findings of a kind that are not listed one by one.
+    pub fn further(kind: &'static str, count: u64) -> Self {
+        let text = format!("{count} more of these are not listed: {kind}");
+        Self { count: Some(count), ..Self::new("further", None, None, text) }
     }
 
     /// The line for a person.
@@ -67,6 +76,41 @@ pub fn path_of<V: TargetVolume>(engine: &mut Engine<'_, V>, ino: Ino) -> Option<
     }
     components.reverse();
     (!components.is_empty()).then(|| components.join(&b'/'))
+}
+
+/// The kind of a damage: what such findings are counted as.
+pub fn kind_of_damage(damage: &Damage) -> &'static str {
+    match damage {
+        Damage::Gap(_) => "damaged places on the tape",
+        Damage::Unreadable { .. } => "records that cannot be read",
+        Damage::Data { .. } => "damaged data",
+        Damage::Unread { .. } => "data that could not be read when it was dumped",
+        Damage::Changed { .. } => "objects that changed while they were dumped",
+        Damage::Properties { .. } => "damaged ACLs or extended attributes",
+        Damage::Directory { .. } => "damaged directories",
+        Damage::BadEntries { .. } => "directories with refused entries",
+        Damage::RepeatedName { .. } => "names that come twice",
+        Damage::DirectoryNamedTwice { .. } => "further names of directories",
+        Damage::Unannounced { .. } => "objects that the maps do not announce, or that came before",
+        Damage::Unchecked { .. } => "data that could not be checked",
+        Damage::Nameless { .. } => "objects without a name",
+        Damage::BadObject { .. } => "objects with impossible numbers",
+        Damage::Missing { .. } => "objects that should be on the tape and are not",
+        _ => "other damage",
+    }
+}
+
+/// The kind of a failure, in the same way.
+pub fn kind_of_failure(what: FailedPart) -> &'static str {
+    match what {
+        FailedPart::Different(_) => "differences",
+        FailedPart::Create => "objects that are not restored",
+        FailedPart::Data => "objects that are not wholly restored",
+        FailedPart::Link => "names that are not restored",
+        FailedPart::Attributes => "owners, permissions or times that are not restored",
+        FailedPart::Property(_) => "ACLs or extended attributes that are not restored",
+        _ => "other failures",
+    }
 }
 
 /// What is wrong with the tape; `culprit` is the name it is about, where it is about one.

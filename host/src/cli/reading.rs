@@ -5,12 +5,14 @@ use super::interrupt::Interrupt;
 use super::names::{self, Finding};
 use super::progress::{Progress, Progressed};
 use super::raw::From;
+use super::tally::Tally;
 use crate::checksum::HostCrc32c;
 use crate::state::StateDir;
 use crate::state::scratch::ScratchDevice;
+use crate::tape::label::TapeFile;
 use crate::tape::virtual_tape::VirtualTape;
 use crate::tape::{Mode, Stop, Tape, TapeError, TapeSpec, ahead_or_behind, open};
-use crate::text::printable;
+use crate::text::{printable, size};
 use std::collections::VecDeque;
 use std::fmt::Display;
 use tapedump_core::catalog::TableError;
@@ -92,7 +94,7 @@ pub trait Visitor<V: TargetVolume> {
 }
 
 /// A name that the engine visits.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub ino: Ino,
     /// The directory it is in.
@@ -153,9 +155,10 @@ impl Reading {
             progress: &mut progress,
             object: None,
             early: Some(Vec::new()),
+            tally: Tally::default(),
         };
         let ended = drive.run(&mut engine);
-        let told = drive.tell_early(&mut engine);
+        let told = drive.tell_early(&mut engine).and_then(|()| drive.tell_rest::<V>());
         let ended = ended.and_then(|summary| told.map(|()| summary).map_err(Stopped::from));
         let open = drive.object.and_then(|ino| names::path_of(&mut engine, ino));
         progress.end();
@@ -197,6 +200,7 @@ struct Drive<'a, W> {
     object: Option<Ino>,
     /// Damage found before the names are known, with the name it is about: told as soon as they are.
     early: Option<Vec<(Damage, Vec<u8>)>>,
+    tally: Tally,
 }
 
 impl<W> Drive<'_, W> {
@@ -212,10 +216,21 @@ impl<W> Drive<'_, W> {
         W: Visitor<V>,
     {
         for (damage, culprit) in self.early.take().unwrap_or_default() {
-            let finding = names::damage(engine, &damage, &culprit);
-            self.visitor.finding(&finding, self.progress)?;
+            if self.tally.count(names::kind_of_damage(&damage)) {
+                let finding = names::damage(engine, &damage, &culprit);
+                self.visitor.finding(&finding, self.progress)?;
+            }
         }
         Ok(())
+    }
+
+    /// Tells how many findings there were beside those that were told.
+    fn tell_rest<V>(&mut self) -> Result<(), CliError>
+    where
+        V: TargetVolume,
+        W: Visitor<V>,
+    {
+        std::mem::take(&mut self.tally).rest().try_for_each(|rest| self.visitor.finding(&rest, self.progress))
     }
 
     fn run<V>(&mut self, engine: &mut Engine<'_, V>) -> Result<RestoreSummary, Stopped>
@@ -251,6 +266,14 @@ impl<W> Drive<'_, W> {
                     self.object = Some(ino);
                     Flow::On
                 }
+                Ok(RestoreEvent::Damage(damage)) if !self.tally.count(names::kind_of_damage(&damage)) => {
+                    Flow::On
+                }
+                Ok(RestoreEvent::Failed(failure))
+                    if !self.tally.count(names::kind_of_failure(failure.what)) =>
+                {
+                    Flow::On
+                }
                 Ok(event) => tell(engine, event, self.visitor, self.progress)?,
             };
             if flow == Flow::Enough {
@@ -270,9 +293,13 @@ where
     V::Error: Display,
 {
     target.barrier();
+    let mut tally = Tally::default();
     while let Some(failure) = target.poll_failure() {
-        eprintln!("tapedump: not restored, or not wholly: {}", failure.error);
+        if tally.count(names::kind_of_failure(failure.what)) {
+            eprintln!("tapedump: not restored, or not wholly: {}", failure.error);
+        }
     }
+    tally.rest().for_each(|rest| eprintln!("tapedump: {}", rest.line()));
     if let Some(path) = open {
         eprintln!("tapedump: {}: the last one begun; it may not be whole", printable(path));
     }
@@ -288,15 +315,22 @@ fn find_file(spec: &TapeSpec, tape: &mut Box<dyn Tape>, file: Option<u32>) -> Re
     };
     match spec {
         TapeSpec::Virtual(dir) => {
-            let files = VirtualTape::inspect(dir)?.files;
-            let last = files.iter().rposition(|file| file.records > 0);
-            let Some(last) = last else {
-                return wrong("the tape is empty: nothing was written to it".into());
+            let (files, losses) =
+                VirtualTape::inspect_losses(dir).map(|(label, losses)| (label.files, losses))?;
+            let number = match file {
+                Some(number) => number,
+                None => last_file(&files, &losses, spec)?,
             };
-            let number = file.unwrap_or(last as u32);
-            let Some(found) = files.get(number as usize) else {
+            let (Some(found), Some(lost)) = (files.get(number as usize), losses.get(number as usize)) else {
                 return wrong(format!("there is no tape file {number}; the last one is {}", files.len() - 1));
             };
+            if found.records == 0 && *lost > 0 {
+                return wrong(format!("tape file {number} is missing, with all of its {}", size(*lost)));
+            }
+            if found.records > 0 && (found.record_len as usize) < TAPE_BLOCK_LEN {
+                let len = found.record_len;
+                return wrong(format!("tape file {number} has records of {len} bytes, which no dump has"));
+            }
             if number != 0 {
                 let spaced =
                     tape.locate(TapePosition { file: number, record: 0 }).map_err(CliError::failed)?;
@@ -316,6 +350,39 @@ fn find_file(spec: &TapeSpec, tape: &mut Box<dyn Tape>, file: Option<u32>) -> Re
             _ => Ok(None),
         },
         TapeSpec::Standard | TapeSpec::Null => Ok(None),
+    }
+}
+
+/// The tape file with the dump that was written last. One that is lost is not passed over: what is in the file
+/// before it is an older dump.
+fn last_file(files: &[TapeFile], losses: &[u64], spec: &TapeSpec) -> Result<u32, TapeError> {
+    let last = files.iter().zip(losses).rposition(|(file, lost)| file.records > 0 || *lost > 0).ok_or_else(
+        || {
+            TapeError::new(
+                ErrorKind::NotFound,
+                spec.to_string(),
+                "the tape is empty: nothing was written to it",
+            )
+            .advise("see what it holds with: tapedump tape info")
+        },
+    )?;
+    let number = last as u32;
+    match (files.get(last), losses.get(last)) {
+        (Some(file), Some(lost)) if file.records == 0 && *lost > 0 => Err(TapeError::new(
+            ErrorKind::NotFound,
+            spec.to_string(),
+            format!(
+                "the newest dump is missing: nothing is left of tape file {number}, which had {}",
+                size(*lost)
+            ),
+        )
+        .advise("read an older dump with --file; see what there is with: tapedump tape info")),
+        _ => {
+            if last + 1 < files.len() {
+                eprintln!("nothing was written to the tape files of {spec} behind number {number}");
+            }
+            Ok(number)
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use super::exit::{CliError, Ended};
 use super::json::JsonPath;
 use super::raw::{Tape, TapeCommand};
 use crate::state::StateDir;
-use crate::tape::label::{FileState, Label};
+use crate::tape::label::{FileState, Label, TapeFile};
 use crate::tape::library::Library;
 use crate::tape::virtual_tape::{Access, VirtualTape};
 use crate::tape::{Existing, Mode, TapeError, TapeSpec};
@@ -88,11 +88,21 @@ struct TapeJson<'a> {
     early_warning: u64,
     write_protected: bool,
     written_ns: u64,
-    files: &'a [crate::tape::label::TapeFile],
+    files: Vec<FileJson>,
+}
+
+#[derive(Serialize)]
+struct FileJson {
+    #[serde(flatten)]
+    file: TapeFile,
+    /// Bytes that were on it and are gone.
+    missing: u64,
 }
 
 impl<'a> TapeJson<'a> {
-    fn new(path: &Path, label: &'a Label) -> Self {
+    fn new(path: &Path, label: &'a Label, losses: &[u64]) -> Self {
+        let files =
+            label.files.iter().zip(losses).map(|(&file, &missing)| FileJson { file, missing }).collect();
         Self {
             name: &label.name,
             path: JsonPath::new(path.as_os_str().as_bytes()),
@@ -101,7 +111,7 @@ impl<'a> TapeJson<'a> {
             early_warning: label.early_warning,
             write_protected: label.write_protected,
             written_ns: label.written_ns,
-            files: &label.files,
+            files,
         }
     }
 }
@@ -111,8 +121,7 @@ fn used(label: &Label) -> u64 {
 }
 
 fn print_json(value: &impl Serialize) -> Result<(), CliError> {
-    let text = serde_json::to_string(value).map_err(CliError::failed)?;
-    writeln!(io::stdout(), "{text}")?;
+    writeln!(io::stdout(), "{}", super::json::text(value)?)?;
     Ok(())
 }
 
@@ -121,10 +130,11 @@ fn info(library: &Library, argument: Option<&OsStr>, json: bool) -> Result<Ended
         Some(argument) => virtual_tape(library, argument)?,
         None => library.newest()?.path,
     };
-    let label = VirtualTape::inspect(&dir)?;
+    let (label, losses) = VirtualTape::inspect_losses(&dir)?;
+    let ended = if losses.iter().all(|&lost| lost == 0) { Ended::Done } else { Ended::Incomplete };
     if json {
-        print_json(&TapeJson::new(&dir, &label))?;
-        return Ok(Ended::Done);
+        print_json(&TapeJson::new(&dir, &label, &losses))?;
+        return Ok(ended);
     }
     let mut out = io::stdout().lock();
     writeln!(out, "tape      {}", printable(label.name.as_bytes()))?;
@@ -138,8 +148,12 @@ fn info(library: &Library, argument: Option<&OsStr>, json: bool) -> Result<Ended
     }
     writeln!(out, "used      {}", size(used(&label)))?;
     writeln!(out, "writable  {}", if label.write_protected { "no" } else { "yes" })?;
-    for (index, file) in label.files.iter().enumerate() {
-        let state = if file.state == FileState::Closed { "" } else { ", not closed: cut short" };
+    for (index, (file, &lost)) in label.files.iter().zip(&losses).enumerate() {
+        let state = match file.state {
+            _ if lost > 0 => format!(", damaged: {} are missing at its end", size(lost)),
+            FileState::Closed => String::new(),
+            _ => ", not closed: cut short".into(),
+        };
         writeln!(
             out,
             "file {index:<4} {} in {} records of {} bytes{state}",
@@ -148,7 +162,7 @@ fn info(library: &Library, argument: Option<&OsStr>, json: bool) -> Result<Ended
             file.record_len
         )?;
     }
-    Ok(Ended::Done)
+    Ok(ended)
 }
 
 fn list(library: &Library, json: bool) -> Result<Ended, CliError> {
@@ -164,8 +178,12 @@ fn list(library: &Library, json: bool) -> Result<Ended, CliError> {
                 continue;
             }
         };
+        if tape.losses.iter().any(|&lost| lost > 0) {
+            eprintln!("tapedump: {}: tape files are damaged; see: tapedump tape info {0}", tape.name);
+            ended = Ended::Incomplete;
+        }
         if json {
-            let text = serde_json::to_string(&TapeJson::new(&tape.path, label)).map_err(CliError::failed)?;
+            let text = super::json::text(&TapeJson::new(&tape.path, label, &tape.losses))?;
             writeln!(out, "{text}")?;
         } else {
             let capacity = label.capacity.map_or_else(|| "-".into(), size);

@@ -2,6 +2,7 @@
 
 use super::exit::{CliError, Ended};
 use super::interrupt::Interrupt;
+use super::json;
 use super::names::Finding;
 use super::progress::Progress;
 use super::raw::Verify;
@@ -38,7 +39,7 @@ struct Verifier {
 impl<V: TargetVolume> Visitor<V> for Verifier {
     fn finding(&mut self, finding: &Finding, progress: &Progress) -> Result<(), CliError> {
         if self.json {
-            let text = serde_json::to_string(finding).map_err(CliError::failed)?;
+            let text = json::text(finding)?;
             progress.print(|| writeln!(io::stdout(), "{text}"))?;
         } else {
             progress.tell(&format!("tapedump: {}", finding.line()));
@@ -74,7 +75,7 @@ fn report(summary: &RestoreSummary, json: bool) -> Result<(), CliError> {
             differences: summary.failed,
             checked: summary.checked,
         };
-        writeln!(io::stdout(), "{}", serde_json::to_string(&json).map_err(CliError::failed)?)?;
+        writeln!(io::stdout(), "{}", json::text(&json)?)?;
         return Ok(());
     }
     let RestoreSummary { directories, objects, data_len, damaged, failed, .. } = summary;

@@ -1,10 +1,12 @@
 //! The error of a mounted volume: what was tried, on what, and why it failed.
 
 use super::errno::kind_of;
+use crate::text::printable_path;
 use rustix::io::Errno;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use tapedump_core::device::{DeviceError, ErrorKind};
+use tapedump_core::units::Ino;
 
 /// Failure of a source or target volume. Shown as "cannot OPERATION PATH: REASON".
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +47,11 @@ impl VolumeError {
         Self { operation, path: Some(path.into()), cause: Cause::Own(kind, reason) }
     }
 
+    /// Names what it concerns by its number from now on; the path takes memory no longer.
+    pub(crate) fn forget_path(&mut self, ino: Ino) {
+        self.path = Some(PathBuf::from(ino.to_string()));
+    }
+
     /// What it concerns, when it concerns a single thing.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
@@ -74,7 +81,7 @@ impl fmt::Display for VolumeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cannot {}", self.operation)?;
         if let Some(path) = &self.path {
-            write!(f, " {}", path.display())?;
+            write!(f, " {}", printable_path(path))?;
         }
         match self.cause {
             Cause::System(errno) => write!(f, ": {errno}"),
@@ -96,6 +103,9 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Denied);
         assert_eq!(error.path(), Some(Path::new("/to/file")));
         assert_eq!(error.errno(), Some(Errno::ACCESS));
+
+        let error = VolumeError::system("create", "/to/\x1b[2K\r", Errno::ACCESS);
+        assert!(error.to_string().starts_with("cannot create /to/\\u{1b}[2K\\r: "), "{error}");
 
         let own = VolumeError::own("compare", "/to/file", ErrorKind::Changed, "it differs");
         assert_eq!(own.to_string(), "cannot compare /to/file: it differs");
