@@ -109,11 +109,11 @@ fn chain(numbers: std::ops::Range<u32>, entries: &[(u32, &[u8])]) -> Forge {
     tape
 }
 
-/// A listing of gigabytes comes from a tape of megabytes, but nothing of that size is kept.
+/// A listing of hundreds of megabytes comes from a tape of one, but nothing of that size is kept.
 fn deep_paths_take_no_scratch_space() {
-    let names: Vec<String> = (0..10_000).map(|index| format!("{index:05}")).collect();
+    let names: Vec<String> = (0..4_000).map(|index| format!("{index:05}")).collect();
     let entries: Vec<(u32, &[u8])> = (3_000..).zip(names.iter().map(|name| name.as_bytes())).collect();
-    let tape = chain(3..1_003, &entries).end();
+    let tape = chain(3..403, &entries).end();
     let bench = Bench::new("deep", &tape);
     for format in ["--json", "--long"] {
         let run = Run::checked_tapedump(&bench.scratch).args(["list", format]).arg("--tape").arg(&bench.tape);
@@ -168,7 +168,7 @@ fn failures_with_long_paths() {
     let mut findings = Findings::default();
     let mut tape = chain(3..20, &[(50, b"file")]);
     let bad: &[u8] = b"x";
-    let payload = attributes(std::iter::repeat_n(bad, 300_000));
+    let payload = attributes(std::iter::repeat_n(bad, 60_000));
     let bench = Bench::new("failures", &tape.file(50, b"x").stage_five(50, &payload).end());
     for threads in ["1", "2"] {
         let outcome = bench.run(&["restore", "--to", bench.tree(), "--threads", threads]);
