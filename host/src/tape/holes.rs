@@ -44,7 +44,8 @@ mod tests {
     #[test]
     fn only_long_holes_behind_the_maps_are_passed_over() {
         let file = tempfile::tempfile().unwrap();
-        let (data, end) = (MAPS_END + (64 << 20), MAPS_END + (80 << 20));
+        // File systems tell holes by whole blocks.
+        let (data, end) = (640 << 20, 656 << 20);
         file.write_all_at(&[1; 1 << 16], data).unwrap();
         file.set_len(end).unwrap();
         let mut dense_until = 0;
