@@ -16,6 +16,8 @@ mod format;
 mod golden;
 #[path = "integration/hostile.rs"]
 mod hostile;
+#[path = "integration/hostile_amounts.rs"]
+mod hostile_amounts;
 #[path = "integration/hostile_directory.rs"]
 mod hostile_directory;
 #[path = "integration/hostile_objects.rs"]
@@ -52,6 +54,7 @@ fn main() {
         ("format", format::CASES),
         ("golden", golden::CASES),
         ("hostile", hostile::CASES),
+        ("hostile_amounts", hostile_amounts::CASES),
         ("hostile_directory", hostile_directory::CASES),
         ("hostile_objects", hostile_objects::CASES),
         ("hostile_records", hostile_records::CASES),

@@ -38,7 +38,7 @@ pub fn printable_path(path: &Path) -> String {
 }
 
 /// Control characters, and those that reorder or break the line they stand in.
-fn steers_terminal(c: char) -> bool {
+pub(crate) fn steers_terminal(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -18,6 +18,8 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "links_in_place_of_a_new_label", needs: &[], run: links_in_place_of_a_new_label },
     Case { name: "other_files_under_the_tapes_names", needs: &[], run: other_files_under_the_tapes_names },
     Case { name: "pipes_under_the_tapes_names", needs: &[], run: pipes_under_the_tapes_names },
+    Case { name: "terabytes_that_nobody_wrote", needs: &[], run: terabytes_that_nobody_wrote },
+    Case { name: "labels_that_quote_escapes", needs: &[], run: labels_that_quote_escapes },
 ];
 
 /// A virtual tape with one dump, and a file elsewhere that must not change.
@@ -161,4 +163,47 @@ fn pipes_under_the_tapes_names() {
         );
     }
     findings.finish();
+}
+
+/// A label, and the data of tape file 0.
+fn label(record_len: u64, len: u64, state: &str) -> String {
+    let records = len.div_ceil(record_len);
+    format!(
+        r#"{{"format":1,"name":"x","capacity":null,"early_warning":0,"write_protected":false,"written_ns":0,
+           "files":[{{"record_len":{record_len},"records":{records},"len":{len},"state":"{state}"}}]}}"#
+    )
+}
+
+fn terabytes_that_nobody_wrote() {
+    const LEN: u64 = 10 << 40;
+    let mut findings = Findings::default();
+    // Most file systems in memory take a sparse file of this length; some on disk do not.
+    for (record_len, state) in [(1, "open"), (1024, "open"), (65_536, "closed")] {
+        let planted = Planted::new("sparse");
+        let data = planted.tape.join("file-0000.tape");
+        let whole = fs::metadata(&data).expect("tape file").len();
+        // The dump's first records, and its last ones at the far end.
+        let file = fs::File::options().write(true).open(&data).expect("tape file");
+        file.set_len(whole / 2).and_then(|()| file.set_len(LEN)).expect("sparse file");
+        let written = if state == "open" { whole } else { LEN };
+        fs::write(planted.tape.join("label.json"), label(record_len, written, state)).expect("label");
+        for command in ["list", "verify"] {
+            let outcome = planted.run(&[command, "--tape"], &[]);
+            findings.check(outcome.is_orderly().is_ok(), "10 TiB of nothing", &outcome);
+            findings.check(!outcome.ended_with(code::DONE), "10 TiB of nothing are accepted", &outcome);
+        }
+        let run = Run::checked_tapedump(&planted.scratch).arg("verify").arg("--tape").arg(&data);
+        let outcome = run.timeout(Duration::from_secs(20)).outcome();
+        findings.check(outcome.is_orderly().is_ok(), "a plain file of 10 TiB of nothing", &outcome);
+    }
+    findings.finish();
+}
+
+/// What the parser of the label quotes must not reach the terminal as it is.
+fn labels_that_quote_escapes() {
+    let planted = Planted::new("quote");
+    let text = label(1024, 1024, "\\u001b[2K\\u009b");
+    fs::write(planted.tape.join("label.json"), text).expect("label");
+    let outcome = planted.run(&["tape", "info"], &[]).expect(code::FAILED).says("damaged");
+    assert!(!outcome.stderr.contains(&0x1b) && !outcome.err().contains('\u{9b}'), "{outcome}");
 }

@@ -272,6 +272,14 @@ impl Forge {
         self
     }
 
+    /// Writes a stage V record of an object.
+    pub fn stage_five(&mut self, owner: u32, payload: &[u8]) -> &mut Self {
+        let mut header = Header::inode(65_537, 0o100_600, payload.len() as u64);
+        header.stage_five = 1;
+        header.owner = Some(owner);
+        self.object(&header, payload)
+    }
+
     /// Writes the end and gives the tape.
     #[must_use]
     pub fn end(&mut self) -> Vec<u8> {
@@ -288,6 +296,27 @@ impl Forge {
     pub fn unfinished(&self) -> Vec<u8> {
         self.bytes.clone()
     }
+}
+
+/// What stage V says of an object: extended attributes without values, by their names.
+#[must_use]
+pub fn attributes<'n>(names: impl IntoIterator<Item = &'n [u8]>) -> Vec<u8> {
+    const ATTRIBUTE: u16 = 4;
+    let mut payload = b"TDT1\0\0\0\0".to_vec();
+    for name in names {
+        let len = 2 + name.len();
+        payload.extend(ATTRIBUTE.to_be_bytes());
+        payload.extend([0, 0]);
+        payload.extend((len as u32).to_be_bytes());
+        payload.extend((name.len() as u16).to_be_bytes());
+        payload.extend_from_slice(name);
+        payload.resize(payload.len() + len.next_multiple_of(8) - len, 0);
+    }
+    let len = payload.len() - 8;
+    Order::Big.put_u32(&mut payload, 4, len as u32);
+    let crc = crc32c(&payload);
+    payload.extend(crc.to_be_bytes());
+    payload
 }
 
 /// A directory's data in chunks of 512 bytes.

@@ -141,7 +141,7 @@ check_end_of_medium() {
 	check '  and is readable up to there' some_whole big 1 -t $drive
 	new_cartridge 1 full
 	check 'a dump that does not fit, with hardly any warning' run 3 dump big -t $poor
-	check '  says on which drive the medium ended' says "$poor: the medium ended"
+	check '  says on which drive the tape is full' says "$poor: the tape is full"
 	check '  and is readable up to there' some_whole big 1 -t $poor
 	new_cartridge 0 full
 	check 'a dump that ends behind the early warning' run 0 dump small -t $drive
@@ -340,7 +340,7 @@ check_changer() {
 	cartridge 0 vol1
 	rm -rf to
 	check 'without a changer' run 1 restore --to $work/to -t $drive
-	check '  it ends with the first one, which is said' says '--changer'
+	check '  it ends with the first one, which is said' says 'further --tape'
 	cartridge 0 vol1
 	pile vol3 vol2 vol1 vol3
 	rm -rf to

@@ -1,5 +1,7 @@
 //! Names of any bytes in JSON.
 
+use super::exit::CliError;
+use crate::text::steers_terminal;
 use serde::Serialize;
 use std::fmt::Write as _;
 
@@ -25,6 +27,24 @@ impl JsonPath {
     }
 }
 
+/// A value as one line of JSON that is safe to print: what could steer a terminal is escaped, which changes nothing
+/// for a program that reads it.
+pub fn text(value: &impl Serialize) -> Result<String, CliError> {
+    let plain = serde_json::to_string(value).map_err(CliError::failed)?;
+    if !plain.contains(steers_terminal) {
+        return Ok(plain);
+    }
+    // Such characters are in strings only, and all of them have numbers of 16 bits.
+    Ok(plain.chars().fold(String::with_capacity(plain.len() + 64), |mut text, c| {
+        if steers_terminal(c) {
+            _ = write!(text, "\\u{:04x}", u32::from(c));
+        } else {
+            text.push(c);
+        }
+        text
+    }))
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
         _ = write!(text, "{byte:02x}");
@@ -38,9 +58,10 @@ mod tests {
 
     #[test]
     fn exact_bytes_are_there_where_the_text_is_not_exact() {
-        let text = |bytes| serde_json::to_string(&JsonPath::new(bytes)).unwrap();
+        let text = |bytes| super::text(&JsonPath::new(bytes)).unwrap();
         assert_eq!(text(b"a/b"), r#"{"path":"a/b"}"#);
         assert_eq!(text(b"a\n\x1b"), r#"{"path":"a\n\u001b"}"#);
+        assert_eq!(text("\u{9b}\u{7f}\u{202e}ä".as_bytes()), r#"{"path":"\u009b\u007f\u202eä"}"#);
         assert_eq!(text(b"a\xff"), "{\"path\":\"a\u{fffd}\",\"path_bytes\":\"61ff\"}");
     }
 }

@@ -4,18 +4,19 @@
 use super::dumps::{Extent, cut_short, extent_of};
 use super::exit::{CliError, Ended};
 use super::interrupt::Interrupt;
-use super::json::JsonPath;
+use super::json::{self, JsonPath};
 use super::names::path_of;
 use super::progress::Progress;
 use super::raw::List;
 use super::reading::{self, Engine, Entry, Flow, Reading, Visitor};
 use super::sources::Scope;
+use super::spool::Spool;
 use super::tape::civil;
 use crate::state::StateDir;
 use crate::text::printable;
 use serde::Serialize;
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
+use std::io::{self, BufReader, BufWriter, Seek, Write};
 use std::os::unix::fs::FileExt;
 use tapedump_core::device::mem::NullTarget;
 use tapedump_core::device::volume::{
@@ -31,12 +32,12 @@ pub fn run(raw: List) -> Result<Ended, CliError> {
     let reading = Reading::open(&raw.from, Scope::Dump, &state, &interrupt)?;
     let paths = reading::path_bytes(&raw.paths);
     if raw.long || raw.json {
-        let spool = BufWriter::new(state.scratch_file()?);
+        let spool = Spool(BufWriter::new(state.scratch_file()?));
         let target = Attributed::new(state.scratch_file()?);
         let mut lister = Spooler { paths, tree: Tree::default(), spool };
         let (target, summary) = reading.run(target, &mut lister, &interrupt)?;
         target.failure.map_or(Ok(()), |error| Err(scratch_failed(&error)))?;
-        let spool = lister.spool.into_inner().map_err(|error| scratch_failed(error.error()))?;
+        let spool = lister.spool.0.into_inner().map_err(|error| scratch_failed(error.error()))?;
         print_attributed(spool, &target.table, raw.json)?;
         return Ok(reading::ended(&summary));
     }
@@ -94,19 +95,30 @@ impl Tree {
     /// The path of a name that the engine visits.
     fn visit<V: TargetVolume>(&mut self, engine: &mut Engine<'_, V>, entry: Entry) -> &[u8] {
         let mut buf = [0; NAME_LEN_MAX];
+        let name = name_of(engine, entry, &mut buf);
+        self.place(entry.parent, name, || path_of(engine, entry.parent));
         if entry.directory {
-            // An error of the scratch device comes up again at the engine's next step.
-            let len = engine.component(entry.ino, &mut buf).ok().flatten().map_or(0, |(_, len)| len);
-            self.place(entry.parent, buf.get(..len).unwrap_or_default(), || path_of(engine, entry.parent));
             self.enter(entry.ino);
-        } else {
-            let name = engine.entry_name();
-            let len = name.len().min(NAME_LEN_MAX);
-            buf.iter_mut().zip(name).for_each(|(to, from)| *to = *from);
-            self.place(entry.parent, buf.get(..len).unwrap_or_default(), || path_of(engine, entry.parent));
         }
         &self.path
     }
+}
+
+/// The name that the engine visits.
+fn name_of<'n, V: TargetVolume>(
+    engine: &mut Engine<'_, V>,
+    entry: Entry,
+    buf: &'n mut [u8; NAME_LEN_MAX],
+) -> &'n [u8] {
+    let len = if entry.directory {
+        // An error of the scratch device comes up again at the engine's next step.
+        engine.component(entry.ino, buf).ok().flatten().map_or(0, |(_, len)| len)
+    } else {
+        let name = engine.entry_name();
+        buf.iter_mut().zip(name).for_each(|(to, from)| *to = *from);
+        name.len().min(NAME_LEN_MAX)
+    };
+    buf.get(..len).unwrap_or_default()
 }
 
 /// Prints names as they come, and has enough when there are no more.
@@ -140,11 +152,11 @@ where
     }
 }
 
-/// Keeps numbers and paths in order, until the attributes are known.
+/// Keeps names in order, until the attributes are known.
 struct Spooler {
     paths: Vec<Vec<u8>>,
     tree: Tree,
-    spool: BufWriter<File>,
+    spool: Spool<BufWriter<File>>,
 }
 
 impl<V: TargetVolume> Visitor<V> for Spooler
@@ -156,14 +168,17 @@ where
     }
 
     fn entry(&mut self, engine: &mut Engine<'_, V>, entry: Entry, _: &Progress) -> Result<(), CliError> {
-        let path = self.tree.visit(engine, entry);
-        let mut head = [0; 8];
-        head[..4].copy_from_slice(&entry.ino.0.to_le_bytes());
-        head[4..].copy_from_slice(&(path.len() as u32).to_le_bytes());
-        self.spool
-            .write_all(&head)
-            .and_then(|()| self.spool.write_all(path))
-            .map_err(|error| scratch_failed(&error))
+        let mut buf = [0; NAME_LEN_MAX];
+        let name = name_of(engine, entry, &mut buf);
+        let mut base = None;
+        self.tree.place(entry.parent, name, || {
+            base = path_of(engine, entry.parent);
+            base.clone()
+        });
+        if entry.directory {
+            self.tree.enter(entry.ino);
+        }
+        self.spool.put(entry, name, base.as_deref()).map_err(|error| scratch_failed(&error))
     }
 }
 
@@ -376,27 +391,22 @@ struct AttributesJson {
 fn print_attributed(mut spool: File, table: &Table, json: bool) -> Result<(), CliError> {
     let failed = |error: io::Error| scratch_failed(&error);
     spool.rewind().map_err(failed)?;
-    let mut spool = BufReader::new(spool);
+    let mut spool = Spool(BufReader::new(spool));
     let mut out = BufWriter::new(io::stdout().lock());
-    let mut path = Vec::new();
-    loop {
-        let mut head = [0; 8];
-        match spool.read_exact(&mut head) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
-            Err(error) => return Err(failed(error)),
-        }
-        let [a, b, c, d, len @ ..] = head;
-        let ino = Ino(u32::from_le_bytes([a, b, c, d]));
-        path.resize(u32::from_le_bytes(len) as usize, 0);
-        spool.read_exact(&mut path).map_err(failed)?;
+    let mut tree = Tree::default();
+    while let Some(mut spooled) = spool.next().map_err(failed)? {
+        let Entry { ino, parent, directory } = spooled.entry;
+        let path = tree.place(parent, &spooled.name, || spooled.base.take());
         let kept = table.get(ino).map_err(failed)?;
         if json {
             let attributes = kept.map(|(kept, link)| attributes_json(&kept, &link));
-            let object = ObjectJson { path: JsonPath::new(&path), inode: ino.0, attributes };
-            writeln!(out, "{}", serde_json::to_string(&object).map_err(CliError::failed)?)?;
+            let object = ObjectJson { path: JsonPath::new(path), inode: ino.0, attributes };
+            writeln!(out, "{}", json::text(&object)?)?;
         } else {
-            writeln!(out, "{}", long_line(&path, kept.as_ref().map(|(kept, link)| (kept, &link[..]))))?;
+            writeln!(out, "{}", long_line(path, kept.as_ref().map(|(kept, link)| (kept, &link[..]))))?;
+        }
+        if directory {
+            tree.enter(ino);
         }
     }
     out.flush()?;

@@ -27,6 +27,8 @@ pub enum Kind {
     Failure,
     /// The tree is not as the dump has it.
     Difference,
+    /// A number of findings that are not listed one by one.
+    Further,
 }
 
 /// What a dump is read for.
@@ -48,6 +50,9 @@ pub struct Finding {
     #[serde(skip_serializing_if = "Option::is_none")]
     inode: Option<u32>,
     /// What it is, for a person.
+    /// How many there are, where it stands for several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
     text: String,
     #[serde(skip)]
     bytes: Option<Vec<u8>>,
@@ -63,7 +68,22 @@ impl Finding {
         let json = path.as_deref().map(JsonPath::new);
         let inode = inode.map(|ino| ino.0);
         let text = text.into();
-        Self { kind, path: json, inode, text, bytes: path, names_lost: false, end_missing: false }
+        Self {
+            kind,
+            path: json,
+            inode,
+            count: None,
+            text,
+            bytes: path,
+            names_lost: false,
+            end_missing: false,
+        }
+    }
+
+    /// `count` findings of a kind that are not listed one by one.
+    pub fn further(kind: &'static str, count: u64) -> Self {
+        let text = format!("{count} more of these are not listed: {kind}");
+        Self { count: Some(count), ..Self::about(Kind::Further, None, None, text) }
     }
 
     /// Where the fault lies.
@@ -114,6 +134,41 @@ pub fn path_of<V: TargetVolume>(engine: &mut Engine<'_, V>, ino: Ino) -> Option<
     }
     components.reverse();
     (!components.is_empty()).then(|| components.join(&b'/'))
+}
+
+/// The kind of a damage: what such findings are counted as.
+pub fn kind_of_damage(damage: &Damage) -> &'static str {
+    match damage {
+        Damage::Gap(_) => "damaged places on the tape",
+        Damage::Unreadable { .. } => "records that cannot be read",
+        Damage::Data { .. } => "damaged data",
+        Damage::Unread { .. } => "data that could not be read when it was dumped",
+        Damage::Changed { .. } => "objects that changed while they were dumped",
+        Damage::Properties { .. } => "damaged ACLs or extended attributes",
+        Damage::Directory { .. } => "damaged directories",
+        Damage::BadEntries { .. } => "directories with refused entries",
+        Damage::RepeatedName { .. } => "names that come twice",
+        Damage::DirectoryNamedTwice { .. } => "further names of directories",
+        Damage::Unannounced { .. } => "objects that the maps do not announce, or that came before",
+        Damage::Unchecked { .. } => "data that could not be checked",
+        Damage::Nameless { .. } => "objects without a name",
+        Damage::BadObject { .. } => "objects with impossible numbers",
+        Damage::Missing { .. } => "objects that should be on the tape and are not",
+        _ => "other damage",
+    }
+}
+
+/// The kind of a failure, in the same way.
+pub fn kind_of_failure(what: FailedPart) -> &'static str {
+    match what {
+        FailedPart::Different(_) => "differences",
+        FailedPart::Create => "objects that are not restored",
+        FailedPart::Data => "objects that are not wholly restored",
+        FailedPart::Link => "names that are not restored",
+        FailedPart::Attributes => "owners, permissions or times that are not restored",
+        FailedPart::Property(_) => "ACLs or extended attributes that are not restored",
+        _ => "other failures",
+    }
 }
 
 /// What is wrong with the tape; `culprit` is the name it is about, where it is about one. `lost`: parts of the tape

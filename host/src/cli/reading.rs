@@ -6,6 +6,7 @@ use super::interrupt::Interrupt;
 use super::names::{self, Finding, Kind, Purpose};
 use super::progress::{Progress, Progressed};
 use super::raw::From;
+use super::repeats::Repeats;
 use super::sources::{Scope, Sources};
 use super::tape_file::find_file;
 use crate::checksum::HostCrc32c;
@@ -108,6 +109,8 @@ pub trait Visitor<V: TargetVolume> {
     ) -> Result<(), CliError> {
         Ok(())
     }
+    /// Something is not as it should be, and is not told since very much like it was: to be counted.
+    fn unlisted(&mut self, _finding: &Finding) {}
     /// Something is not as it should be.
     fn finding(&mut self, finding: &Finding, progress: &Progress) -> Result<(), CliError> {
         progress.tell(&format!("tapedump: {}", finding.line()));
@@ -116,7 +119,7 @@ pub trait Visitor<V: TargetVolume> {
 }
 
 /// A name that the engine visits.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub ino: Ino,
     /// The directory it is in.
@@ -202,9 +205,10 @@ impl Reading {
             lost: false,
             enough: false,
             early: Some(Vec::new()),
+            repeats: Repeats::default(),
         };
         let ended = drive.run(&mut engine);
-        let told = drive.tell_early(&mut engine);
+        let told = drive.tell_early(&mut engine).and_then(|()| drive.tell_rest::<V>());
         let ended = ended.and_then(|summary| drive.tell_unread::<V>(summary).map_err(Stopped::from));
         let ended = ended.and_then(|summary| told.map(|()| summary).map_err(Stopped::from));
         let purpose = drive.visitor.purpose();
@@ -255,6 +259,7 @@ struct Drive<'a, W> {
     enough: bool,
     /// Damage found before the names are known, with the name it is about: told as soon as they are.
     early: Option<Vec<(Damage, Vec<u8>)>>,
+    repeats: Repeats,
 }
 
 impl<W> Drive<'_, W> {
@@ -270,10 +275,22 @@ impl<W> Drive<'_, W> {
         W: Visitor<V>,
     {
         for (damage, culprit) in self.early.take().unwrap_or_default() {
-            let finding = names::damage(engine, &damage, &culprit, true);
-            self.visitor.finding(&finding, self.progress)?;
+            if self.repeats.count(names::kind_of_damage(&damage)) {
+                let finding = names::damage(engine, &damage, &culprit, true);
+                self.visitor.finding(&finding, self.progress)?;
+            }
         }
         Ok(())
+    }
+
+    /// Tells how many findings there were beside those that were told.
+    fn tell_rest<V>(&mut self) -> Result<(), CliError>
+    where
+        V: TargetVolume,
+        W: Visitor<V>,
+    {
+        let rest = std::mem::take(&mut self.repeats).rest();
+        rest.into_iter().try_for_each(|rest| self.visitor.finding(&rest, self.progress))
     }
 
     /// Tells of the tapes that were named and not needed: a user takes them for restored.
@@ -355,7 +372,20 @@ impl<W> Drive<'_, W> {
                     self.lost |= names::may_lose_objects(&damage);
                     let culprit = engine.culprit().to_vec();
                     let finding = names::damage(engine, &damage, &culprit, self.lost);
-                    self.visitor.finding(&finding, self.progress)?;
+                    if self.repeats.count(names::kind_of_damage(&damage)) {
+                        self.visitor.finding(&finding, self.progress)?;
+                    } else {
+                        self.visitor.unlisted(&finding);
+                    }
+                    Flow::On
+                }
+                Ok(RestoreEvent::Failed(failure)) => {
+                    let finding = names::failure(engine, &failure, self.visitor.purpose());
+                    if self.repeats.count(names::kind_of_failure(failure.what)) {
+                        self.visitor.finding(&finding, self.progress)?;
+                    } else {
+                        self.visitor.unlisted(&finding);
+                    }
                     Flow::On
                 }
                 Ok(event) => {
@@ -384,9 +414,13 @@ where
     V::Error: Display,
 {
     target.barrier();
+    let mut repeats = Repeats::default();
     while let Some(failure) = target.poll_failure() {
-        eprintln!("tapedump: not restored, or not wholly: {}", failure.error);
+        if repeats.count(names::kind_of_failure(failure.what)) {
+            eprintln!("tapedump: not restored, or not wholly: {}", failure.error);
+        }
     }
+    repeats.rest().for_each(|rest| eprintln!("tapedump: {}", rest.line()));
     if let Some(path) = open {
         eprintln!("tapedump: {}: the last one begun; it may not be whole", printable(path));
     }
@@ -489,9 +523,6 @@ where
         }
         RestoreEvent::Entry { ino, parent, directory, .. } => {
             visitor.entry(engine, Entry { ino, parent, directory }, progress)?;
-        }
-        RestoreEvent::Failed(failure) => {
-            visitor.finding(&names::failure(engine, &failure, visitor.purpose()), progress)?;
         }
         _ => {}
     }

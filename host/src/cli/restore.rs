@@ -121,6 +121,10 @@ where
         Ok(())
     }
 
+    fn unlisted(&mut self, finding: &Finding) {
+        self.tally.finding(finding);
+    }
+
     fn finding(&mut self, finding: &Finding, progress: &Progress) -> Result<(), CliError> {
         self.tally.finding(finding);
         progress.tell(&format!("tapedump: {}", finding.line()));

@@ -80,7 +80,7 @@ impl Tally {
         match finding.kind() {
             Kind::Damage => self.damaged += 1,
             Kind::Incomplete => self.incomplete += 1,
-            Kind::Failure | Kind::Difference => {}
+            Kind::Failure | Kind::Difference | Kind::Further => {}
         }
     }
 

@@ -183,8 +183,7 @@ fn used(label: &Label) -> u64 {
 }
 
 pub fn print_json(value: &impl Serialize) -> Result<(), CliError> {
-    let text = serde_json::to_string(value).map_err(CliError::failed)?;
-    writeln!(io::stdout(), "{text}")?;
+    writeln!(io::stdout(), "{}", super::json::text(value)?)?;
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use super::exit::{CliError, Ended};
 use super::interrupt::Interrupt;
+use super::json;
 use super::names::{Finding, Kind};
 use super::progress::{Progress, count};
 use super::raw::Verify;
@@ -54,7 +55,7 @@ impl Verifier {
     fn tell(&mut self, finding: &Finding, progress: &Progress) -> Result<(), CliError> {
         self.tally.finding(finding);
         if self.json {
-            let text = serde_json::to_string(finding).map_err(CliError::failed)?;
+            let text = json::text(finding)?;
             progress.print(|| writeln!(io::stdout(), "{text}"))?;
         } else {
             progress.tell(&format!("tapedump: {}", finding.line()));
@@ -116,6 +117,10 @@ impl<V: TargetVolume> Visitor<V> for Verifier {
         Ok(())
     }
 
+    fn unlisted(&mut self, finding: &Finding) {
+        self.tally.finding(finding);
+    }
+
     fn finding(&mut self, finding: &Finding, progress: &Progress) -> Result<(), CliError> {
         if let (Some(extras), Some(ino), true) = (&mut self.extras, finding.ino(), finding.are_names_lost()) {
             extras.doubt(ino);
@@ -160,7 +165,7 @@ fn report(summary: &RestoreSummary, tally: &Tally, json: bool) -> Result<(), Cli
             differences: summary.failed,
             checked: summary.checked,
         };
-        writeln!(io::stdout(), "{}", serde_json::to_string(&json).map_err(CliError::failed)?)?;
+        writeln!(io::stdout(), "{}", json::text(&json)?)?;
         return Ok(());
     }
     writeln!(

@@ -12,6 +12,7 @@ mod flusher;
 mod worker;
 
 use crate::volume::VolumeError;
+use crate::volume::failures::shortened;
 use crate::volume::target::{LinuxTarget, ObjectWriter};
 use batch::{BATCH_CALLS_MAX, BATCH_LEN_MAX, Batch, Call, Span};
 use flusher::Flusher;
@@ -418,7 +419,10 @@ impl Shared {
     fn tell(&self, failures: &mut Vec<Failure<VolumeError>>) {
         if !failures.is_empty() {
             let mut told = self.lock_failures();
-            told.extend(failures.drain(..));
+            for failure in failures.drain(..) {
+                let waiting = told.len();
+                told.push_back(shortened(failure, waiting));
+            }
             self.failed.store(true, Ordering::Release);
         }
     }

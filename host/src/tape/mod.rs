@@ -4,6 +4,7 @@
 pub mod compressed;
 mod error;
 mod guarded;
+mod holes;
 pub mod label;
 pub mod library;
 mod motion;

@@ -5,6 +5,7 @@
 //! last may be shorter. An image that was there before ends in a filemark: it is a whole tape file.
 
 use super::error::TapeError;
+use super::holes::end_of_long_hole;
 use super::motion::{self, Layout};
 use crate::text::printable_path;
 use rustix::fs::{Advice, FlockOperation};
@@ -36,6 +37,8 @@ pub struct StreamFile {
     at: TapePosition,
     writable: bool,
     written_out: u64,
+    /// Up to where it is known to have no long hole.
+    dense_until: u64,
 }
 
 /// Whether `path` can be read and written as a plain file; the error says what it is instead.
@@ -137,6 +140,7 @@ impl StreamFile {
             at: TapePosition::default(),
             writable,
             written_out: 0,
+            dense_until: 0,
         }
     }
 
@@ -215,6 +219,13 @@ impl TapeDevice for StreamFile {
             return Ok(TapeRead::Filemark);
         }
         let Some(record) = buf.get_mut(..len) else { return Ok(TapeRead::BufferTooSmall { needed: len }) };
+        if let Some(end) = end_of_long_hole(&self.file, from, self.len, &mut self.dense_until) {
+            // To the record in which data comes again.
+            let next = if end >= self.len { self.records(0) } else { end / self.record_len };
+            self.at.record = next.max(self.at.record + 1);
+            let what = format!("nothing was ever written from byte {from} to {end}");
+            return Err(TapeError::new(ErrorKind::Medium, printable_path(&self.path), what));
+        }
         self.at.record += 1;
         self.file.read_exact_at(record, from).map_err(|error| self.io("cannot read", error))?;
         Ok(TapeRead::Record(len))

@@ -10,6 +10,7 @@
 
 use super::error::TapeError;
 use super::guarded;
+use super::holes::end_of_long_hole;
 use super::label::{self, FileState, Label, RECORD_LEN_MAX, TapeFile};
 use super::motion::{self, Layout};
 use crate::text::printable_path;
@@ -65,6 +66,8 @@ pub struct VirtualTape {
     at: TapePosition,
     /// The data file used last.
     data: Option<(u32, File)>,
+    /// A tape file, and up to where it is known to have no long hole.
+    dense_until: (u32, u64),
     /// The tape file being written, at whose end the position is.
     writing: bool,
     written_out: u64,
@@ -113,6 +116,7 @@ impl VirtualTape {
             extents,
             at,
             data: None,
+            dense_until: (0, 0),
             writing: false,
             written_out: 0,
             access,
@@ -126,9 +130,20 @@ impl VirtualTape {
     /// # Errors
     /// As [`open`](Self::open), except for the lock.
     pub fn inspect(dir: &Path) -> Result<Label, TapeError> {
+        Self::inspect_losses(dir).map(|(label, _)| label)
+    }
+
+    /// The same, and how many bytes of each tape file were made durable and are gone.
+    ///
+    /// # Errors
+    /// As [`inspect`](Self::inspect).
+    pub fn inspect_losses(dir: &Path) -> Result<(Label, Vec<u64>), TapeError> {
         let mut label = Label::read(dir)?;
-        label.files = extents(dir, &label)?.into_iter().map(|extent| extent.file).collect();
-        Ok(label)
+        let extents = extents(dir, &label)?;
+        let lost = |(was, is): (&TapeFile, &Extent)| if is.lost { was.len - is.file.len } else { 0 };
+        let losses = label.files.iter().zip(&extents).map(lost).collect();
+        label.files = extents.into_iter().map(|extent| extent.file).collect();
+        Ok((label, losses))
     }
 
     /// The tape files of which bytes are missing. Needs no lock.
@@ -475,6 +490,19 @@ impl TapeDevice for VirtualTape {
         let len = (extent.file.len - from).min(u64::from(extent.file.record_len)) as usize;
         let Some(record) = buf.get_mut(..len) else { return Ok(TapeRead::BufferTooSmall { needed: len }) };
         self.writing = false;
+        let (file, known) = self.dense_until;
+        let mut dense_until = if file == self.at.file { known } else { 0 };
+        let hole = end_of_long_hole(self.data()?, from, extent.file.len, &mut dense_until);
+        self.dense_until = (self.at.file, dense_until);
+        if let Some(end) = hole {
+            // To the record in which data comes again.
+            let record_len = u64::from(extent.file.record_len);
+            let next = if end >= extent.file.len { extent.file.records } else { end / record_len };
+            self.at.record = next.max(self.at.record + 1);
+            let path = label::data_path(&self.dir, self.at.file);
+            let what = format!("nothing was ever written from byte {from} to {end}");
+            return Err(TapeError::new(ErrorKind::Medium, printable_path(&path), what));
+        }
         let done = self.data()?.read_exact_at(record, from);
         self.at.record += 1;
         done.map_err(|error| {

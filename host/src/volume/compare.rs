@@ -7,6 +7,7 @@ pub mod extra;
 mod object;
 
 use super::VolumeError;
+use super::failures::shortened;
 use super::target::{
     ACL_ACCESS, ACL_DEFAULT, Directories, Directory, Properties, check_name, descriptor_path, open_directory,
     open_root, room_of,
@@ -15,7 +16,7 @@ use object::{Open, open_data, open_object};
 use rustix::fd::AsFd;
 use rustix::fs::{self, AtFlags};
 use rustix::io::{self, Errno};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tapedump_core::device::ErrorKind;
@@ -42,8 +43,9 @@ pub struct CompareTarget {
     directories: Directories<Option<Arc<Directory>>>,
     open: Option<Open>,
     properties: Properties,
-    /// Names of the properties of the open object that the dump has, each with a NUL.
-    mentioned: Vec<u8>,
+    /// Properties of the open object that both the tree and the dump have. Those that only the dump has are not
+    /// kept: there may be any number of them.
+    mentioned: HashSet<Vec<u8>>,
     surplus: VecDeque<Surplus>,
     /// Properties that the dump brought before the attributes of their object: of directories.
     early: Vec<(Ino, Vec<u8>)>,
@@ -71,7 +73,7 @@ impl CompareTarget {
             directories: Directories::new(open_root(root)?, Some),
             open: None,
             properties: Properties::default(),
-            mentioned: Vec::new(),
+            mentioned: HashSet::new(),
             surplus: VecDeque::new(),
             early: Vec::new(),
             done: Vec::new(),
@@ -87,9 +89,13 @@ impl CompareTarget {
         })
     }
 
+    fn fail(&mut self, failure: Failure<VolumeError>) {
+        self.failures.push_back(shortened(failure, self.failures.len()));
+    }
+
     fn differs(&mut self, ino: Ino, path: PathBuf, difference: Difference) {
         let error = VolumeError::own("confirm", path, ErrorKind::Changed, reason(difference));
-        self.failures.push_back(Failure { ino, what: FailedPart::Different(difference), error });
+        self.fail(Failure { ino, what: FailedPart::Different(difference), error });
     }
 
     fn property_differs(&mut self, ino: Ino, path: PathBuf, name: &[u8]) {
@@ -99,7 +105,7 @@ impl CompareTarget {
         if kind == PropertyKind::Xattr {
             error = error.of_attribute(name);
         }
-        self.failures.push_back(Failure { ino, what: FailedPart::Different(difference), error });
+        self.fail(Failure { ino, what: FailedPart::Different(difference), error });
     }
 
     /// Opens a directory of the tree; tells when it is not there, once.
@@ -218,7 +224,7 @@ impl CompareTarget {
             Err(errno) => {
                 let error =
                     VolumeError::system("read an attribute of", &open.path, errno).of_attribute(&name);
-                self.failures.push_back(Failure { ino: open.ino, what: FailedPart::Property(kind), error });
+                self.fail(Failure { ino: open.ino, what: FailedPart::Property(kind), error });
                 return;
             }
         };
@@ -274,7 +280,7 @@ impl CompareTarget {
             // Of the system's own, only ACLs are dumped, and those not twice: XFS lists them in its own form, too.
             let is_dumped =
                 !(name.starts_with(b"system.") || name.starts_with(b"trusted.SGI_ACL_")) || is_acl(name);
-            let is_mentioned = self.mentioned.split(|&byte| byte == 0).any(|mentioned| mentioned == name)
+            let is_mentioned = self.mentioned.contains(name)
                 || self.early.iter().any(|(ino, early)| *ino == open.ino && early == name);
             if !name.is_empty() && is_dumped && !is_mentioned {
                 surplus.push(Surplus { ino: open.ino, name: name.to_vec(), path: open.path.clone() });
@@ -354,8 +360,9 @@ impl TargetVolume for CompareTarget {
         };
         let ino = open.ino;
         self.surplus.retain(|surplus| surplus.ino != ino || surplus.name != name);
-        self.mentioned.extend_from_slice(name);
-        self.mentioned.push(0);
+        if self.mentioned.len() < SURPLUS_MAX && !self.mentioned.contains(name) && open.has_property(name) {
+            self.mentioned.insert(name.to_vec());
+        }
         if !self.properties.announce(kind, name, value_len) {
             // Longer than any value on this system.
             let path = open.path.clone();
@@ -384,9 +391,8 @@ impl TargetVolume for CompareTarget {
         if let Some(Open { ino, .. }) = self.open
             && !self.is_done(ino)
         {
-            let names = self.mentioned.split(|&byte| byte == 0).filter(|name| !name.is_empty());
             let room = SURPLUS_MAX.saturating_sub(self.early.len());
-            self.early.extend(names.take(room).map(|name| (ino, name.to_vec())));
+            self.early.extend(self.mentioned.drain().take(room).map(|name| (ino, name)));
         }
         self.close();
     }

@@ -6,6 +6,7 @@ use rustix::io::Errno;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use tapedump_core::device::{DeviceError, ErrorKind};
+use tapedump_core::units::Ino;
 
 /// Failure of a source or target volume. Shown as "cannot OPERATION PATH: REASON"; in the alternate form (`{:#}`) only
 /// as the extended attribute it concerns, with a space before it, or as nothing.
@@ -54,6 +55,11 @@ impl VolumeError {
     pub fn of_attribute(mut self, name: &[u8]) -> Self {
         self.attribute = Some(name.into());
         self
+    }
+
+    /// Names what it concerns by its number from now on; the path takes memory no longer.
+    pub(crate) fn forget_path(&mut self, ino: Ino) {
+        self.path = Some(PathBuf::from(ino.to_string()));
     }
 
     /// What it concerns, when it concerns a single thing.
@@ -114,6 +120,8 @@ mod tests {
 
         assert_eq!(format!("{error:#}"), "");
         assert_eq!(format!("{:#}", error.of_attribute(b"user.a\n")), " user.a\\n");
+        let error = VolumeError::system("create", "/to/\x1b[2K\r", Errno::ACCESS);
+        assert!(error.to_string().starts_with("cannot create /to/\\u{1b}[2K\\r: "), "{error}");
 
         let own = VolumeError::own("compare", "/to/file", ErrorKind::Changed, "it differs");
         assert_eq!(own.to_string(), "cannot compare /to/file: it differs");

@@ -6,6 +6,7 @@
 pub mod compare;
 pub mod errno;
 mod error;
+pub(crate) mod failures;
 pub mod identity;
 pub mod source;
 pub mod spool;

@@ -84,7 +84,7 @@ impl Worker {
             if self.skip {
                 self.writer.discard();
             }
-            self.writer.failures().push(Failure { ino: self.ino, what, error });
+            self.writer.fail(Failure { ino: self.ino, what, error });
         }
     }
 }

@@ -27,6 +27,14 @@ pub(super) struct Open {
 }
 
 impl Open {
+    /// Whether the object has the property, as far as can be told.
+    pub(super) fn has_property(&self, name: &[u8]) -> bool {
+        let path = descriptor_path(self.object.as_fd());
+        let mut nothing = [0_u8; 0];
+        let found = fs::getxattr(path.as_str(), name, &mut nothing[..]);
+        !matches!(found, Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::INVAL | Errno::RANGE))
+    }
+
     /// Compares data with the file's, and what was left out before with zeros. Gives the first difference.
     pub(super) fn compare(
         &mut self,

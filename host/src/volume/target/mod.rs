@@ -21,6 +21,7 @@ pub(crate) use object::ObjectWriter;
 pub(crate) use property::Properties;
 
 use super::VolumeError;
+use super::failures::shortened;
 use directory::remove;
 use handle::{Handle, mode_of};
 use rustix::fd::OwnedFd;
@@ -107,7 +108,9 @@ impl LinuxTarget {
     }
 
     fn collect(&mut self) {
-        self.failures.extend(self.writer.failures().drain(..));
+        for failure in self.writer.failures().drain(..) {
+            self.failures.push_back(shortened(failure, self.failures.len()));
+        }
     }
 }
 

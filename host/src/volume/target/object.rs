@@ -12,6 +12,7 @@ use super::handle::{Handle, mode_of};
 use super::make::{State, is_same, open_path, replacing};
 use super::property::{Complete, Properties, acl_permissions};
 use crate::volume::VolumeError;
+use crate::volume::failures::shortened;
 use rustix::fs::{self, AtFlags};
 use rustix::io::{self, Errno};
 use std::path::PathBuf;
@@ -63,6 +64,11 @@ impl ObjectWriter {
     /// Failures of objects closed so far.
     pub(crate) fn failures(&mut self) -> &mut Vec<Failure<VolumeError>> {
         &mut self.failures
+    }
+
+    /// Lets a failure wait.
+    pub(crate) fn fail(&mut self, failure: Failure<VolumeError>) {
+        self.failures.push(shortened(failure, self.failures.len()));
     }
 
     /// See [`create`](tapedump_core::device::volume::TargetVolume::create).
@@ -185,7 +191,7 @@ impl ObjectWriter {
     fn fail_property(&mut self, kind: PropertyKind, name: &[u8], errno: Errno) {
         let Some(open) = &self.open else { return };
         let error = property_error(open.path(&self.name), kind, name, errno);
-        self.failures.push(Failure { ino: open.ino, what: FailedPart::Property(kind), error });
+        self.fail(Failure { ino: open.ino, what: FailedPart::Property(kind), error });
     }
 
     /// See [`finish`](tapedump_core::device::volume::TargetVolume::finish). Failures are told one by one.
@@ -196,9 +202,9 @@ impl ObjectWriter {
             let path = open.path(&self.name);
             let error =
                 VolumeError::own("restore", path, ErrorKind::Changed, "it is another kind of object now");
-            self.failures.push(Failure { ino, what: FailedPart::Attributes, error });
+            self.fail(Failure { ino, what: FailedPart::Attributes, error });
         } else if let Err(error) = self.make_link(&mut open) {
-            self.failures.push(Failure { ino, what: FailedPart::Create, error });
+            self.fail(Failure { ino, what: FailedPart::Create, error });
         } else if let Some(handle) = open.handle.take() {
             self.complete(open, handle, attributes);
         }
@@ -230,7 +236,7 @@ impl ObjectWriter {
             && let Err(errno) = fs::ftruncate(fd, attributes.size)
         {
             let error = VolumeError::system("set the length of", path_of(handle.fd(), b""), errno);
-            self.failures.push(Failure { ino: open.ino, what: FailedPart::Data, error });
+            self.fail(Failure { ino: open.ino, what: FailedPart::Data, error });
         }
         let (wanted, owned) = self.set_owner(&open, &handle, attributes);
         let locks_out = open.kind == Kind::Directory && !self.caller.is_superuser() && wanted & 0o100 == 0;
@@ -248,7 +254,7 @@ impl ObjectWriter {
         if let Some((operation, errno)) = steps.into_iter().find_map(|(step, done)| Some((step, done.err()?)))
         {
             let error = VolumeError::system(operation, path_of(handle.fd(), b""), errno);
-            self.failures.push(Failure { ino: open.ino, what: FailedPart::Attributes, error });
+            self.fail(Failure { ino: open.ino, what: FailedPart::Attributes, error });
         }
         if let Some(known) = &open.known {
             // Its set-group-id bit or default ACL may be another now.
@@ -306,7 +312,8 @@ impl ObjectWriter {
             if let Err(errno) = set_property(&self.caller, handle, &property) {
                 acl_is_set &= !property.is_access_acl();
                 let error = property_error(path_of(handle.fd(), b""), property.kind, property.name, errno);
-                self.failures.push(Failure { ino, what: FailedPart::Property(property.kind), error });
+                let failure = Failure { ino, what: FailedPart::Property(property.kind), error };
+                self.failures.push(shortened(failure, self.failures.len()));
             }
         }
         acl_is_set
@@ -323,7 +330,7 @@ impl ObjectWriter {
         if let Err(errno) = locked.handle.set_permissions(locked.permissions) {
             let path = path_of(locked.handle.fd(), b"");
             let error = VolumeError::system("set the permissions of", path, errno);
-            self.failures.push(Failure { ino: locked.ino, what: FailedPart::Attributes, error });
+            self.fail(Failure { ino: locked.ino, what: FailedPart::Attributes, error });
         }
     }
 
