@@ -7,6 +7,7 @@ use crate::text::{printable_path, size};
 use std::path::{Path, PathBuf};
 use tapedump_core::device::ErrorKind;
 use tapedump_core::device::tape::{Space, Spaced, TapeDevice, TapePosition};
+use tapedump_core::units::TAPE_BLOCK_LEN;
 
 /// Goes to the tape file with the dump, by default the last one; gives where its data is, and how long.
 pub fn find_file(
@@ -31,6 +32,10 @@ pub fn find_file(
             let Some(found) = files.get(number as usize) else {
                 return wrong(format!("there is no tape file {number}; the last one is {}", files.len() - 1));
             };
+            if found.records > 0 && (found.record_len as usize) < TAPE_BLOCK_LEN {
+                let len = found.record_len;
+                return wrong(format!("tape file {number} has records of {len} bytes, which no dump has"));
+            }
             if number != 0 {
                 let spaced = tape.locate(TapePosition { file: number, record: 0 })?;
                 if spaced != Spaced::Done {

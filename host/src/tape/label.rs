@@ -50,6 +50,17 @@ pub enum FileState {
     Closed,
 }
 
+/// Bytes of a tape file that its label knows and the disk does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// The tape file.
+    pub file: u32,
+    /// What is missing, at its end.
+    pub missing: u64,
+    /// Its length when it was whole.
+    pub len: u64,
+}
+
 impl TapeFile {
     /// A tape file of `len` bytes in records of `record_len`.
     #[must_use]

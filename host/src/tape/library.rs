@@ -23,8 +23,6 @@ pub struct Entry {
     pub path: PathBuf,
     /// Its label, or why that cannot be read.
     pub label: Result<Label, TapeError>,
-    /// Bytes of each tape file that were on it and are gone.
-    pub losses: Vec<u64>,
 }
 
 /// Longest name of a tape in bytes.
@@ -101,11 +99,8 @@ impl Library {
             let Ok(name) = found.file_name().into_string() else { continue };
             let path = found.path();
             if is_tape_name(&name) && path.is_dir() {
-                let (label, losses) = match VirtualTape::inspect_losses(&path) {
-                    Ok((label, losses)) => (Ok(label), losses),
-                    Err(error) => (Err(error), Vec::new()),
-                };
-                tapes.push(Entry { name, path, label, losses });
+                let label = VirtualTape::inspect(&path);
+                tapes.push(Entry { name, path, label });
             }
         }
         tapes.sort_by(|a, b| a.name.cmp(&b.name));

@@ -11,7 +11,7 @@
 use super::error::TapeError;
 use super::guarded;
 use super::holes::end_of_long_hole;
-use super::label::{self, FileState, Label, RECORD_LEN_MAX, TapeFile};
+use super::label::{self, FileState, Label, Lost, RECORD_LEN_MAX, TapeFile};
 use super::motion::{self, Layout};
 use crate::text::printable_path;
 use rustix::fs::{Advice, FlockOperation};
@@ -36,17 +36,6 @@ pub enum Access {
     Read,
     /// Reading and writing; nobody else may use the tape.
     Write,
-}
-
-/// Bytes of a tape file that its label knows and the disk does not have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lost {
-    /// The tape file.
-    pub file: u32,
-    /// What is missing, at its end.
-    pub missing: u64,
-    /// Its length when it was whole.
-    pub len: u64,
 }
 
 /// One tape file as it is on the disk.
@@ -130,20 +119,9 @@ impl VirtualTape {
     /// # Errors
     /// As [`open`](Self::open), except for the lock.
     pub fn inspect(dir: &Path) -> Result<Label, TapeError> {
-        Self::inspect_losses(dir).map(|(label, _)| label)
-    }
-
-    /// The same, and how many bytes of each tape file were made durable and are gone.
-    ///
-    /// # Errors
-    /// As [`inspect`](Self::inspect).
-    pub fn inspect_losses(dir: &Path) -> Result<(Label, Vec<u64>), TapeError> {
         let mut label = Label::read(dir)?;
-        let extents = extents(dir, &label)?;
-        let lost = |(was, is): (&TapeFile, &Extent)| if is.lost { was.len - is.file.len } else { 0 };
-        let losses = label.files.iter().zip(&extents).map(lost).collect();
-        label.files = extents.into_iter().map(|extent| extent.file).collect();
-        Ok((label, losses))
+        label.files = extents(dir, &label)?.into_iter().map(|extent| extent.file).collect();
+        Ok(label)
     }
 
     /// The tape files of which bytes are missing. Needs no lock.
@@ -154,13 +132,12 @@ impl VirtualTape {
         let label = Label::read(dir)?;
         let found = extents(dir, &label)?;
         let lost = (0..).zip(label.files.iter().zip(found)).filter(|(_, (_, found))| found.lost);
-        Ok(lost
-            .map(|(file, (whole, found))| Lost {
-                file,
-                missing: whole.len.saturating_sub(found.file.len),
-                len: whole.len,
-            })
-            .collect())
+        let of = |(file, (whole, found)): (u32, (&TapeFile, Extent))| Lost {
+            file,
+            missing: whole.len.saturating_sub(found.file.len),
+            len: whole.len,
+        };
+        Ok(lost.map(of).collect())
     }
 
     /// Whether another program writes the tape right now.
