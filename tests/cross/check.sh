@@ -56,9 +56,10 @@ compile() {
     cross_cargo check --locked -Zbuild-std=core -p tapedump-core --lib --example firmware "${targets[@]}" "$@"
 }
 
+# Without the one test whose size is what matters: emulated, it takes minutes.
 test_big_endian() {
     cross_cargo test --locked -Zbuild-std=std,panic_unwind,test -p tapedump-core --lib --target $big_endian \
-        >"$work/tests" 2>&1 || { cat "$work/tests"; return 1; }
+        -- --skip a_million_files >"$work/tests" 2>&1 || { cat "$work/tests"; return 1; }
     # The test must have been among them.
     grep -q 'the_bytes_of_a_tape_are_the_same_on_every_machine ... ok' "$work/tests" || return 1
     sed -n 's/^test result: ok\. \([0-9]* passed\).*/*\1 on s390x/p' "$work/tests"
