@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(format!("{error:#}"), "");
         assert_eq!(format!("{:#}", error.of_attribute(b"user.a\n")), " user.a\\n");
         let error = VolumeError::system("create", "/to/\x1b[2K\r", Errno::ACCESS);
-        assert!(error.to_string().starts_with("cannot create /to/\\u{1b}[2K\\r: "), "{error}");
+        assert!(error.to_string().starts_with("cannot create /to/\\x1b[2K\\r: "), "{error}");
 
         let own = VolumeError::own("compare", "/to/file", ErrorKind::Changed, "it differs");
         assert_eq!(own.to_string(), "cannot compare /to/file: it differs");
