@@ -5,7 +5,7 @@
 //! genuine one; its address tells how much is lost. While the blocks of a segment pass, each is looked at too: a genuine
 //! header among them means that blocks before it are missing. So a cut, doubled or foreign stretch costs what it
 //! touches, and a dump image stored in a dump is not mistaken for the dump. In a dump without identity a file can hold
-//! what looks like a header of it: there the header that is due decides, see [`intruder`].
+//! what looks like a header of it: there the header that is due decides, see `intruder`.
 //!
 //! The blocks of a segment are only known to be good when the next header has come: see [`Preceding`].
 
