@@ -9,7 +9,7 @@
 //!
 //! The folder of a dump is durable before the dump is in the history; a folder without an entry is of no use.
 
-use super::{StateDir, StateError, mode_700};
+use super::{StateDir, StateError, mode_700, read_or_zeros};
 use crate::checksum::HostCrc32c;
 use crate::text::printable_path;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
@@ -83,20 +83,7 @@ impl BlockDevice for FileDevice {
     }
 
     fn read(&mut self, at: u64, buf: &mut [u8]) -> Result<(), FileError> {
-        let mut filled = 0;
-        while let Some(rest) = buf.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match self.0.read_at(rest, at + filled as u64) {
-                // Never written.
-                Ok(0) => {
-                    rest.fill(0);
-                    break;
-                }
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(FileError(error)),
-            }
-        }
-        Ok(())
+        read_or_zeros(&self.0, at, buf).map_err(FileError)
     }
 
     fn write(&mut self, at: u64, data: &[u8]) -> Result<(), FileError> {

@@ -1,5 +1,6 @@
 //! A scratch file as a block device: where a restore sorts the names of a dump.
 
+use super::read_or_zeros;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -68,19 +69,7 @@ impl BlockDevice for ScratchDevice {
 
     fn read(&mut self, at: u64, buf: &mut [u8]) -> Result<(), ScratchError> {
         Self::check(at, buf.len())?;
-        let mut filled = 0;
-        while let Some(rest) = buf.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match self.file.read_at(rest, at + filled as u64) {
-                Ok(0) => {
-                    rest.fill(0);
-                    break;
-                }
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(ScratchError(error)),
-            }
-        }
-        Ok(())
+        read_or_zeros(&self.file, at, buf).map_err(ScratchError)
     }
 
     fn write(&mut self, at: u64, data: &[u8]) -> Result<(), ScratchError> {
