@@ -287,7 +287,7 @@ fn dense_numbers_give_the_same_tree() {
     let expected = by_path(&read_all(&mut tree.open(|_| {})));
     for spool_memory in [100, 1 << 20] {
         let mut dense = tree.open(|options| {
-            options.numbering = Some(Numbering::Dense);
+            options.tuning.direct_limit = 0;
             options.tuning.spool_memory = spool_memory;
         });
         assert_eq!(dense.numbering(), Numbering::Dense);
