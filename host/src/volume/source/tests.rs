@@ -19,6 +19,8 @@ use tapedump_core::units::{Ino, Timestamp};
 use super::numbers::Numbering;
 use super::{LinuxSource, SourceOptions};
 
+mod chains;
+
 /// A directory that goes away with its value.
 struct TempTree(PathBuf);
 
