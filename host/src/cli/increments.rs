@@ -8,8 +8,8 @@ use crate::text::{printable, printable_path};
 use crate::volume::identity::TreeIdentity;
 use std::path::{Path, PathBuf};
 use tapedump_core::chain::{
-    Application, BaseError, BaseRef, Dump, DumpRequest, Dumps, Entry, Maker, Numbering, Outcome, Point,
-    Release, Tape, VolumeState, base, plan,
+    Application, BaseError, BaseRef, CatalogPlace, Dump, DumpRequest, Dumps, Entry, Maker, Numbering,
+    Outcome, Point, Release, Tape, VolumeState, base, plan,
 };
 use tapedump_core::engine::dump::DumpSummary;
 use tapedump_core::record::extension::EXTENSION_VERSION;
@@ -118,6 +118,8 @@ pub struct Made<'a> {
     pub file: u32,
     pub blocking: BlockingFactor,
     pub summary: &'a DumpSummary,
+    /// Bytes of the catalog in the state directory, if there is one.
+    pub catalog_len: Option<u64>,
 }
 
 impl Made<'_> {
@@ -154,7 +156,7 @@ impl Made<'_> {
             blocking: self.blocking,
             blocks: self.summary.blocks,
             objects: u32::try_from(objects).unwrap_or(u32::MAX),
-            catalog: None,
+            catalog: self.catalog_len.map(|len| CatalogPlace { at: 0, len }),
             catalog_file: None,
             tapes: &tapes,
         };
