@@ -204,6 +204,7 @@ impl Tree {
 
 fn row(ino: Ino, kind: Kind, block: &mut u64) -> ObjectRow {
     let mut row = ObjectRow::new(ino, kind);
+    (row.permissions, row.links, row.uid, row.gid) = (0o644, 1, 1000, 1000);
     row.size = u64::from(ino.0.wrapping_mul(0x9e37_79b1) >> 8);
     row.modified = Timestamp { secs: 1_700_000_000 + i64::from(ino.0), nanos: ino.0.wrapping_mul(977) };
     row.changed = Timestamp { secs: row.modified.secs + 1, ..row.modified };

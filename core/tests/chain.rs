@@ -1,13 +1,18 @@
 //! Random histories of a random tree: whatever is dumped at whatever levels, the restore of a dump's chain gives the
 //! tree as it was (R-CHAIN-2 to R-CHAIN-5).
 
+use tapedump_core::catalog::{CATALOG_MEMORY_MIN, Catalog, CatalogIdentity, CatalogWriter, View, WhichMap};
 use tapedump_core::checksum::PortableCrc32c;
 use tapedump_core::device::mem::{MemBlock, MemTape, MemVolume, Node, differs};
 use tapedump_core::device::tape::{TapeDevice, TapePosition};
-use tapedump_core::device::volume::{Attributes, Kind, NameBuf, PropertyKind, SourceVolume};
+use tapedump_core::device::volume::{Attributes, Kind, NameBuf, PropertyKind, SourceVolume, VolumeNames};
 use tapedump_core::engine::dump::{Dump, DumpEvent, DumpMemory, DumpOptions, DumpSummary};
 use tapedump_core::engine::restore::{Restore, RestoreError, RestoreEvent, RestoreMemory, RestoreSummary};
 use tapedump_core::limits::NAME_LEN_MAX;
+use tapedump_core::record::dialect::Dialect;
+use tapedump_core::record::extension::Role;
+use tapedump_core::record::header::Header;
+use tapedump_core::record::map::MapView;
 use tapedump_core::stream::writer::DumpIdentity;
 use tapedump_core::units::{BlockingFactor, DumpId, Ino, Level, TAPE_BLOCK_LEN, Timestamp};
 
@@ -190,6 +195,7 @@ struct Made {
     date: u32,
     base: Option<usize>,
     tape: Vec<u8>,
+    catalog: Vec<u8>,
     known: Vec<u8>,
     /// Changes before it.
     changes: u32,
@@ -205,20 +211,45 @@ fn options(level: u32, date: u32, base_date: u32) -> DumpOptions {
     DumpOptions { identity, blocking: BlockingFactor::new(BLOCKING).unwrap(), label: [0; 16] }
 }
 
-fn dump(source: &mut MemVolume<'_>, known: &mut [u8], options: DumpOptions) -> (Vec<u8>, DumpSummary) {
+/// Gives the tape, the catalog and what was told.
+fn dump(
+    source: &mut MemVolume<'_>,
+    known: &mut [u8],
+    options: DumpOptions,
+) -> (Vec<u8>, Vec<u8>, DumpSummary) {
+    let mut catalog_bytes = vec![0; 256 << 10];
+    let catalog_device = MemBlock::new(&mut catalog_bytes, 512).unwrap();
+    let mut catalog_memory = [0; CATALOG_MEMORY_MIN];
+    let DumpIdentity { id, date, base_date, level } = options.identity;
+    let identity = CatalogIdentity {
+        dump: id,
+        base: None,
+        level,
+        date: date.into(),
+        base_date: base_date.into(),
+        volume: [7; 16],
+        names: VolumeNames::default(),
+        label: [0; 16],
+    };
+    let catalog: CatalogWriter<'_, _, PortableCrc32c> =
+        CatalogWriter::new(catalog_device, 0..u64::MAX, &mut catalog_memory, identity).unwrap();
     let mut bytes = vec![0; 1 << 20];
     let mut tape = MemTape::blank(&mut bytes);
     let mut stream = vec![0; options.blocking.record_len()];
     let (mut in_use, mut on_tape) = (vec![0; MAP_LEN], vec![0; MAP_LEN]);
     let memory = DumpMemory { stream: &mut stream, in_use: &mut in_use, on_tape: &mut on_tape, known };
-    let mut dump = Dump::<_, _, PortableCrc32c>::new(source, &mut tape, memory, options).unwrap();
+    let mut dump =
+        Dump::<_, _, PortableCrc32c, _>::with_catalog(source, &mut tape, catalog, memory, options).unwrap();
     let summary = loop {
         if let DumpEvent::Done(summary) = dump.step().unwrap() {
             break summary;
         }
     };
-    drop(dump);
-    (tape.records(0).flatten().copied().collect(), summary)
+    let (_, _, catalog) = dump.into_parts();
+    let Ok(catalog) = catalog else { panic!("all is taken down") };
+    let figures = catalog.finish().unwrap().figures();
+    assert_eq!((figures.directories, figures.others), (summary.directories, summary.others));
+    (tape.records(0).flatten().copied().collect(), catalog_bytes, summary)
 }
 
 /// Restores dumps, the newest first.
@@ -293,6 +324,73 @@ fn check(seed: u64, made: &[Made], newest: usize) {
     });
 }
 
+/// The header of a dump at a block.
+fn header_at(dump: &Made, block: u64) -> tapedump_core::record::header::HeaderRepr {
+    let at = block as usize * TAPE_BLOCK_LEN;
+    let block = dump.tape[at..].first_chunk::<TAPE_BLOCK_LEN>().unwrap();
+    Header::new(block).parse::<PortableCrc32c>(Dialect::OURS).unwrap()
+}
+
+/// What the catalogs of a chain tell is the tree as it was, and where each object is on which dump.
+fn check_catalogs(seed: u64, made: &[Made], newest: usize) {
+    let mut dumps = chain(made, newest);
+    dumps.reverse();
+    let mut bytes: Vec<_> = dumps.iter().map(|index| made[*index].catalog.clone()).collect();
+    let mut memory = vec![0; CATALOG_MEMORY_MIN * dumps.len()];
+    let devices = bytes.iter_mut().map(|bytes| MemBlock::new(bytes, 512).unwrap());
+    let mut catalogs: Vec<Catalog<'_, _, PortableCrc32c>> = devices
+        .zip(memory.chunks_mut(CATALOG_MEMORY_MIN))
+        .map(|(device, memory)| Catalog::open(device, 0..u64::MAX, memory).unwrap())
+        .collect();
+    let mut view = View::new(&mut catalogs);
+    replay(seed, made[newest].changes, |world| {
+        let mut objects = world.objects(true);
+        objects.extend(world.objects(false));
+        for ino in objects {
+            let attributes = world.volume.attributes(ino).unwrap();
+            let (dump, row) = view.newest(ino).unwrap().expect("some dump holds it");
+            assert_eq!((row.kind, row.permissions), (Some(attributes.kind), attributes.permissions));
+            assert_eq!((row.uid, row.modified), (attributes.uid, attributes.modified), "seed {seed}");
+            let place = row.place.unwrap();
+            let header = header_at(&made[dumps[dump]], place.block.0);
+            assert_eq!((header.ino, header.extension.unwrap().role), (ino.0, Role::Normal));
+            let apart = view.catalog(dump).unwrap().apart(ino).unwrap();
+            if let Some(place) = apart {
+                let header = header_at(&made[dumps[dump]], place.block.0);
+                let owner = header.attributes.unwrap().real_ino;
+                assert_eq!((owner, header.extension.unwrap().role), (ino.0.into(), Role::Attributes));
+            }
+            let empty = attributes.kind.has_data() && attributes.size == 0;
+            let has_property = world.volume.property_value(ino, PropertyKind::Xattr, b"user.note").is_some();
+            assert_eq!(apart.is_some(), empty && has_property, "seed {seed}");
+            if attributes.kind != Kind::Directory {
+                continue;
+            }
+            let mut name: NameBuf = [0; NAME_LEN_MAX];
+            let mut expected = Vec::new();
+            world.volume.open(ino).unwrap();
+            while let Some(entry) = world.volume.next_entry(&mut name).unwrap() {
+                expected.push((name[..entry.name_len].to_vec(), entry.ino));
+            }
+            world.volume.close().unwrap();
+            expected.sort();
+            let mut cursor = view.names_from(ino, b"").unwrap().expect("a directory");
+            let mut found = Vec::new();
+            while let Some(row) = view.next_name(&mut cursor).unwrap() {
+                found.push((row.name.to_vec(), row.ino));
+            }
+            assert_eq!(found, expected, "seed {seed}, dump {newest}, directory {ino}");
+        }
+    });
+    let catalog = view.catalog(dumps.len() - 1).unwrap();
+    let mut from = Ino::FIRST;
+    while let Some(ino) = catalog.next_in_map(WhichMap::OnTape, from).unwrap() {
+        assert!(MapView::new(&made[newest].known).contains(ino));
+        assert!(catalog.object(ino).unwrap().is_some_and(|row| row.is_on_tape()));
+        from = ino.next();
+    }
+}
+
 /// A history of a seed: dumps of random levels with changes between them.
 fn history(seed: u64) -> Vec<Made> {
     let mut schedule = Random(!seed);
@@ -309,9 +407,10 @@ fn history(seed: u64) -> Vec<Made> {
             let base = base_of(&made, level);
             let base_date = base.map_or(0, |base| made[base].date);
             let mut known = base.map_or_else(|| vec![0; MAP_LEN], |base| made[base].known.clone());
-            let (tape, summary) = dump(&mut world.volume, &mut known, options(level, date, base_date));
+            let (tape, catalog, summary) =
+                dump(&mut world.volume, &mut known, options(level, date, base_date));
             assert_eq!(summary.incomplete, 0, "seed {seed}");
-            made.push(Made { level, date, base, tape, known, changes });
+            made.push(Made { level, date, base, tape, catalog, known, changes });
         }
     });
     made
@@ -324,6 +423,7 @@ fn every_chain_of_a_random_history_gives_the_tree_as_it_was() {
         let made = history(seed);
         for newest in 0..made.len() {
             check(seed, &made, newest);
+            check_catalogs(seed, &made, newest);
         }
     }
 }
@@ -333,16 +433,16 @@ fn an_increment_holds_what_changed_and_the_way_there() {
     replay(7, 60, |world| {
         let mut known = vec![0; MAP_LEN];
         let date = u32::try_from(world.now).unwrap();
-        let (_, all) = dump(&mut world.volume, &mut known, options(0, date, 0));
+        let (_, _, all) = dump(&mut world.volume, &mut known, options(0, date, 0));
         assert_eq!(all.unchanged, 0);
         world.now += 10;
-        let (_, none) = dump(&mut world.volume, &mut known.clone(), options(1, date + 10, date + 1));
+        let (_, _, none) = dump(&mut world.volume, &mut known.clone(), options(1, date + 10, date + 1));
         assert_eq!((none.directories, none.others), (1, 0), "only the root");
         assert_eq!(none.unchanged + 1, all.directories + all.others);
 
         let file = world.other().unwrap();
         world.touch(file, false);
-        let (_, one) = dump(&mut world.volume, &mut known.clone(), options(1, date + 10, date + 1));
+        let (_, _, one) = dump(&mut world.volume, &mut known.clone(), options(1, date + 10, date + 1));
         let mut depth = 1;
         let mut at = world.volume.parent(file).unwrap();
         while at != Ino::ROOT {
@@ -354,7 +454,7 @@ fn an_increment_holds_what_changed_and_the_way_there() {
         // What the base does not hold rightly is taken again, whatever its times.
         let again = world.objects(false)[0];
         tapedump_core::record::map::DumpMap::new(&mut known).remove(again);
-        let (_, two) = dump(&mut world.volume, &mut known, options(1, date + 10, date + 1));
+        let (_, _, two) = dump(&mut world.volume, &mut known, options(1, date + 10, date + 1));
         assert_eq!(two.others, 1 + u64::from(again != file));
         assert!(tapedump_core::record::map::MapView::new(&known).contains(again), "now it does");
     });

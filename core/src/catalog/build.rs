@@ -11,8 +11,8 @@ use super::error::CatalogError;
 use super::page::{PageAt, Region, entries_of};
 use super::query::Catalog;
 use super::row::{
-    NameRow, ObjectRow, PIECE_INOS, PIECE_LEN, Row, WhichMap, link_key, name_key, name_value, object_key,
-    object_value, piece_key, position_key, tape_key,
+    NameRow, OBJECT_LEN_MAX, ObjectRow, PIECE_INOS, PIECE_LEN, Row, TapePlace, WhichMap, apart_key,
+    apart_value, link_key, name_key, name_value, object_key, object_value, piece_key, position_key, tape_key,
 };
 use super::sort::{TableBuilder, run_len};
 use super::superblock::{CatalogFigures, CatalogIdentity, HEADS, Head};
@@ -22,7 +22,8 @@ use super::tree::{LEVELS_MAX, Tree};
 pub const CATALOG_MEMORY_MIN: usize = 8 * PAGE_LEN;
 
 /// Longest row of an object: key and value.
-const OBJECT_ROW_LEN: u64 = 96;
+const OBJECT_ROW_LEN: u64 = 120;
+const _: () = assert!(OBJECT_ROW_LEN >= 4 + OBJECT_LEN_MAX as u64);
 const PIECE_ROW_LEN: u64 = 8 + PIECE_LEN as u64;
 
 /// How much there is to know of a dump; what a catalog of it needs follows from that.
@@ -37,6 +38,8 @@ pub struct CatalogSize {
     pub name_bytes: u64,
     /// Pieces of [`CatalogSize::PIECE_INOS`] numbers of either map in which there is any number.
     pub map_pieces: u64,
+    /// Objects whose properties stand apart from them.
+    pub apart: u64,
     /// Tapes.
     pub tapes: u64,
 }
@@ -49,12 +52,13 @@ impl CatalogSize {
     /// told. In the order of a tape, and with rows of usual length, much less is used: [`CatalogFigures::len`] tells.
     #[must_use]
     pub fn len_max(&self, memory_len: usize) -> u64 {
-        let Self { objects, names, name_bytes, map_pieces, tapes } = *self;
-        let entries = objects.saturating_add(names).saturating_add(map_pieces).saturating_add(tapes);
+        let Self { objects, names, name_bytes, map_pieces, apart, tapes } = *self;
+        let entries = [names, map_pieces, apart, tapes].into_iter().fold(objects, u64::saturating_add);
         let bytes = (objects.saturating_mul(OBJECT_ROW_LEN))
             .saturating_add(names.saturating_mul(4 + 5))
             .saturating_add(name_bytes)
             .saturating_add(map_pieces.saturating_mul(PIECE_ROW_LEN))
+            .saturating_add(apart.saturating_mul(8 + 12))
             .saturating_add(tapes.saturating_mul(16));
         let main = run_len(entries, bytes, memory_len);
         let memory_len = sorting_len(memory_len);
@@ -165,6 +169,16 @@ impl<'m, D: BlockDevice, C: Crc32c> CatalogWriter<'m, D, C> {
         self.size.objects += 1;
         self.directories += u64::from(row.is_directory);
         self.push(&object_key(row.ino, row.is_directory), object_value(row).get())
+    }
+
+    /// The properties of an object stand apart from it, in stage V, with a header of their own here.
+    ///
+    /// # Errors
+    /// The number is none that can be, the device is too small, or failed.
+    pub fn apart(&mut self, ino: Ino, place: TapePlace) -> Done<D> {
+        self.check_number(ino)?;
+        self.size.apart += 1;
+        self.push(apart_key(ino).get(), apart_value(place).get())
     }
 
     /// A tape begins with this block of the dump.

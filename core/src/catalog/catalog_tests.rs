@@ -151,6 +151,7 @@ impl Model {
             objects: self.rows.len() as u64,
             names: self.names.len() as u64,
             name_bytes: self.names.keys().map(|(_, name)| name.len() as u64).sum(),
+            apart: 0,
             map_pieces: 2 * self.in_use.len() as u64,
             tapes: self.tapes.len() as u64,
         }

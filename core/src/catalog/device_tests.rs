@@ -293,6 +293,7 @@ fn tell_big(writer: &mut CatalogWriter<'_, &mut Counting>) -> Result<(), Error> 
     let mut block = 100;
     let mut tell = |writer: &mut CatalogWriter<'_, &mut Counting>, ino: Ino, kind| {
         let mut row = ObjectRow::new(ino, kind);
+        (row.permissions, row.links, row.uid, row.gid) = (0o644, 1, 1000, 1000);
         row.size = u64::from(ino.0.wrapping_mul(0x9e37_79b1) >> 8);
         row.modified.secs = 1_700_000_000 + i64::from(ino.0);
         row.modified.nanos = ino.0.wrapping_mul(977) % 1_000_000_000;
@@ -333,7 +334,8 @@ fn tell_big(writer: &mut CatalogWriter<'_, &mut Counting>) -> Result<(), Error> 
 
 #[test]
 fn a_million_files_in_64_kib() {
-    let len = 100 * u64::from(FILES);
+    // Making it takes a little more room than it has in the end.
+    let len = 110 * u64::from(FILES);
     let mut counting = Counting { disk: Disk::new(len), reads: 0, longest: 0 };
     // The lent memory stands between guards: no allocator and no other memory is there to be used.
     let mut memory = vec![0x5a; MEMORY_LEN + 2 * PAGE_LEN];
@@ -352,8 +354,7 @@ fn a_million_files_in_64_kib() {
     assert_eq!((figures.others, figures.names), (FILES.into(), 1_021_110));
     assert!(memory[..PAGE_LEN].iter().chain(&memory[PAGE_LEN + MEMORY_LEN..]).all(|byte| *byte == 0x5a));
     assert!(counting.longest <= MEMORY_LEN);
-    // The device was no larger, so this holds of what was needed on the way, too.
-    assert!(figures.len <= 88 * u64::from(FILES), "{} bytes", figures.len);
+    assert!(figures.len <= 96 * u64::from(FILES), "{} bytes", figures.len);
     // In the order of a tape no merge is needed: all but the links is written once, and read twice.
     assert!(counting.reads * (PAGE_LEN as u64) < 4 * figures.len, "{}", counting.reads);
     let mut most = 0;

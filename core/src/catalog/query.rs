@@ -13,8 +13,8 @@ use super::cache::PageCache;
 use super::error::CatalogError;
 use super::page::{Entry, PageAt, Region};
 use super::row::{
-    DIRECTORIES_FROM, NameRow, OTHERS_FROM, ObjectRow, PIECE_INOS, Row, WhichMap, link_key, name_key,
-    object_key, parse_link, parse_position, piece_key, tape_key,
+    DIRECTORIES_FROM, NameRow, OTHERS_FROM, ObjectRow, PIECE_INOS, Row, TapePlace, WhichMap, apart_key,
+    link_key, name_key, object_key, parse_link, parse_position, piece_key, tape_key,
 };
 use super::sort::MEMORY_LEN_MIN;
 use super::superblock::{CatalogFigures, CatalogIdentity, Found, HEADS, Head};
@@ -418,6 +418,18 @@ impl<'m, D: BlockDevice, C: Crc32c> Catalog<'m, D, C> {
             }
         }
         Ok(None)
+    }
+
+    /// Where the properties of an object stand, if that is apart from it.
+    ///
+    /// # Errors
+    /// A page is damaged, or the device failed.
+    pub fn apart(&mut self, ino: Ino) -> Answer<Option<TapePlace>, D> {
+        let mut place = self.seek(apart_key(ino).get())?;
+        Ok(match self.next(&mut place)? {
+            Some((_, Row::Apart { ino: found, place })) if found == ino => Some(place),
+            _ => None,
+        })
     }
 
     /// The first tape with a number of at least `from`, and the block of the dump that it begins with.

@@ -1,6 +1,6 @@
 //! The rows of a dump's catalog, as keys and values of a sorted table; `docs/catalog.md` has the layout.
 
-use crate::device::volume::Kind;
+use crate::device::volume::{Attributes, Kind};
 use crate::limits::NAME_LEN_MAX;
 use crate::units::{BlockAddr, Ino, TapeNo, Timestamp};
 
@@ -15,9 +15,11 @@ const _: () = assert!(Ino::LAST.0 / PIECE_INOS < 1 << 24);
 
 /// Marks the number of an object that is no directory, so that directories come first, as they do on tape.
 const OTHER: u32 = 1 << 31;
-/// The groups of rows that are of no object: the maps before all others, the tapes behind them.
+/// The groups of other rows: the maps before all objects, the properties apart and the tapes behind them.
 const MAPS: u32 = 0;
+const APART: u32 = u32::MAX - 1;
 const TAPES: u32 = u32::MAX;
+const _: () = assert!(Ino::LAST.0 | OTHER < APART);
 
 /// Which of the two maps of a dump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +89,14 @@ pub struct ObjectRow {
     pub is_directory: bool,
     /// Type; `None` where it could not be opened.
     pub kind: Option<Kind>,
+    /// Permission bits, set-id bits and sticky bit.
+    pub permissions: u16,
+    /// Names it had on its volume.
+    pub links: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
     /// Length of its data in bytes.
     pub size: u64,
     /// Last modification of the data.
@@ -112,6 +122,10 @@ impl ObjectRow {
             ino,
             is_directory: matches!(kind, Kind::Directory),
             kind: Some(kind),
+            permissions: 0,
+            links: 0,
+            uid: 0,
+            gid: 0,
             size: 0,
             modified: EPOCH,
             changed: EPOCH,
@@ -120,6 +134,22 @@ impl ObjectRow {
             digest: None,
             flaws: Flaws::NONE,
         }
+    }
+
+    /// A row of an object with these attributes, which is at this place.
+    #[must_use]
+    pub fn of(ino: Ino, attributes: &Attributes, place: TapePlace) -> Self {
+        let mut row = Self::new(ino, attributes.kind);
+        row.permissions = attributes.permissions;
+        row.links = attributes.links;
+        row.uid = attributes.uid;
+        row.gid = attributes.gid;
+        row.size = attributes.size;
+        row.modified = attributes.modified;
+        row.changed = attributes.changed;
+        row.place = Some(place);
+        row.real_ino = Some(attributes.real_ino).filter(|real| *real != u64::from(ino.0));
+        row
     }
 
     /// A row of an object that could not be opened.
@@ -158,6 +188,7 @@ pub(super) enum Row<'a> {
     MapPiece { which: WhichMap, first: Ino, bytes: &'a [u8; PIECE_LEN] },
     Object(ObjectRow),
     Name(NameRow<'a>),
+    Apart { ino: Ino, place: TapePlace },
     Tape { tape: TapeNo, first: BlockAddr },
 }
 
@@ -177,6 +208,13 @@ impl<'a> Row<'a> {
                 let index = u32::from_be_bytes([0, i2, i1, i0]);
                 let first = Ino(index.checked_mul(PIECE_INOS)?.checked_add(1)?);
                 Some(Self::MapPiece { which, first, bytes: entry.value.try_into().ok()? })
+            }
+            APART => {
+                let ino = Ino(u32::from_be_bytes(rest.try_into().ok()?));
+                let mut value = Rest(entry.value);
+                let (block, tape) = (u64::from_be_bytes(value.take()?), u32::from_be_bytes(value.take()?));
+                let place = TapePlace { block: BlockAddr(block), tape: TapeNo(tape) };
+                value.0.is_empty().then_some(Self::Apart { ino, place })
             }
             TAPES => {
                 let tape = TapeNo(u32::from_be_bytes(rest.try_into().ok()?));
@@ -265,6 +303,19 @@ pub(super) fn piece_key(which: WhichMap, ino: Ino) -> Key {
     key(&[&MAPS.to_be_bytes(), &[which], &index])
 }
 
+/// Key of the row that says where the properties of an object stand that are not behind its data.
+pub(super) fn apart_key(ino: Ino) -> Key {
+    key(&[&APART.to_be_bytes(), &ino.0.to_be_bytes()])
+}
+
+/// Value of that row.
+pub(super) fn apart_value(place: TapePlace) -> Bytes<12> {
+    let mut value = Bytes::new();
+    value.put(&place.block.0.to_be_bytes());
+    value.put(&place.tape.0.to_be_bytes());
+    value
+}
+
 /// Key of the row of a tape.
 pub(super) fn tape_key(tape: TapeNo) -> Key {
     key(&[&TAPES.to_be_bytes(), &tape.0.to_be_bytes()])
@@ -275,8 +326,9 @@ pub(super) const OTHERS_FROM: [u8; 4] = OTHER.to_be_bytes();
 /// Key of the first directory.
 pub(super) const DIRECTORIES_FROM: [u8; 4] = 1u32.to_be_bytes();
 
-/// Longest value of an object's row: head, flaws, size, two times, place, real number, digest.
-const OBJECT_LEN_MAX: usize = 1 + 1 + 10 + 2 * (10 + 4) + 10 + 5 + 8 + 32;
+/// Longest value of an object's row: head, flaws, permissions, links, owner, group, size, two times, place, real number,
+/// digest.
+pub(super) const OBJECT_LEN_MAX: usize = 1 + 1 + 3 + 3 * 5 + 10 + 2 * (10 + 4) + 10 + 5 + 8 + 32;
 pub(super) type ObjectValue = Bytes<OBJECT_LEN_MAX>;
 
 const HAS_PLACE: u8 = 0x08;
@@ -298,7 +350,8 @@ pub(super) fn object_value(row: &ObjectRow) -> ObjectValue {
     if row.flaws != Flaws::NONE {
         value.put(&[row.flaws.bits()]);
     }
-    value.put_varint(row.size);
+    let numbers = [row.permissions.into(), row.links.into(), row.uid.into(), row.gid.into(), row.size];
+    numbers.into_iter().for_each(|number| value.put_varint(number));
     value.put_varint(zigzag(row.modified.secs));
     value.put(&row.modified.nanos.to_be_bytes());
     if row.changed != row.modified {
@@ -331,12 +384,16 @@ fn parse_object(ino: Ino, is_directory: bool, value: &[u8]) -> Option<ObjectRow>
         let [bits] = rest.take()?;
         row.flaws = Flaws::from_bits(bits)?;
     }
+    row.permissions = rest.number()?;
+    row.links = rest.number()?;
+    row.uid = rest.number()?;
+    row.gid = rest.number()?;
     row.size = rest.varint()?;
     row.modified = rest.time(0)?;
     row.changed = if head & HAS_OTHER_CHANGED != 0 { rest.time(row.modified.secs)? } else { row.modified };
     if head & HAS_PLACE != 0 {
         let block = BlockAddr(rest.varint()?);
-        row.place = Some(TapePlace { block, tape: TapeNo(u32::try_from(rest.varint()?).ok()?) });
+        row.place = Some(TapePlace { block, tape: TapeNo(rest.number()?) });
     }
     if head & HAS_REAL_INO != 0 {
         row.real_ino = Some(u64::from_be_bytes(rest.take()?));
@@ -371,6 +428,11 @@ impl Rest<'_> {
             }
         }
         None
+    }
+
+    /// A varint that fits the type.
+    fn number<N: TryFrom<u64>>(&mut self) -> Option<N> {
+        N::try_from(self.varint()?).ok()
     }
 
     /// A time whose seconds are counted from `from`.
@@ -475,13 +537,14 @@ mod tests {
     #[test]
     fn the_bytes_of_an_object() {
         let mut row = ObjectRow::new(Ino(0x102), Kind::File);
+        (row.permissions, row.links, row.uid, row.gid) = (0o644, 1, 1000, 5);
         row.size = 300;
         row.modified = Timestamp { secs: 1, nanos: 5 };
         row.changed = Timestamp { secs: -1, nanos: 6 };
         row.place = Some(TapePlace { block: BlockAddr(0x80), tape: TapeNo(1) });
         row.flaws.changed = true;
         assert_eq!(object_key(row.ino, row.is_directory), [0x80, 0, 1, 2]);
-        let value = [0x99, 4, 0xac, 2, 2, 0, 0, 0, 5, 3, 0, 0, 0, 6, 0x80, 1, 1];
+        let value = [0x99, 4, 0xa4, 3, 1, 0xe8, 7, 5, 0xac, 2, 2, 0, 0, 0, 5, 3, 0, 0, 0, 6, 0x80, 1, 1];
         assert_eq!(object_value(&row).get(), value);
         assert_eq!(parse(&[0x80, 0, 1, 2], &value), Some(Row::Object(row)));
         for len in 0..value.len() {
@@ -506,6 +569,8 @@ mod tests {
             };
             let mut row = ObjectRow::skipped(Ino(number() as u32 % (Ino::LAST.0 + 1)), round % 2 == 0);
             row.kind = KINDS.get(number() as usize % 8).copied();
+            row.permissions = number() as u16;
+            (row.links, row.uid, row.gid) = (number() as u32, number() as u32, number() as u32);
             row.size = number();
             row.modified = time(number(), number());
             row.changed = if round % 3 == 0 { row.modified } else { time(number(), number()) };
@@ -546,6 +611,15 @@ mod tests {
         assert_eq!(parse(&[0, 0, 0, 0, 1, 255, 255, 255], bytes), None, "beyond all numbers");
         let tape = Row::Tape { tape: TapeNo(2), first: BlockAddr(9) };
         assert_eq!(parse(tape_key(TapeNo(2)).get(), &9u64.to_be_bytes()), Some(tape));
+        let place = TapePlace { block: BlockAddr(0x0102), tape: TapeNo(3) };
+        let apart = Row::Apart { ino: Ino(7), place };
+        let (key, value) = (apart_key(Ino(7)), apart_value(place));
+        assert_eq!(
+            (key.get(), value.get()),
+            (&b"\xff\xff\xff\xfe\0\0\0\x07"[..], &b"\0\0\0\0\0\0\x01\x02\0\0\0\x03"[..])
+        );
+        assert_eq!(parse(key.get(), value.get()), Some(apart));
+        assert_eq!(parse(key.get(), &value.get()[1..]), None);
         let key = link_key(Ino(5), 9);
         assert_eq!(parse_link(Entry { key: &key, value: &[] }), Some((Ino(5), 9)));
         assert_eq!(parse_link(Entry { key: &key, value: &[1] }), None);

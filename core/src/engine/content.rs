@@ -68,11 +68,12 @@ impl DirectoryContent {
         Ok(survey)
     }
 
-    /// The next chunk; a free one when the directory has become shorter than surveyed.
+    /// The next chunk; a free one when the directory has become shorter than surveyed. `note` is told the names in it.
     pub fn next_chunk<S: SourceVolume>(
         &mut self,
         source: &mut S,
         in_use: &DumpMap<'_>,
+        mut note: impl FnMut(Ino, &[u8]),
     ) -> Result<[u8; CHUNK_LEN], S::Error> {
         while let Some(dot) = [(self.ino, &b"."[..]), (self.parent, b"..")].get(usize::from(self.dots)) {
             self.dots += 1;
@@ -97,10 +98,12 @@ impl DirectoryContent {
             if !in_use.contains(entry.ino) {
                 continue;
             }
-            if !self.chunk.push(entry.ino, self.name.get(..entry.name_len).unwrap_or_default()) {
+            let name = self.name.get(..entry.name_len).unwrap_or_default();
+            if !self.chunk.push(entry.ino, name) {
                 self.waiting = Some(entry);
                 break;
             }
+            note(entry.ino, name);
         }
         Ok(self.chunk.finish())
     }

@@ -2,13 +2,16 @@
 
 use super::changer::{Changer, Wanted, with_changes};
 use super::exit::{CliError, Ended};
-use super::increments::{Base, Made, forget};
+use super::increments::{Base, Made, forget, place_of};
 use super::interrupt::Interrupt;
 use super::progress::{Progress, Progressed, count, rate};
 use super::raw;
 use super::tape::{existing, new_name};
 use crate::checksum::HostCrc32c;
 use crate::state::StateDir;
+use crate::state::catalogs::{self, HostCatalogWriter};
+use crate::state::file_device::FileError;
+use crate::state::history::DumpFolder;
 use crate::tape::virtual_tape::{Access, VirtualTape};
 use crate::tape::{Existing, Mode, Stop, Tape, TapeError, TapeSpec, ahead_or_behind, open};
 use crate::text::{printable, printable_path, size};
@@ -17,6 +20,7 @@ use crate::volume::source::{LinuxSource, SourceOptions};
 use rustix::fs::OFlags;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use tapedump_core::catalog::{CatalogError, CatalogIdentity};
 use tapedump_core::device::tape::{TapeDevice, TapePosition};
 use tapedump_core::device::volume::SourceVolume;
 use tapedump_core::engine::dump::{
@@ -33,7 +37,7 @@ const STREAM_LEN: usize = 1 << 20;
 /// Mount points that are named; more are counted.
 const MOUNT_POINTS_NAMED: usize = 20;
 
-type Engine<'m> = Dump<'m, LinuxSource, Box<dyn Tape>, HostCrc32c>;
+type Engine<'m> = Dump<'m, LinuxSource, Box<dyn Tape>, HostCrc32c, Option<HostCatalogWriter<'m>>>;
 
 /// What a dump is to do, with everything checked that can be checked before anything is touched.
 struct Plan {
@@ -285,16 +289,22 @@ fn write(
     let memory =
         DumpMemory { stream: &mut stream, in_use: &mut in_use, on_tape: &mut on_tape, known: &mut known };
     let options = DumpOptions { identity: plan.identity, blocking: plan.blocking, label: plan.label };
-    let mut engine = Engine::new(source, tape, memory, options)
+    let mut catalog_memory = vec![0; catalogs::MEMORY_LEN];
+    let catalog = match place_of(&plan.tape) {
+        Some(_) => Some(begin_catalog(plan, state, &mut source, &mut catalog_memory)?),
+        None => None,
+    };
+    let mut engine = Engine::with_catalog(source, tape, catalog, memory, options)
         .map_err(|error| CliError::failed(explain(&error, &plan.tape)))?;
     let mut left_out = LeftOut::default();
     let ended = drive(&mut engine, plan, interrupt, &mut progress, &mut left_out);
     progress.end();
-    let (source, mut tape) = engine.into_devices();
+    let (source, mut tape, catalog) = engine.into_parts();
     match ended {
         Ok(summary) => {
             give_back(&mut tape, plan)?;
             let ended = report(&summary, &left_out, &plan.tape, started.elapsed());
+            let (catalog_len, ended) = end_catalog(plan, state, catalog, ended);
             let made = Made {
                 base: &plan.base,
                 identity: plan.identity,
@@ -306,9 +316,11 @@ fn write(
                 file: begin.file,
                 blocking: plan.blocking,
                 summary: &summary,
+                catalog_len,
             };
             if plan.date > now() {
                 eprintln!("tapedump: the dump's date is in the future: no increment can be based on it");
+                DumpFolder::of(state, plan.identity.id).remove();
                 return Ok(ended);
             }
             match made.record(state) {
@@ -319,7 +331,53 @@ fn write(
                 }
             }
         }
-        Err(message) => Err(give_up(&message, tape, begin, plan)),
+        Err(message) => {
+            DumpFolder::of(state, plan.identity.id).remove();
+            Err(give_up(&message, tape, begin, plan))
+        }
+    }
+}
+
+fn begin_catalog<'m>(
+    plan: &Plan,
+    state: &StateDir,
+    source: &mut LinuxSource,
+    memory: &'m mut [u8],
+) -> Result<HostCatalogWriter<'m>, CliError> {
+    let DumpIdentity { id, date, base_date, level } = plan.identity;
+    let identity = CatalogIdentity {
+        dump: id,
+        base: plan.base.dump.map(|base| base.id),
+        level,
+        date: date.into(),
+        base_date: base_date.into(),
+        volume: plan.base.tree.volume.0,
+        names: source.names().map_err(CliError::failed)?,
+        label: plan.label,
+    };
+    catalogs::create(state, identity, memory).map_err(CliError::failed)
+}
+
+/// Makes the catalog durable; gives its length. A dump without one is whole all the same.
+fn end_catalog(
+    plan: &Plan,
+    state: &StateDir,
+    catalog: Result<Option<HostCatalogWriter<'_>>, CatalogError<FileError>>,
+    ended: Ended,
+) -> (Option<u64>, Ended) {
+    let made = match catalog {
+        Ok(None) => return (None, ended),
+        Ok(Some(writer)) => {
+            catalogs::finish(state, plan.identity.id, writer).map_err(|error| error.to_string())
+        }
+        Err(error) => Err(catalogs::text(&error)),
+    };
+    match made {
+        Ok(len) => (Some(len), ended),
+        Err(why) => {
+            eprintln!("tapedump: the dump is whole, but it has no catalog: {why}");
+            (None, Ended::Incomplete)
+        }
     }
 }
 

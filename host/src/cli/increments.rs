@@ -10,8 +10,8 @@ use crate::volume::source::{self, LinuxSource, NumberMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tapedump_core::chain::{
-    Application, BaseError, BaseRef, BaselineReason, Dump, DumpRequest, Dumps, Entry, Maker, Numbering,
-    Outcome, Point, Release, Tape, VolumeState, base, plan,
+    Application, BaseError, BaseRef, BaselineReason, CatalogPlace, Dump, DumpRequest, Dumps, Entry, Maker,
+    Numbering, Outcome, Point, Release, Tape, VolumeState, base, plan,
 };
 use tapedump_core::engine::dump::DumpSummary;
 use tapedump_core::record::extension::EXTENSION_VERSION;
@@ -145,6 +145,8 @@ pub struct Made<'a> {
     pub file: u32,
     pub blocking: BlockingFactor,
     pub summary: &'a DumpSummary,
+    /// Bytes of the catalog in the state directory, if there is one.
+    pub catalog_len: Option<u64>,
 }
 
 impl Made<'_> {
@@ -186,7 +188,7 @@ impl Made<'_> {
             blocking: self.blocking,
             blocks: self.summary.blocks,
             objects: u32::try_from(objects).unwrap_or(u32::MAX),
-            catalog: None,
+            catalog: self.catalog_len.map(|len| CatalogPlace { at: 0, len }),
             catalog_file: None,
             tapes: &tapes,
         };

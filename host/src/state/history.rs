@@ -5,27 +5,26 @@
 //! history.lock       held by whoever uses it
 //! dumps/ID/known     map of the objects that a restore of the dump's chain gives rightly
 //! dumps/ID/numbers   the numbers of its objects, where they are not the volume's own
+//! dumps/ID/catalog   the dump's catalog, see `catalogs`
 //! dumps/ID/tape      where the dump was written: a path, or "-"
 //! ```
 //!
 //! The folder of a dump is durable before the dump is in the history; a folder without an entry is of no use.
 
-use super::{StateDir, StateError, mode_700, read_or_zeros};
+use super::file_device::{FileDevice, FileError, open_private};
+use super::{StateDir, StateError, mode_700};
 use crate::checksum::HostCrc32c;
 use crate::text::printable_path;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use tapedump_core::chain::history::{History, HistoryError, memory_len};
 use tapedump_core::chain::{Dump, Entry, Place};
 use tapedump_core::checksum::Crc32c;
-use tapedump_core::device::block::BlockDevice;
-use tapedump_core::device::{DeviceError, ErrorKind};
-use tapedump_core::limits::{MAP_LEN_MAX, PAGE_LEN};
+use tapedump_core::limits::MAP_LEN_MAX;
 use tapedump_core::units::DumpId;
 
 /// Room for some 30,000 dumps. The file grows only where it is written.
@@ -45,56 +44,6 @@ impl fmt::Display for HistoryFailure {
 }
 
 impl std::error::Error for HistoryFailure {}
-
-/// A file of the state directory as block device.
-#[derive(Debug)]
-pub struct FileDevice(File);
-
-/// Why the file failed.
-#[derive(Debug)]
-pub struct FileError(io::Error);
-
-impl DeviceError for FileError {
-    fn kind(&self) -> ErrorKind {
-        match self.0.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-                ErrorKind::Full
-            }
-            io::ErrorKind::ReadOnlyFilesystem => ErrorKind::ReadOnly,
-            _ => ErrorKind::Medium,
-        }
-    }
-}
-
-impl fmt::Display for FileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl BlockDevice for FileDevice {
-    type Error = FileError;
-
-    fn block_len(&self) -> usize {
-        PAGE_LEN
-    }
-
-    fn capacity(&self) -> u64 {
-        REGION.end
-    }
-
-    fn read(&mut self, at: u64, buf: &mut [u8]) -> Result<(), FileError> {
-        read_or_zeros(&self.0, at, buf).map_err(FileError)
-    }
-
-    fn write(&mut self, at: u64, data: &[u8]) -> Result<(), FileError> {
-        self.0.write_all_at(data, at).map_err(FileError)
-    }
-
-    fn flush(&mut self) -> Result<(), FileError> {
-        self.0.sync_data().map_err(FileError)
-    }
-}
 
 /// The history as the host's core keeps it.
 pub type HostHistory<'m> = History<'m, HostCrc32c>;
@@ -127,7 +76,8 @@ impl HistoryFile {
         let file = open_private(&path).map_err(|error| failed("open", &error))?;
         let blank = file.metadata().map_err(|error| failed("open", &error))?.len() == 0;
         let memory = vec![0; memory_len(&REGION)];
-        let mut history = Self { path: path.clone(), device: FileDevice(file), memory, _lock: lock };
+        let mut history =
+            Self { path: path.clone(), device: FileDevice::new(file, REGION.end), memory, _lock: lock };
         if blank {
             let mut id = [0; 16];
             rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())
@@ -191,17 +141,6 @@ fn text(error: &HistoryError<FileError>) -> String {
     }
 }
 
-fn open_private(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(OFlags::NOFOLLOW.bits() as i32)
-        .open(path)
-}
-
 fn sync_directory(path: &Path) -> io::Result<()> {
     let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     Ok(rustix::fs::fsync(fd)?)
@@ -218,6 +157,17 @@ impl DumpFolder {
     #[must_use]
     pub fn of(state: &StateDir, id: DumpId) -> Self {
         Self { path: state.root().join("dumps").join(id.to_string()) }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes the folder, if it is not there.
+    pub(super) fn make(&self) -> io::Result<()> {
+        mode_700(&self.path)
     }
 
     /// Something in the folder is of no use.
@@ -254,7 +204,7 @@ impl DumpFolder {
 
     fn put(&self, name: &str, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), StateError> {
         let put = || {
-            mode_700(&self.path)?;
+            self.make()?;
             let mut file = open_private(&self.path.join(name))?;
             file.set_len(0)?;
             write(&mut file)?;

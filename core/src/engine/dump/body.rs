@@ -1,6 +1,7 @@
 //! One object on its way to tape, segment by segment: holes, data, and the payload with its properties.
 
 use super::{Done, Dump, DumpError, DumpEvent, NotPortable, State, Step};
+use crate::catalog::{CatalogSink, Flaws, NameRow, ObjectRow, TapePlace};
 use crate::checksum::Crc32c;
 use crate::device::tape::TapeDevice;
 use crate::device::volume::{Attributes, Kind, SourceVolume};
@@ -36,8 +37,9 @@ pub(super) struct Body {
     segment: u32,
     payload: Option<PayloadContent>,
     payload_len: u64,
-    unread: bool,
-    properties_unread: bool,
+    /// Its first header.
+    place: TapePlace,
+    flaws: Flaws,
 }
 
 impl Body {
@@ -51,18 +53,21 @@ impl Body {
     }
 }
 
-impl<S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'_, S, T, C> {
+impl<S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'_, S, T, C, K> {
     pub(super) fn begin_body(&mut self, ino: Ino, mut attributes: Attributes) -> Step<S, T> {
         let mut event = DumpEvent::Working;
+        let mut flaws = Flaws::NONE;
         let (rows_len, whole) = PayloadContent::survey(&mut self.source);
+        flaws.properties_unread = !whole;
         if !whole {
-            self.spoil(ino);
             event = DumpEvent::PropertiesUnread { ino };
         }
         let content = match attributes.kind {
             Kind::Directory => {
                 let (content, len, told) = self.begin_directory(ino)?;
                 attributes.size = len;
+                flaws.unread = matches!(told, Some(DumpEvent::EntriesUnread { .. }));
+                flaws.changed = matches!(told, Some(DumpEvent::Changed { .. }));
                 self.tell(told);
                 Content::Directory(content)
             }
@@ -93,8 +98,8 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'_, S, T, C> {
             segment: 0,
             payload,
             payload_len,
-            unread: false,
-            properties_unread: !whole,
+            place: self.place(),
+            flaws,
         });
         Ok(event)
     }
@@ -108,7 +113,6 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'_, S, T, C> {
         let parent = self.source.parent(ino);
         let content = DirectoryContent::new(ino, *parent.as_ref().unwrap_or(&ino));
         let Ok(survey) = DirectoryContent::survey(&mut self.source, &self.in_use) else {
-            self.spoil(ino);
             let _ = self.source.rewind_entries();
             let mut len = DirectoryLen::default();
             len.add(2);
@@ -117,7 +121,6 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'_, S, T, C> {
         let len = survey.len.bytes();
         let mut told = None;
         if survey.strangers || parent.is_err() {
-            self.spoil(ino);
             told = Some(DumpEvent::Changed { ino });
         } else if survey.longest > PORTABLE_NAME_LEN_MAX && !self.told_names {
             self.told_names = true;
@@ -172,12 +175,11 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'_, S, T, C> {
     /// Closes the object. Its last event is told first, what the closing finds after it.
     fn end_body(&mut self, mut body: Body, event: DumpEvent) -> DumpEvent {
         let ino = body.ino;
-        let mut bad = body.unread;
-        if body.properties_unread {
+        if body.flaws.properties_unread {
             self.writer.flag_preceding(extension_flags::PROPERTIES_UNREAD);
         }
         if body.payload.as_ref().is_some_and(PayloadContent::is_spoiled) {
-            bad = true;
+            body.flaws.properties_unread = true;
             self.tell(Some(DumpEvent::PropertiesUnread { ino }));
         }
         let whole = match &mut body.content {
@@ -185,13 +187,21 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'_, S, T, C> {
             _ => true,
         };
         if !(self.source.close().unwrap_or(false) && whole) && body.role == Role::Normal {
-            bad = true;
+            body.flaws.changed = true;
             self.writer.flag_preceding(extension_flags::PRECEDING_CHANGED);
             self.tell(Some(DumpEvent::Changed { ino }));
         }
         self.summary.handled += u64::from(body.role == Role::Normal);
-        if bad {
+        if body.flaws != Flaws::NONE {
             self.spoil(ino);
+        }
+        match body.role {
+            Role::Normal => {
+                let mut row = ObjectRow::of(ino, &body.attributes, body.place);
+                row.flaws = body.flaws;
+                self.note(|catalog| catalog.object(&row));
+            }
+            _ => self.note(|catalog| catalog.apart(ino, body.place)),
         }
         event
     }
@@ -253,6 +263,7 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'_, S, T, C> {
         len: usize,
     ) -> Result<Option<DumpEvent>, DumpError<S::Error, T::Error>> {
         let mut event = None;
+        let mut lost = None;
         let content_end = match body.content {
             Content::Payload => body.payload_len,
             _ => body.attributes.size,
@@ -272,13 +283,24 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'_, S, T, C> {
                     }
                     _ => 0,
                 },
-                Content::Directory(content) => match content.next_chunk(&mut self.source, &self.in_use) {
-                    Ok(chunk) => {
-                        space.iter_mut().zip(chunk).for_each(|(to, from)| *to = from);
-                        most.min(chunk.len())
+                Content::Directory(content) => {
+                    let (catalog, parent) = (self.catalog.as_mut().ok(), body.ino);
+                    let mut catalog = catalog.filter(|_| lost.is_none());
+                    let note = |ino, name: &[u8]| {
+                        let row = NameRow { parent, name, ino, kind: None };
+                        if let Some(Err(error)) = catalog.as_mut().map(|catalog| catalog.name(row)) {
+                            lost = Some(error);
+                            catalog = None;
+                        }
+                    };
+                    match content.next_chunk(&mut self.source, &self.in_use, note) {
+                        Ok(chunk) => {
+                            space.iter_mut().zip(chunk).for_each(|(to, from)| *to = from);
+                            most.min(chunk.len())
+                        }
+                        Err(_) => 0,
                     }
-                    Err(_) => 0,
-                },
+                }
                 Content::Payload => {
                     body.payload.as_mut().map_or(0, |payload| payload.fill::<S, C>(&mut self.source, space))
                 }
@@ -287,7 +309,10 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'_, S, T, C> {
                 space.fill(0);
                 self.writer.commit(most);
                 self.writer.flag_preceding(extension_flags::PRECEDING_UNREAD);
-                body.unread = true;
+                match body.content {
+                    Content::Payload => body.flaws.properties_unread = true,
+                    _ => body.flaws.unread = true,
+                }
                 event = Some(match (&body.content, event) {
                     (Content::Directory(_), _) => DumpEvent::EntriesUnread { ino: body.ino },
                     (Content::Payload, _) => DumpEvent::PropertiesUnread { ino: body.ino },
@@ -303,6 +328,9 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'_, S, T, C> {
             }
         }
         self.writer.pad();
+        if let Some(error) = lost {
+            self.note(|_| Err(error));
+        }
         Ok(event)
     }
 
@@ -357,8 +385,8 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'_, S, T, C> {
             segment: 0,
             payload: Some(PayloadContent::new(rows_len as u32, Some(ino))),
             payload_len,
-            unread: false,
-            properties_unread: false,
+            place: self.place(),
+            flaws: Flaws::NONE,
         });
         Ok(DumpEvent::Working)
     }

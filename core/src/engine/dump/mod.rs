@@ -15,6 +15,7 @@ mod body;
 use heapless::Deque;
 
 use self::body::Body;
+use crate::catalog::{CatalogSink, ObjectRow, TapePlace, WhichMap};
 use crate::checksum::Crc32c;
 use crate::device::tape::{TapeDevice, TapeWrite};
 use crate::device::volume::{Class, Kind, SourceVolume};
@@ -23,7 +24,7 @@ use crate::record::header::{HeaderKind, HeaderRepr, HeaderTemplate};
 use crate::record::holes::Holes;
 use crate::record::map::{DumpMap, map_blocks};
 use crate::stream::writer::{DumpIdentity, Writer};
-use crate::units::{BlockAddr, BlockingFactor, Ino, Level, TAPE_BLOCK_LEN};
+use crate::units::{BlockAddr, BlockingFactor, Ino, Level, TAPE_BLOCK_LEN, TapeNo};
 
 /// Objects looked at in one step while mapping.
 const MAPPED_PER_STEP: u32 = 4096;
@@ -140,6 +141,8 @@ pub enum DumpEvent {
         /// Why.
         why: NotPortable,
     },
+    /// The catalog can take nothing more, and there will be none; the dump goes on. [`Dump::into_parts`] gives the reason.
+    CatalogLost,
     /// The dump is whole and durable on the tape.
     Done(DumpSummary),
 }
@@ -236,9 +239,10 @@ fn insert<S, T>(map: &mut DumpMap<'_>, ino: Ino) -> Result<(), DumpError<S, T>> 
 }
 
 /// A dump being written. See the module.
-pub struct Dump<'m, S, T, C> {
+pub struct Dump<'m, S, T, C, K: CatalogSink = ()> {
     source: S,
     tape: T,
+    catalog: Result<K, K::Error>,
     writer: Writer<'m, C>,
     in_use: DumpMap<'m>,
     /// From stage III on: what is still to be written, so that after stage IV just the objects remain whose
@@ -263,13 +267,30 @@ type Step<S, T> = Result<DumpEvent, DumpError<<S as SourceVolume>::Error, <T as 
 type Done<S, T> = Result<(), DumpError<<S as SourceVolume>::Error, <T as TapeDevice>::Error>>;
 
 impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'m, S, T, C> {
-    /// A dump of `source` from where `tape` stands. Nothing is written before the first [`step`](Self::step).
+    /// A dump of `source` from where `tape` stands, without a catalog. Nothing is written before the first
+    /// [`step`](Self::step).
     ///
     /// # Errors
     /// The memory lent does not suffice, the tape takes no such records, or the volume cannot be read.
     pub fn new(
+        source: S,
+        tape: T,
+        memory: DumpMemory<'m>,
+        options: DumpOptions,
+    ) -> Result<Self, DumpError<S::Error, T::Error>> {
+        Self::with_catalog(source, tape, (), memory, options)
+    }
+}
+
+impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, T, C, K> {
+    /// As [`new`](Dump::new), and `catalog` takes down what the dump holds. Its failure does not end the dump.
+    ///
+    /// # Errors
+    /// See [`new`](Dump::new).
+    pub fn with_catalog(
         mut source: S,
         tape: T,
+        catalog: K,
         memory: DumpMemory<'m>,
         options: DumpOptions,
     ) -> Result<Self, DumpError<S::Error, T::Error>> {
@@ -299,6 +320,7 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'m, S, T, C> {
         Ok(Self {
             source,
             tape,
+            catalog: Ok(catalog),
             writer,
             in_use,
             pending,
@@ -341,6 +363,11 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'m, S, T, C> {
         (self.source, self.tape)
     }
 
+    /// Gives the devices back, and the catalog, which is yet to be finished; or why there is none.
+    pub fn into_parts(self) -> (S, T, Result<K, K::Error>) {
+        (self.source, self.tape, self.catalog)
+    }
+
     /// Does some work: at most one segment of an object, one block of a map, or a few thousand objects of the walk.
     ///
     /// # Errors
@@ -361,6 +388,8 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'m, S, T, C> {
             State::Parents { from, above } => self.map_parents(from, above),
             State::Header => {
                 self.begin_known();
+                let place = self.place();
+                self.note(|catalog| catalog.tape(place.tape, place.block));
                 let mut header = self.writer.plain(HeaderKind::Tape);
                 header.first_block = 0;
                 self.header(header, &Holes::NONE)?;
@@ -391,8 +420,25 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'m, S, T, C> {
     fn tell(&mut self, event: Option<DumpEvent>) {
         if let Some(event) = event {
             let told = self.waiting.push_back(event);
-            debug_assert!(told.is_ok(), "a step tells at most two events and the next ones tell them first");
+            debug_assert!(
+                told.is_ok(),
+                "a step tells at most three events and the next ones tell them first"
+            );
         }
+    }
+
+    /// Has the catalog take something down. Its first failure is its last.
+    fn note(&mut self, take: impl FnOnce(&mut K) -> Result<(), K::Error>) {
+        let Ok(catalog) = &mut self.catalog else { return };
+        if let Err(error) = take(catalog) {
+            self.catalog = Err(error);
+            self.tell(Some(DumpEvent::CatalogLost));
+        }
+    }
+
+    /// Where the next block goes.
+    fn place(&self) -> TapePlace {
+        TapePlace { block: self.writer.addr(), tape: TapeNo::FIRST }
     }
 
     fn begin_objects(&mut self, class: Class) -> DumpEvent {
@@ -486,10 +532,14 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'m, S, T, C> {
             return Ok(Some(0));
         };
         self.make_room()?;
-        let map = if kind == HeaderKind::InUseMap { &self.in_use } else { &self.pending };
+        let (map, which) = match kind {
+            HeaderKind::InUseMap => (&self.in_use, WhichMap::InUse),
+            _ => (&self.pending, WhichMap::OnTape),
+        };
         let at = block as usize * TAPE_BLOCK_LEN;
         let bytes = map.bytes();
         let piece = bytes.get(at..bytes.len().min(at + TAPE_BLOCK_LEN)).unwrap_or_default();
+        let noted = self.catalog.as_mut().ok().map(|catalog| catalog.map(which, at as u32, piece));
         if let Some(space) = self.writer.space().get_mut(..piece.len()) {
             space.copy_from_slice(piece);
         }
@@ -498,6 +548,9 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'m, S, T, C> {
             self.zero_block()?;
         } else {
             self.writer.pad();
+        }
+        if let Some(Err(error)) = noted {
+            self.note(|_| Err(error));
         }
         Ok(Some(block + 1).filter(|next| *next < self.map_blocks))
     }
@@ -508,6 +561,11 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'m, S, T, C> {
             return Ok(match class {
                 Class::Directories => self.begin_objects(Class::Others),
                 Class::Others => {
+                    let from = self.writer.addr();
+                    self.note(|catalog| {
+                        catalog.attributes(from);
+                        Ok(())
+                    });
                     self.state = State::Attributes { from: Ino::FIRST };
                     self.stage = Stage::Attributes;
                     DumpEvent::Stage(Stage::Attributes)
@@ -525,10 +583,10 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'m, S, T, C> {
             }
             Ok(_) => {
                 let _ = self.source.close();
-                Ok(self.skip(ino, ErrorKind::Changed))
+                Ok(self.skip(ino, class, ErrorKind::Changed))
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => Err(DumpError::Source(error)),
-            Err(error) => Ok(self.skip(ino, error.kind())),
+            Err(error) => Ok(self.skip(ino, class, error.kind())),
         }
     }
 
@@ -538,7 +596,9 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c> Dump<'m, S, T, C> {
         self.known.remove(ino);
     }
 
-    fn skip(&mut self, ino: Ino, error: ErrorKind) -> DumpEvent {
+    fn skip(&mut self, ino: Ino, class: Class, error: ErrorKind) -> DumpEvent {
+        let row = ObjectRow::skipped(ino, class == Class::Directories);
+        self.note(|catalog| catalog.object(&row));
         self.pending.remove(ino);
         self.summary.handled += 1;
         self.spoil(ino);

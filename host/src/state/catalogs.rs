@@ -1,0 +1,184 @@
+//! The catalogs of dumps in the state directory: `dumps/ID/catalog`, as the core makes and reads them.
+
+use super::StateDir;
+use super::file_device::{FileDevice, FileError, open_private};
+use super::history::DumpFolder;
+use crate::checksum::HostCrc32c;
+use crate::text::printable_path;
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use tapedump_core::catalog::{Catalog, CatalogError, CatalogIdentity, CatalogWriter};
+use tapedump_core::units::DumpId;
+
+/// Memory that a catalog is made in, and read through.
+pub const MEMORY_LEN: usize = 64 << 10;
+/// Room for some billions of objects. The file grows only where it is written.
+const REGION: std::ops::Range<u64> = 0..1 << 40;
+
+/// The catalog of a dump.
+pub type HostCatalog<'m> = Catalog<'m, FileDevice, HostCrc32c>;
+/// The catalog of a dump being made.
+pub type HostCatalogWriter<'m> = CatalogWriter<'m, FileDevice, HostCrc32c>;
+
+/// Why there is no catalog to be used.
+#[derive(Debug)]
+pub struct CatalogFailure {
+    /// The dump.
+    pub id: DumpId,
+    /// There is none, rather than one that cannot be trusted or read.
+    pub absent: bool,
+    path: PathBuf,
+    what: String,
+}
+
+impl fmt::Display for CatalogFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: {}; make it anew from the dump's tapes with: tapedump catalog rebuild",
+            printable_path(&self.path),
+            self.what
+        )
+    }
+}
+
+impl std::error::Error for CatalogFailure {}
+
+/// What a catalog says of itself when it fails.
+#[must_use]
+pub fn text(error: &CatalogError<FileError>) -> String {
+    match error {
+        CatalogError::Device { source, .. } => source.to_string(),
+        other => other.to_string(),
+    }
+}
+
+/// The file of a dump's catalog.
+#[must_use]
+pub fn path_of(state: &StateDir, id: DumpId) -> PathBuf {
+    DumpFolder::of(state, id).path().join("catalog")
+}
+
+fn failure(state: &StateDir, id: DumpId, error: &CatalogError<FileError>) -> CatalogFailure {
+    CatalogFailure {
+        id,
+        absent: matches!(error, CatalogError::Absent),
+        path: path_of(state, id),
+        what: text(error),
+    }
+}
+
+/// Begins the catalog of a dump, in place of one that there may be. It counts when it is [`finish`]ed.
+///
+/// # Errors
+/// The state directory cannot be used.
+pub fn create<'m>(
+    state: &StateDir,
+    identity: CatalogIdentity,
+    memory: &'m mut [u8],
+) -> Result<HostCatalogWriter<'m>, CatalogFailure> {
+    let id = identity.dump;
+    let path = path_of(state, id);
+    let file = DumpFolder::of(state, id).make().and_then(|()| open_private(&path)).map_err(|error| {
+        CatalogFailure { id, absent: false, path, what: format!("cannot make the catalog: {error}") }
+    })?;
+    CatalogWriter::new(FileDevice::new(file, REGION.end), REGION, memory, identity)
+        .map_err(|error| failure(state, id, &error))
+}
+
+/// Makes the catalog durable, and gives its length in bytes.
+///
+/// # Errors
+/// It cannot be written.
+pub fn finish(state: &StateDir, id: DumpId, writer: HostCatalogWriter<'_>) -> Result<u64, CatalogFailure> {
+    let done = || {
+        let catalog = writer.finish()?;
+        let len = catalog.figures().len;
+        let (device, _) = catalog.into_parts();
+        // Sorting takes more room than what it makes.
+        device.truncate(len).map_err(|source| CatalogError::Device { at: len, source })?;
+        Ok(len)
+    };
+    done().map_err(|error| failure(state, id, &error))
+}
+
+/// Opens the catalog of a dump, to be read through `memory`.
+///
+/// # Errors
+/// There is none, or it is not as it was written, or is of another dump.
+pub fn open<'m>(
+    state: &StateDir,
+    id: DumpId,
+    memory: &'m mut [u8],
+) -> Result<HostCatalog<'m>, CatalogFailure> {
+    let path = path_of(state, id);
+    let failed = |absent, what: String| CatalogFailure { id, absent, path: path.clone(), what };
+    let file = File::open(&path).map_err(|error| {
+        let absent = error.kind() == io::ErrorKind::NotFound;
+        failed(absent, if absent { "there is no catalog of this dump".into() } else { error.to_string() })
+    })?;
+    let catalog = HostCatalog::open(FileDevice::new(file, REGION.end), REGION, memory)
+        .map_err(|error| failure(state, id, &error))?;
+    if catalog.identity().dump != id {
+        return Err(failed(
+            false,
+            format!("this is the catalog of another dump, {}", catalog.identity().dump),
+        ));
+    }
+    Ok(catalog)
+}
+
+/// Opens the catalogs of a chain's dumps, in the order of `ids`.
+///
+/// # Errors
+/// See [`open`].
+pub fn open_chain<'m>(
+    state: &StateDir,
+    ids: &[DumpId],
+    memory: &'m mut Vec<u8>,
+) -> Result<Vec<HostCatalog<'m>>, CatalogFailure> {
+    memory.resize(ids.len() * MEMORY_LEN, 0);
+    ids.iter().zip(memory.chunks_mut(MEMORY_LEN)).map(|(id, memory)| open(state, *id, memory)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tapedump_core::device::volume::VolumeNames;
+    use tapedump_core::units::Level;
+
+    fn identity(number: u8) -> CatalogIdentity {
+        CatalogIdentity {
+            dump: DumpId([number; 16]),
+            base: None,
+            level: Level::BASELINE,
+            date: 5,
+            base_date: 0,
+            volume: [9; 16],
+            names: VolumeNames::default(),
+            label: [0; 16],
+        }
+    }
+
+    #[test]
+    fn a_catalog_is_made_opened_and_not_taken_for_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::at(dir.path().join("state"));
+        let mut memory = vec![0; MEMORY_LEN];
+        let missing = open(&state, DumpId([1; 16]), &mut memory).unwrap_err();
+        assert!(missing.absent && missing.to_string().contains("catalog rebuild"), "{missing}");
+        let writer = create(&state, identity(1), &mut memory).unwrap();
+        let len = finish(&state, DumpId([1; 16]), writer).unwrap();
+        assert_eq!(std::fs::metadata(path_of(&state, DumpId([1; 16]))).unwrap().len(), len);
+        assert_eq!(*open(&state, DumpId([1; 16]), &mut memory).unwrap().identity(), identity(1));
+        DumpFolder::of(&state, DumpId([2; 16])).make().unwrap();
+        std::fs::copy(path_of(&state, DumpId([1; 16])), path_of(&state, DumpId([2; 16]))).unwrap();
+        let wrong = open(&state, DumpId([2; 16]), &mut memory).unwrap_err();
+        assert!(!wrong.absent && wrong.to_string().contains("another dump"), "{wrong}");
+        let _ = create(&state, identity(1), &mut memory).unwrap();
+        let unfinished = open(&state, DumpId([1; 16]), &mut memory).unwrap_err();
+        assert!(unfinished.absent, "{unfinished}");
+    }
+}
