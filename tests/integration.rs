@@ -10,6 +10,8 @@ use tapedump_tests::needs::{self, Need};
 mod commands;
 #[path = "integration/damage.rs"]
 mod damage;
+#[path = "integration/direct.rs"]
+mod direct;
 #[path = "integration/format.rs"]
 mod format;
 #[path = "integration/golden.rs"]
@@ -53,6 +55,7 @@ fn main() {
     let cases = [
         ("commands", commands::CASES),
         ("damage", damage::CASES),
+        ("direct", direct::CASES),
         ("format", format::CASES),
         ("golden", golden::CASES),
         ("hostile", hostile::CASES),
