@@ -16,6 +16,8 @@ mod direct;
 mod format;
 #[path = "integration/golden.rs"]
 mod golden;
+#[path = "integration/history.rs"]
+mod history;
 #[path = "integration/hostile.rs"]
 mod hostile;
 #[path = "integration/hostile_amounts.rs"]
@@ -42,6 +44,8 @@ mod round_trip;
 mod telling;
 #[path = "integration/usage.rs"]
 mod usage;
+#[path = "integration/versions.rs"]
+mod versions;
 
 /// One test: its name, what it needs, and what it does. It fails by panicking.
 pub(crate) struct Case {
@@ -58,6 +62,7 @@ fn main() {
         ("direct", direct::CASES),
         ("format", format::CASES),
         ("golden", golden::CASES),
+        ("history", history::CASES),
         ("hostile", hostile::CASES),
         ("hostile_amounts", hostile_amounts::CASES),
         ("hostile_directory", hostile_directory::CASES),
@@ -71,6 +76,7 @@ fn main() {
         ("round_trip", round_trip::CASES),
         ("telling", telling::CASES),
         ("usage", usage::CASES),
+        ("versions", versions::CASES),
     ];
     let mut skipped = 0;
     let mut trials = Vec::new();

@@ -1,5 +1,6 @@
 //! The arguments as they are written: the one definition that parsing, help, completions and the manual come from.
 
+use super::raw_history::{Chain, Find, History, Moment};
 use clap::{Args, Parser, Subcommand, ValueHint};
 use std::ffi::OsString;
 use std::num::NonZeroU64;
@@ -22,6 +23,9 @@ pub enum Command {
     Restore(Restore),
     List(List),
     Verify(Verify),
+    History(History),
+    Chain(Chain),
+    Find(Find),
     Tape(Tape),
     /// Print the completions for a shell
     Completions {
@@ -93,7 +97,7 @@ pub struct From {
 }
 
 /// Where further cartridges come from.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Cartridges {
     /// Shell command that puts another cartridge into the drive, for when there is none or not the right one
     /// [default: $TAPEDUMP_CHANGER]
@@ -115,16 +119,25 @@ pub struct Restore {
     /// What to restore, as paths from the root of the dump [default: everything]
     pub paths: Vec<OsString>,
     /// The directory to restore into; made where it is not there
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub to: PathBuf,
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, required_unless_present = "plan")]
+    pub to: Option<PathBuf>,
     #[command(flatten)]
     pub from: From,
+    #[command(flatten)]
+    pub moment: Moment,
+    /// Show the dumps and tapes that this restore needs, and whether they are there; write nothing
+    #[arg(long)]
+    pub plan: bool,
+    /// With --plan: one JSON object for each dump
+    #[arg(long, requires = "plan")]
+    pub json: bool,
     /// Of an increment: restore only what it holds itself, not the whole tree as it was
     #[arg(long)]
     pub only: bool,
     /// Of an increment whose chain is not in the history: the tape of the dump it is based on, and once more for that one's
     /// base, down to level 0; a tape file other than the last is named by TAPE:N
-    #[arg(long, value_name = "TAPE", value_hint = ValueHint::AnyPath, conflicts_with = "only")]
+    #[arg(long, value_name = "TAPE", value_hint = ValueHint::AnyPath,
+        conflicts_with_all = ["only", "at", "of"])]
     pub base: Vec<OsString>,
     /// Restore what fits even where the room seems too small
     #[arg(long)]
@@ -135,12 +148,16 @@ pub struct Restore {
 }
 
 /// List what a dump holds
+///
+/// With --at or --of list the whole tree as it was then, from the catalogs of its dumps: no tape is read.
 #[derive(Debug, Args)]
 pub struct List {
     /// What to list, as paths from the root of the dump [default: everything]
     pub paths: Vec<OsString>,
     #[command(flatten)]
     pub from: From,
+    #[command(flatten)]
+    pub moment: Moment,
     /// With mode, links, owner, size and time
     #[arg(short, long)]
     pub long: bool,
