@@ -6,6 +6,8 @@
 use libtest_mimic::{Arguments, Failed, Trial};
 use tapedump_tests::needs::{self, Need};
 
+#[path = "integration/applying.rs"]
+mod applying;
 #[path = "integration/commands.rs"]
 mod commands;
 #[path = "integration/damage.rs"]
@@ -46,6 +48,8 @@ mod telling;
 mod usage;
 #[path = "integration/versions.rs"]
 mod versions;
+#[path = "integration/world.rs"]
+mod world;
 
 /// One test: its name, what it needs, and what it does. It fails by panicking.
 pub(crate) struct Case {
@@ -57,6 +61,7 @@ pub(crate) struct Case {
 fn main() {
     let arguments = Arguments::from_args();
     let cases = [
+        ("applying", applying::CASES),
         ("commands", commands::CASES),
         ("damage", damage::CASES),
         ("direct", direct::CASES),

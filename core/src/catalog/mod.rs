@@ -26,7 +26,7 @@ pub use sink::CatalogSink;
 pub use sort::{MEMORY_LEN_MIN, TableBuilder, region_len};
 pub use superblock::{CatalogFigures, CatalogIdentity};
 pub use table::{Cursor, Table, TableError};
-pub use view::{RestoreCursor, View, ViewCursor};
+pub use view::{RestoreCursor, View, ViewCursor, ViewLinkCursor};
 
 #[cfg(test)]
 mod catalog_tests;

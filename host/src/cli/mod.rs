@@ -1,5 +1,6 @@
 //! The command line: raw arguments → resolved plan → work → exit code. Layer: top; the only one that prints.
 
+mod apply;
 mod chain;
 mod chain_drawing;
 mod chain_svg;

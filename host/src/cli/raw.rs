@@ -139,6 +139,12 @@ pub struct Restore {
     #[arg(long, value_name = "TAPE", value_hint = ValueHint::AnyPath,
         conflicts_with_all = ["only", "at", "of"])]
     pub base: Vec<OsString>,
+    /// Apply the dump to a tree that stays: a level 0 to an empty directory first, then each increment on it, by and by
+    ///
+    /// What is gone is removed, what was moved is moved, and what the dump holds is restored over it. The tree keeps what the next
+    /// one needs in its folder .tapedump. The dump's catalog is needed; see tapedump catalog.
+    #[arg(long, requires = "to", conflicts_with_all = ["paths", "only", "base", "plan", "at", "of"])]
+    pub apply: bool,
     /// Restore what fits even where the room seems too small
     #[arg(long)]
     pub force: bool,

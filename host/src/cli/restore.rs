@@ -1,5 +1,6 @@
 //! `tapedump restore`: a dump, or some paths of it, into a directory.
 
+use super::apply;
 use super::exit::{CliError, Ended};
 use super::interrupt::Interrupt;
 use super::names::{Finding, Purpose};
@@ -28,6 +29,7 @@ const ROOM_BESIDE: u64 = 100 << 20;
 pub fn run(raw: raw::Restore) -> Result<Ended, CliError> {
     let state = StateDir::find()?;
     match &raw.to {
+        Some(to) if raw.apply => apply::run(&raw, to, &state, &Interrupt::install()?),
         Some(to) if !raw.plan => into(&raw, to, &state, &Interrupt::install()?),
         _ => plan::run(&raw, &state),
     }
@@ -40,9 +42,29 @@ pub fn into(
     state: &StateDir,
     interrupt: &Interrupt,
 ) -> Result<Ended, CliError> {
+    let scope = if raw.only { Scope::Dump } else { Scope::Chain { bases: &raw.base } };
+    within(raw, scope, to, state, interrupt)
+}
+
+/// As [`into`], of the dump alone, whatever it is based on.
+pub fn all(
+    raw: &raw::Restore,
+    to: &Path,
+    state: &StateDir,
+    interrupt: &Interrupt,
+) -> Result<Ended, CliError> {
+    within(raw, Scope::Dump, to, state, interrupt)
+}
+
+fn within(
+    raw: &raw::Restore,
+    scope: Scope<'_>,
+    to: &Path,
+    state: &StateDir,
+    interrupt: &Interrupt,
+) -> Result<Ended, CliError> {
     let started = Instant::now();
     let missing = check_destination(to)?;
-    let scope = if raw.only { Scope::Dump } else { Scope::Chain { bases: &raw.base } };
     let chosen = plan::choose(raw, state)?;
     let from = chosen.as_ref().unwrap_or(&raw.from);
     let paths = reading::path_bytes(&raw.paths);

@@ -114,14 +114,21 @@ pub fn open<'m>(
     id: DumpId,
     memory: &'m mut [u8],
 ) -> Result<HostCatalog<'m>, CatalogFailure> {
-    let path = path_of(state, id);
+    open_file(path_of(state, id), id, memory)
+}
+
+/// As [`open`], of a catalog that is kept elsewhere.
+///
+/// # Errors
+/// See [`open`].
+pub fn open_file(path: PathBuf, id: DumpId, memory: &mut [u8]) -> Result<HostCatalog<'_>, CatalogFailure> {
     let failed = |absent, what: String| CatalogFailure { id, absent, path: path.clone(), what };
     let file = File::open(&path).map_err(|error| {
         let absent = error.kind() == io::ErrorKind::NotFound;
         failed(absent, if absent { "there is no catalog of this dump".into() } else { error.to_string() })
     })?;
     let catalog = HostCatalog::open(FileDevice::new(file, REGION.end), REGION, memory)
-        .map_err(|error| failure(state, id, &error))?;
+        .map_err(|error| failed(matches!(error, CatalogError::Absent), text(&error)))?;
     if catalog.identity().dump != id {
         return Err(failed(
             false,
