@@ -149,6 +149,7 @@ pub fn restore<T: TapeDevice, B: BlockDevice>(
         maps: &mut work.maps,
         chain: &mut [],
         names: &mut work.names,
+        attributes: &mut [],
     };
     let mut restore = Restore::<_, _, _, CompactCrc32c>::new(tape, target, scratch, memory);
     let restore = match &mut restore {
