@@ -25,7 +25,7 @@ use crate::tree;
 /// Objects a volume may hold.
 const NODES: usize = 24;
 /// Bytes for the names, data and properties of a volume.
-const ARENA_LEN: usize = 24 * 1024;
+const ARENA_LEN: usize = 112 * 1024;
 
 /// The board's disks, each a volume: the objects. Apart from their content, which is zero in the beginning.
 pub type Nodes = [[Node; NODES]; 2];

@@ -19,7 +19,7 @@ use tapedump_core::device::mem::MemVolume;
 use tapedump_core::device::tape::TapeDevice;
 use tapedump_core::device::volume::{SourceVolume, VolumeNames};
 use tapedump_core::engine::dump::DumpSummary;
-use tapedump_core::engine::restore::{ChainStop, Leg, stops_on_the_way};
+use tapedump_core::engine::restore::{ChainStop, Leg, RestoreSummary, stops_on_the_way};
 use tapedump_core::stream::writer::DumpIdentity;
 use tapedump_core::units::{BlockAddr, BlockingFactor, DumpId, Ino, Level, Timestamp, VolumeId};
 
@@ -191,8 +191,13 @@ impl<'d, T: TapeDevice, L: Board> Demo<'d, '_, T, L> {
         }
         let catalogs = self.catalogs()?;
         let stops = self.look_up(&catalogs)?;
-        self.straight(source, &stops)?;
-        self.whole_chain(source)
+        let straight = self.straight(source, &stops)?;
+        let whole = self.whole_chain(source)?;
+        // Hardly anything of the tapes was read.
+        if straight.records * 2 > whole.records || blocking == BlockingFactor::MIN && straight.seeks == 0 {
+            return Err(Deviation::RestoreSummary(straight));
+        }
+        Ok(())
     }
 
     /// Dumps what changed since the base that the history tells, and records that.
@@ -347,7 +352,7 @@ impl<'d, T: TapeDevice, L: Board> Demo<'d, '_, T, L> {
 
     /// Restores one file straight from its place, and nothing else.
     #[inline(never)]
-    fn straight(&mut self, source: &MemVolume<'_>, stops: &Stops) -> Result<(), Deviation> {
+    fn straight(&mut self, source: &MemVolume<'_>, stops: &Stops) -> Result<RestoreSummary, Deviation> {
         let mut stops = stops.get()?;
         let scratch = self.scratch();
         let [level_1, level_2] = &mut self.increments;
@@ -362,12 +367,12 @@ impl<'d, T: TapeDevice, L: Board> Demo<'d, '_, T, L> {
             return Err(Deviation::RestoreSummary(summary));
         }
         self.board.log(&Report::Straight(summary));
-        Ok(())
+        Ok(summary)
     }
 
     /// Restores the whole chain: that is the volume as it is.
     #[inline(never)]
-    fn whole_chain(&mut self, source: &MemVolume<'_>) -> Result<(), Deviation> {
+    fn whole_chain(&mut self, source: &MemVolume<'_>) -> Result<RestoreSummary, Deviation> {
         let scratch = self.scratch();
         let [level_1, level_2] = &mut self.increments;
         let mut first = FaultInjector::counting(&mut **level_2);
@@ -381,6 +386,6 @@ impl<'d, T: TapeDevice, L: Board> Demo<'d, '_, T, L> {
         }
         equal(source, &restored)?;
         self.board.log(&Report::ChainEqual(summary));
-        Ok(())
+        Ok(summary)
     }
 }

@@ -123,7 +123,10 @@ fn add_others(volume: &mut MemVolume<'_>, seed: &mut Seed, deep: Ino) -> Result<
 }
 
 /// A file that changes before the first increment only.
-pub const CHANGED: &[u8] = b"boot/1024";
+pub const CHANGED: &[u8] = b"etc/linked";
+
+/// What another file grows by then, so that the changed one is far behind on the tape: so many tape blocks.
+const GROWTH: u8 = 80;
 
 /// Paths, and whether they are there after all changes.
 pub const CHANGED_NAMES: [(&[u8], bool); 5] = [
@@ -143,7 +146,12 @@ pub fn change(volume: &mut MemVolume<'_>, level: u32, now: i64) -> Result<(), Er
     match level {
         1 => {
             let file = find(volume, boot, b"1024")?;
-            volume.write_data(file, 1000, b"longer than before, and otherwise")?;
+            for block in 1..=GROWTH {
+                volume.write_data(file, u64::from(block) * 1024, &[block; 1024])?;
+            }
+            touch(volume, file, now)?;
+            let file = find(volume, etc, b"linked")?;
+            volume.write_data(file, 6, b"names, and changed")?;
             touch(volume, file, now)?;
             let deep = find(volume, etc, b"deep")?;
             volume.remove(deep, b"fifo")?;
@@ -173,9 +181,9 @@ fn touch(volume: &mut MemVolume<'_>, object: Ino, now: i64) -> Result<(), ErrorK
     volume.set_attributes(object, &attributes)
 }
 
-/// Whether the changed file is the same in both.
+/// Whether the changed file has the same data in both.
 pub fn same_data(one: &MemVolume<'_>, other: &MemVolume<'_>) -> bool {
-    let (mut data, mut second) = ([0; 1200], [0; 1200]);
+    let (mut data, mut second) = ([0; 64], [0; 64]);
     let read = |volume: &MemVolume<'_>, data: &mut [u8]| {
         let mut file = Ino::ROOT;
         for name in CHANGED.split(|byte| *byte == b'/') {
