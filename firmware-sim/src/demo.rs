@@ -11,13 +11,11 @@ use tapedump_core::device::fault::{Fault, FaultInjector, Operation, SplitMix64, 
 use tapedump_core::device::mem::{MemVolume, Node, Where, differs};
 use tapedump_core::device::tape::{TapeDevice, TapePosition, TapeRead};
 use tapedump_core::device::volume::FailedPart;
-use tapedump_core::engine::dump::{DumpEvent, DumpSummary};
 use tapedump_core::engine::restore::{Damage, RestoreSummary};
 use tapedump_core::units::{BlockAddr, BlockingFactor, Ino, TAPE_BLOCK_LEN};
 
 use crate::board::{Board, Report};
-use crate::engine::{BLOCKING_MAX, CHAIN_LEN, Job, Told, Work, dump, restore};
-use crate::levels::job;
+use crate::engine::{BLOCKING_MAX, CHAIN_LEN, Told, Work, dump, restore};
 use crate::nowhere::Nowhere;
 use crate::part::{Part, Storage};
 use crate::tree;
@@ -71,16 +69,16 @@ pub enum Deviation {
     EndOfMedium(BlockAddr),
     /// [`Memory`] is too small for a step.
     Memory,
-    /// A dump told something that the tree gives no reason for.
-    DumpEvent(DumpEvent),
-    /// A dump counted something else than the tree holds.
-    DumpSummary(DumpSummary),
+    /// A dump told something that the tree gives no reason for; what, was logged.
+    DumpEvent,
+    /// A dump counted something else than the tree holds; what, was logged.
+    DumpSummary,
     /// A restore found no dump, or could not go on for another reason than those above.
     Restore,
     /// A restore told trouble where there is none, or other trouble than there is.
     Trouble(Trouble),
-    /// A restore counted something else than was dumped.
-    RestoreSummary(RestoreSummary),
+    /// A restore counted something else than was dumped; what, was logged.
+    RestoreSummary,
     /// What came back is not what was dumped.
     Different(Where),
     /// The data of a file is not on the tape.
@@ -191,7 +189,7 @@ impl<T: TapeDevice, L: Board> Demo<'_, '_, T, L> {
         source: &mut MemVolume<'_>,
         blocking: BlockingFactor,
     ) -> Result<(), Deviation> {
-        let job = baseline(blocking);
+        let job = self.baseline(blocking);
         let silent = None::<&mut L>;
         let mut counting = FaultInjector::counting(&mut *self.tape);
         dump(source, &mut counting, &job, self.work, silent)?;
@@ -224,20 +222,20 @@ impl<T: TapeDevice, L: Board> Demo<'_, '_, T, L> {
         blocking: BlockingFactor,
     ) -> Result<(), Deviation> {
         let scratch = self.scratch();
+        let job = self.baseline(blocking);
         let mut tape = FaultInjector::counting(&mut *self.tape);
-        let job = baseline(blocking);
         let summary = dump(source, &mut tape, &job, self.work, Some(&mut *self.board))?.summary;
+        self.board.log(&Report::Dumped(summary));
         let found = (summary.directories, summary.others, summary.incomplete);
         if found != (tree::DIRECTORIES, tree::OTHERS, 0) {
-            return Err(Deviation::DumpSummary(summary));
+            return Err(Deviation::DumpSummary);
         }
-        self.board.log(&Report::Dumped(summary));
 
         let mut nowhere = Nowhere::new();
         let summary =
             restore([Some(&mut tape), None, None], &mut nowhere, scratch, self.work, None, &mut quiet)?;
-        check_summary(&summary)?;
         self.board.log(&Report::Verified(summary));
+        check_summary(&summary)?;
 
         let mut restored = self.target.empty()?;
         let board = &mut *self.board;
@@ -286,7 +284,7 @@ impl<T: TapeDevice, L: Board> Demo<'_, '_, T, L> {
             return Err(Deviation::Unnoticed(fault));
         };
         if (summary.directories, summary.objects) != (tree::DIRECTORIES, tree::OTHERS) {
-            return Err(Deviation::RestoreSummary(summary));
+            return Err(Deviation::RestoreSummary);
         }
         // With the damaged file out of the way there is no difference left.
         tree::repair(source, &mut restored).map_err(Deviation::Volume)?;
@@ -331,11 +329,6 @@ impl<T: TapeDevice, L: Board> Demo<'_, '_, T, L> {
         self.board.log(&Report::Damaged { records, runs });
         Ok(())
     }
-}
-
-/// All of the volume, without a catalog.
-fn baseline(blocking: BlockingFactor) -> Job<'static> {
-    job(0, blocking)
 }
 
 /// The next record of the tape: its length.
@@ -388,6 +381,6 @@ fn check_summary(summary: &RestoreSummary) -> Result<(), Deviation> {
     if summary.is_good() && found == (tree::DIRECTORIES, tree::OTHERS, tree::LINKS, true) {
         Ok(())
     } else {
-        Err(Deviation::RestoreSummary(*summary))
+        Err(Deviation::RestoreSummary)
     }
 }

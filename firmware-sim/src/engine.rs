@@ -4,20 +4,20 @@
 //! code. So the tape always has an injector of faults in front, mostly without any.
 
 use tapedump_core::catalog::{
-    CATALOG_MEMORY_MIN, CatalogError, CatalogIdentity, CatalogWriter, MEMORY_LEN_MIN,
+    CATALOG_MEMORY_MIN, CatalogError, CatalogFigures, CatalogIdentity, CatalogWriter, MEMORY_LEN_MIN,
 };
 use tapedump_core::checksum::CompactCrc32c;
 use tapedump_core::device::fault::{FaultError, FaultInjector};
 use tapedump_core::device::mem::MemVolume;
 use tapedump_core::device::tape::TapeDevice;
-use tapedump_core::device::volume::{SourceVolume, TargetVolume};
+use tapedump_core::device::volume::{SourceVolume, TargetVolume, VolumeNames};
 use tapedump_core::device::{DeviceError, ErrorKind};
 use tapedump_core::engine::dump::{Dump, DumpError, DumpEvent, DumpMemory, DumpOptions, DumpSummary};
 use tapedump_core::engine::restore::{
     Restore, RestoreError, RestoreEvent, RestoreMemory, RestoreSummary, Route, Selected,
 };
 use tapedump_core::stream::writer::DumpIdentity;
-use tapedump_core::units::{BlockingFactor, TAPE_BLOCK_LEN};
+use tapedump_core::units::{BlockingFactor, DumpId, TAPE_BLOCK_LEN, VolumeId};
 
 use crate::board::{Board, Report};
 use crate::demo::{Deviation, Trouble};
@@ -87,78 +87,119 @@ impl Default for Work {
 /// The tape: perhaps with faults.
 pub type Tape<'t, T> = FaultInjector<'t, &'t mut T>;
 
-/// A catalog being made.
-pub type Writer<'m, 'd> = CatalogWriter<'m, Part<'d>, CompactCrc32c>;
-
 /// What came of a dump.
-pub struct Dumped<'m, 'd> {
+pub struct Dumped {
     /// What it counted.
     pub summary: DumpSummary,
     /// [`DumpEvent::CatalogLost`] was told.
     pub lost: bool,
-    /// The catalog, to be finished, if one was wanted; or why there is none.
-    pub catalog: Result<Option<Writer<'m, 'd>>, CatalogError<ErrorKind>>,
+    /// The catalog; or why there is none.
+    pub catalog: Result<CatalogFigures, CatalogError<ErrorKind>>,
 }
 
-/// What to dump as, and where the catalog goes, if there is to be one.
+/// What to dump as, and where the catalog goes.
 pub struct Job<'d> {
     /// Identity, time and level.
     pub identity: DumpIdentity,
+    /// The dump it builds on.
+    pub base: Option<DumpId>,
+    /// The volume's.
+    pub volume: VolumeId,
     /// Tape blocks per record.
     pub blocking: BlockingFactor,
-    /// The catalog.
-    pub catalog: Option<(Part<'d>, CatalogIdentity)>,
+    /// For the catalog.
+    pub catalog: Part<'d>,
+}
+
+impl Job<'_> {
+    /// What the catalog begins with.
+    fn of_catalog(&self) -> CatalogIdentity {
+        let DumpIdentity { id, date, base_date, level } = self.identity;
+        CatalogIdentity {
+            dump: id,
+            base: self.base,
+            level,
+            date: date.into(),
+            base_date: base_date.into(),
+            volume: self.volume.0,
+            names: VolumeNames::default(),
+            label: LABEL,
+        }
+    }
 }
 
 /// Label of all dumps.
-pub const LABEL: [u8; 16] = *b"demo\0\0\0\0\0\0\0\0\0\0\0\0";
+const LABEL: [u8; 16] = *b"demo\0\0\0\0\0\0\0\0\0\0\0\0";
 
 /// Dumps the whole volume, or what changed in it, from the beginning of the tape. All of it can be read: only stages are
 /// to be told, and that there is no room for the catalog.
 #[inline(never)]
-pub fn dump<'m, 'd, T: TapeDevice>(
+pub fn dump<T: TapeDevice>(
     source: &mut MemVolume<'_>,
     tape: &mut Tape<'_, T>,
-    job: &Job<'d>,
-    work: &'m mut Work,
+    job: &Job<'_>,
+    work: &mut Work,
     board: Option<&mut impl Board>,
-) -> Result<Dumped<'m, 'd>, Deviation> {
+) -> Result<Dumped, Deviation> {
     rewind(tape)?;
     // A dump that failed before left its object open; else there is nothing to close.
     let _ = source.close();
     let Work { stream, maps, chain, names } = work;
+    let mut catalog =
+        CatalogWriter::<_, CompactCrc32c>::new(job.catalog, 0..u64::MAX, names, job.of_catalog())
+            .map_err(|error| Deviation::Catalog(error.kind()))?;
     let (in_use, rest) = maps.split_at_mut(MAP_LEN);
     let (on_tape, _) = rest.split_at_mut(MAP_LEN);
     let known = chain.get_mut(..MAP_LEN).unwrap_or_default();
     let stream = stream.get_mut(..job.blocking.record_len()).ok_or(Deviation::Memory)?;
     let memory = DumpMemory { stream, in_use, on_tape, known };
     let options = DumpOptions { identity: job.identity, blocking: job.blocking, label: LABEL };
-    let catalog = match &job.catalog {
-        Some((part, identity)) => {
-            let writer = CatalogWriter::new(*part, 0..u64::MAX, names, *identity);
-            Some(writer.map_err(|error| Deviation::Catalog(error.kind()))?)
-        }
-        None => None,
+    let (summary, lost) = stream_out(source, tape, &mut catalog, memory, options, board)?;
+    let catalog = lost.map_or_else(|| finish(catalog), Err);
+    Ok(Dumped { summary, lost: lost.is_some(), catalog })
+}
+
+/// Makes the catalog one that counts.
+#[inline(never)]
+fn finish(
+    catalog: CatalogWriter<'_, Part<'_>, CompactCrc32c>,
+) -> Result<CatalogFigures, CatalogError<ErrorKind>> {
+    Ok(catalog.finish()?.figures())
+}
+
+type Summary = (DumpSummary, Option<CatalogError<ErrorKind>>);
+
+/// The dump itself; gives why the catalog was lost, if it was.
+#[inline(never)]
+fn stream_out<T: TapeDevice>(
+    source: &mut MemVolume<'_>,
+    tape: &mut Tape<'_, T>,
+    catalog: &mut CatalogWriter<'_, Part<'_>, CompactCrc32c>,
+    memory: DumpMemory<'_>,
+    options: DumpOptions,
+    board: Option<&mut impl Board>,
+) -> Result<Summary, Deviation> {
+    let mut dump = Dump::<_, _, CompactCrc32c, _>::with_catalog(source, tape, catalog, memory, options);
+    // Used where it is: taken out of the result, it would be on the stack once more.
+    let dump = match &mut dump {
+        Ok(dump) => dump,
+        Err(error) => return Err(dump_deviation(error)),
     };
-    let mut dump = Dump::<_, _, CompactCrc32c, _>::with_catalog(source, tape, catalog, memory, options)
-        .map_err(|error| dump_deviation(&error))?;
     let mut board = board;
-    let mut lost = false;
-    let summary = loop {
+    loop {
         match dump.step().map_err(|error| dump_deviation(&error))? {
-            DumpEvent::Working => {}
-            event @ DumpEvent::Stage(_) => {
+            DumpEvent::Working | DumpEvent::CatalogLost => {}
+            DumpEvent::Done(summary) => return Ok((summary, dump.catalog().err().copied())),
+            event => {
                 if let Some(board) = &mut board {
                     board.log(&Report::Dumping(event));
                 }
+                if !matches!(event, DumpEvent::Stage(_)) {
+                    return Err(Deviation::DumpEvent);
+                }
             }
-            DumpEvent::CatalogLost => lost = true,
-            DumpEvent::Done(summary) => break summary,
-            event => return Err(Deviation::DumpEvent(event)),
         }
-    };
-    let (_, _, catalog) = dump.into_parts();
-    Ok(Dumped { summary, lost, catalog })
+    }
 }
 
 fn rewind<T: TapeDevice>(tape: &mut T) -> Result<(), Deviation> {

@@ -5,7 +5,7 @@
 //! block device   | names of a restore | history | known, catalog | known, catalog | known, catalog |
 //! ```
 
-use tapedump_core::catalog::{Catalog, CatalogError, CatalogIdentity, MEMORY_LEN_MIN, View};
+use tapedump_core::catalog::{Catalog, CatalogError, MEMORY_LEN_MIN, View};
 use tapedump_core::chain::history::{History, HistoryError};
 use tapedump_core::chain::{
     Application, BaseRef, CatalogPlace, Dump, DumpRequest, Entry, Maker, Numbering, Outcome, Release, Tape,
@@ -17,7 +17,7 @@ use tapedump_core::device::block::BlockDevice;
 use tapedump_core::device::fault::FaultInjector;
 use tapedump_core::device::mem::MemVolume;
 use tapedump_core::device::tape::TapeDevice;
-use tapedump_core::device::volume::{SourceVolume, VolumeNames};
+use tapedump_core::device::volume::SourceVolume;
 use tapedump_core::engine::dump::DumpSummary;
 use tapedump_core::engine::restore::{ChainStop, Leg, RestoreSummary, stops_on_the_way};
 use tapedump_core::stream::writer::DumpIdentity;
@@ -25,7 +25,7 @@ use tapedump_core::units::{BlockAddr, BlockingFactor, DumpId, Ino, Level, Timest
 
 use crate::board::{Board, Report};
 use crate::demo::{Demo, Deviation, STORAGE_LEN, equal, quiet};
-use crate::engine::{CHAIN_LEN, Job, LABEL, MAP_LEN, Straight, dump, restore};
+use crate::engine::{CHAIN_LEN, Job, MAP_LEN, Straight, dump, restore};
 use crate::part::Part;
 use crate::tree;
 
@@ -48,17 +48,15 @@ const INTERVAL: u32 = 1000;
 /// Stops on the way to one object: a path has few names here.
 const STOPS_MAX: usize = 8;
 
-/// What the dump of a level is made as, on the one of the level below, without a catalog.
-pub fn job<'d>(level: u32, blocking: BlockingFactor) -> Job<'d> {
-    let date = |level: u32| BEGIN + level * INTERVAL;
+/// What the dump of a level is made as, on the one of the level below.
+fn identity(level: u32) -> DumpIdentity {
     let mut id = *b"firmware demo 00";
     if let Some(last) = id.last_mut() {
-        *last = b"0123".get(level as usize).copied().unwrap_or(b'?');
+        *last += level as u8;
     }
-    let level_number = Level::new(level).unwrap_or(Level::BASELINE);
-    let base_date = level.checked_sub(1).map_or(0, date);
-    let identity = DumpIdentity { id: DumpId(id), date: date(level), base_date, level: level_number };
-    Job { identity, blocking, catalog: None }
+    let date = BEGIN + level * INTERVAL;
+    let base_date = if level > 0 { date - INTERVAL } else { 0 };
+    DumpIdentity { id: DumpId(id), date, base_date, level: Level::new(level).unwrap_or(Level::BASELINE) }
 }
 
 const fn at(secs: u32) -> Timestamp {
@@ -71,21 +69,6 @@ fn history_deviation(error: HistoryError<ErrorKind>) -> Deviation {
 
 fn catalog_deviation(error: CatalogError<ErrorKind>) -> Deviation {
     Deviation::Catalog(error.kind())
-}
-
-/// What the catalog of a dump begins with.
-fn catalog_of(job: &Job<'_>, base: Option<DumpId>) -> CatalogIdentity {
-    let DumpIdentity { id, date, base_date, level } = job.identity;
-    CatalogIdentity {
-        dump: id,
-        base,
-        level,
-        date: date.into(),
-        base_date: base_date.into(),
-        volume: VOLUME.0,
-        names: VolumeNames::default(),
-        label: LABEL,
-    }
 }
 
 /// The dumps of the chain, the baseline first: where their catalogs are.
@@ -132,6 +115,12 @@ impl<'d, T: TapeDevice, L: Board> Demo<'d, '_, T, L> {
         self.storage.part(SCRATCH_LEN, HISTORY_LEN)
     }
 
+    /// All of the volume.
+    pub fn baseline(&self, blocking: BlockingFactor) -> Job<'d> {
+        let catalog = self.catalog(Self::place_of(0));
+        Job { identity: identity(0), base: None, volume: VOLUME, blocking, catalog }
+    }
+
     /// Where the dump of a level is remembered.
     fn place_of(level: u32) -> CatalogPlace {
         let at = DUMPS_AT + u64::from(level) * DUMP_LEN + KNOWN_LEN;
@@ -153,21 +142,19 @@ impl<'d, T: TapeDevice, L: Board> Demo<'d, '_, T, L> {
         let mut len = 4 << 10;
         let mut refused = 0;
         loop {
-            let mut job = job(0, blocking);
-            let part = self.storage.part(DUMPS_AT, len);
-            job.catalog = Some((part, catalog_of(&job, None)));
+            let mut job = self.baseline(blocking);
+            job.catalog = self.storage.part(DUMPS_AT, len);
             let mut tape = FaultInjector::counting(&mut *self.tape);
             let dumped = dump(source, &mut tape, &job, self.work, None::<&mut L>)?;
             let lost = dumped.lost;
-            let made = dumped.catalog.and_then(|writer| writer.map(|writer| writer.finish()).transpose());
-            match made {
+            match dumped.catalog {
                 Err(CatalogError::DeviceTooSmall { needed }) if needed > len => {
                     self.board.log(&Report::CatalogTooSmall { lost, len, needed });
                     len = needed;
                     refused += 1;
                 }
-                Ok(Some(catalog)) if refused > 0 => {
-                    self.board.log(&Report::Catalog(catalog.figures()));
+                Ok(figures) if refused > 0 => {
+                    self.board.log(&Report::Catalog(figures));
                     return tree::disperse(source).map_err(Deviation::Volume);
                 }
                 _ => return Err(Deviation::Catalog(ErrorKind::Full)),
@@ -195,7 +182,7 @@ impl<'d, T: TapeDevice, L: Board> Demo<'d, '_, T, L> {
         let whole = self.whole_chain(source)?;
         // Hardly anything of the tapes was read.
         if straight.records * 2 > whole.records || blocking == BlockingFactor::MIN && straight.seeks == 0 {
-            return Err(Deviation::RestoreSummary(straight));
+            return Err(Deviation::RestoreSummary);
         }
         Ok(())
     }
@@ -208,9 +195,9 @@ impl<'d, T: TapeDevice, L: Board> Demo<'d, '_, T, L> {
         level: u32,
         blocking: BlockingFactor,
     ) -> Result<(), Deviation> {
-        let mut job = job(level, blocking);
-        let base = self.base(&job)?;
-        self.board.log(&Report::Level { level: job.identity.level, base: base.map(|base| base.level) });
+        let identity = identity(level);
+        let base = self.base(&identity)?;
+        self.board.log(&Report::Level { level: identity.level, base: base.map(|base| base.level) });
         let below = level.checked_sub(1);
         if base.map(|base| base.date) != below.map(|below| at(BEGIN + below * INTERVAL)) {
             return Err(Deviation::Base);
@@ -220,7 +207,8 @@ impl<'d, T: TapeDevice, L: Board> Demo<'d, '_, T, L> {
             let mut known = self.storage.part(Self::place_of(below).at - KNOWN_LEN, KNOWN_LEN);
             known.read(0, self.work.known()).map_err(Deviation::Catalog)?;
         }
-        job.catalog = Some((self.catalog(place), catalog_of(&job, base.map(|base| base.id))));
+        let (catalog, base_id) = (self.catalog(place), base.map(|base| base.id));
+        let job = Job { identity, base: base_id, volume: VOLUME, blocking, catalog };
         let tape = match (below, &mut self.increments) {
             (None, _) => &mut *self.tape,
             (Some(0), [first, _]) => &mut **first,
@@ -229,12 +217,11 @@ impl<'d, T: TapeDevice, L: Board> Demo<'d, '_, T, L> {
         let mut tape = FaultInjector::counting(tape);
         let dumped = dump(source, &mut tape, &job, self.work, None::<&mut L>)?;
         let summary = dumped.summary;
-        if summary.incomplete > 0 || (summary.unchanged > 0) == below.is_none() {
-            return Err(Deviation::DumpSummary(summary));
-        }
-        let writer = dumped.catalog.map_err(catalog_deviation)?.ok_or(Deviation::NotFound)?;
-        let figures = writer.finish().map_err(catalog_deviation)?.figures();
         self.board.log(&Report::Dumped(summary));
+        if summary.incomplete > 0 || (summary.unchanged > 0) == below.is_none() {
+            return Err(Deviation::DumpSummary);
+        }
+        let figures = dumped.catalog.map_err(catalog_deviation)?;
         self.board.log(&Report::Catalog(figures));
         // Only when all else is durable the dump is one that counts.
         let mut known = self.storage.part(place.at - KNOWN_LEN, KNOWN_LEN);
@@ -245,14 +232,14 @@ impl<'d, T: TapeDevice, L: Board> Demo<'d, '_, T, L> {
 
     /// What a dump is to build on.
     #[inline(never)]
-    fn base(&mut self, job: &Job<'_>) -> Result<Option<Dump>, Deviation> {
+    fn base(&mut self, identity: &DumpIdentity) -> Result<Option<Dump>, Deviation> {
         let mut device = self.history();
         let mut history =
             History::<CompactCrc32c>::open_with_crc(&mut device, 0..HISTORY_LEN, self.work.record())
                 .map_err(history_deviation)?;
         let request = DumpRequest {
-            level: job.identity.level,
-            date: at(job.identity.date),
+            level: identity.level,
+            date: at(identity.date),
             state: VolumeState::default(),
             real_numbers_fit: true,
             has_namesake: false,
@@ -307,13 +294,14 @@ impl<'d, T: TapeDevice, L: Board> Demo<'d, '_, T, L> {
     /// The chain of the newest dump, as the history has it.
     #[inline(never)]
     fn catalogs(&mut self) -> Result<Catalogs, Deviation> {
-        let newest = job(CHAIN_LEN as u32 - 1, BlockingFactor::MIN).identity.id;
+        let newest = identity(CHAIN_LEN as u32 - 1).id;
         let mut device = self.history();
         let mut history =
             History::<CompactCrc32c>::open_with_crc(&mut device, 0..HISTORY_LEN, self.work.record())
                 .map_err(history_deviation)?;
         let found = chain(&mut history.dumps_of(&mut device, VOLUME, b""), newest);
-        let found = found.map_err(|_| Deviation::Base)?;
+        // Used where it is, as the engines are.
+        let Ok(found) = &found else { return Err(Deviation::Base) };
         let mut catalogs = [CatalogPlace { at: 0, len: 0 }; CHAIN_LEN];
         if found.links().len() != catalogs.len() {
             return Err(Deviation::Base);
@@ -364,7 +352,7 @@ impl<'d, T: TapeDevice, L: Board> Demo<'d, '_, T, L> {
         let way = Some(Straight { path: tree::CHANGED, route: &mut stops });
         let summary = restore(tapes, &mut restored, scratch, self.work, way, &mut quiet)?;
         if summary.objects != 1 || !summary.is_good() || !tree::same_data(source, &restored) {
-            return Err(Deviation::RestoreSummary(summary));
+            return Err(Deviation::RestoreSummary);
         }
         self.board.log(&Report::Straight(summary));
         Ok(summary)
@@ -382,7 +370,7 @@ impl<'d, T: TapeDevice, L: Board> Demo<'d, '_, T, L> {
         let mut restored = self.target.empty()?;
         let summary = restore(tapes, &mut restored, scratch, self.work, None, &mut quiet)?;
         if !summary.is_good() {
-            return Err(Deviation::RestoreSummary(summary));
+            return Err(Deviation::RestoreSummary);
         }
         equal(source, &restored)?;
         self.board.log(&Report::ChainEqual(summary));
