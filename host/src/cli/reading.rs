@@ -22,8 +22,8 @@ use std::path::PathBuf;
 use tapedump_core::catalog::TableError;
 use tapedump_core::device::volume::TargetVolume;
 use tapedump_core::engine::restore::{
-    Damage, DumpInfo, Restore, RestoreError, RestoreEvent, RestoreMemory, RestoreStage, RestoreSummary,
-    Selected,
+    Damage, DumpInfo, LINUX_XATTRS_LEN_MAX, Restore, RestoreError, RestoreEvent, RestoreMemory, RestoreStage,
+    RestoreSummary, Selected,
 };
 use tapedump_core::limits::{MAP_LEN_MAX, SEGMENT_LEN_MAX};
 use tapedump_core::stream::reader::ReaderError;
@@ -183,6 +183,7 @@ impl Reading {
         let scratch = ScratchDevice::new(self.state.scratch_file()?);
         let mut stream = vec![0; RECORD_LEN_MAX + TAPE_BLOCK_LEN + SEGMENT_LEN_MAX];
         let mut names = vec![0; NAMES_LEN];
+        let mut attributes = [0; LINUX_XATTRS_LEN_MAX];
         // Pages that no number on the tape touches are never there.
         // Not reserved either: a machine with less memory than address space would refuse it.
         let mut maps = memmap2::MmapOptions::new()
@@ -193,7 +194,13 @@ impl Reading {
                 CliError::failed(format!("no address space for the maps of the dump: {error}"))
             })?;
         let (maps, chain) = maps.split_at_mut(MAPS * MAP_LEN_MAX);
-        let memory = RestoreMemory { stream: &mut stream, maps, chain, names: &mut names };
+        let memory = RestoreMemory {
+            stream: &mut stream,
+            maps,
+            chain,
+            names: &mut names,
+            attributes: &mut attributes,
+        };
         let Self { tape, mut tapes, mut sources, name, .. } = self;
         let stops = sources.stops().map(<[_]>::to_vec);
         let mut route = stops.as_deref();

@@ -351,6 +351,14 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, 
         &self.source
     }
 
+    /// The catalog so far, or why there is none any more.
+    ///
+    /// # Errors
+    /// What [`DumpEvent::CatalogLost`] was told for.
+    pub const fn catalog(&self) -> Result<&K, &K::Error> {
+        self.catalog.as_ref()
+    }
+
     /// Gives the devices back.
     #[must_use]
     pub fn into_devices(self) -> (S, T) {

@@ -41,7 +41,7 @@ use crate::stream::reader::{Gap, Reader, ReaderError};
 use crate::units::{BlockAddr, DumpId, Ino, TapeNo};
 
 /// Longest extended attribute block that Linux `dump` writes (`format.md` 2.4).
-const LINUX_XATTRS_LEN_MAX: usize = 4096;
+pub const LINUX_XATTRS_LEN_MAX: usize = 4096;
 
 /// The number under which the engine makes `lost+found` on the target: no object of a dump has it.
 pub const LOST_FOUND: Ino = Ino(1);
@@ -61,6 +61,9 @@ pub struct RestoreMemory<'m> {
     pub chain: &'m mut [u8],
     /// For sorting names: the more, the fewer passes over the scratch device. At least 2 × [`crate::catalog::MEMORY_LEN_MIN`].
     pub names: &'m mut [u8],
+    /// For the extended attributes of an object on a dump of Linux: [`LINUX_XATTRS_LEN_MAX`] bytes hold all there can be. What
+    /// does not fit is not restored, but told as [`Damage::Properties`]: who reads dumps of this engine only needs none.
+    pub attributes: &'m mut [u8],
 }
 
 /// Where a restore is (R-RESTORE-1).
@@ -494,7 +497,7 @@ pub struct Restore<'m, T, V: TargetVolume, B, C> {
     /// The object whose names were looked up last.
     name_ino: Ino,
     /// Linux' extended attribute block.
-    linux_xattrs: [u8; LINUX_XATTRS_LEN_MAX],
+    linux_xattrs: &'m mut [u8],
     /// The name that the last damage of a directory is about, and its length.
     culprit: (NameBuf, usize),
     events: Events<V::Error>,
@@ -586,7 +589,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             orphans: Orphans { from: Ino::FIRST, circles: false },
             name_cursor: Cursor::START,
             name_ino: Ino(0),
-            linux_xattrs: [0; LINUX_XATTRS_LEN_MAX],
+            linux_xattrs: memory.attributes,
             culprit: (EMPTY_NAME, 0),
             events: Events::new(),
             selected: false,

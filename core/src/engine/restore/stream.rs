@@ -96,7 +96,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             target: &mut self.target,
             catalog: &mut self.catalog,
             scratch: &mut self.scratch,
-            linux_xattrs: &mut self.linux_xattrs,
+            linux_xattrs: self.linux_xattrs,
             data_len: &mut self.summary.data_len,
             dialect: self.dialect,
         };
@@ -347,9 +347,9 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
         let (ino, directory) = (object.ino, object.taken == Use::Directory);
         let mut name = EMPTY_NAME;
         let mut value_buf = [0; ACL_LEN_MAX];
-        let mut bad = false;
+        let mut bad = len > self.linux_xattrs.len();
         let mut failed = None;
-        let content = self.linux_xattrs.get(..len).unwrap_or(&self.linux_xattrs);
+        let content = self.linux_xattrs.get(..len).unwrap_or(self.linux_xattrs);
         // Values that overlap would be more than what is on the tape.
         let mut left = content.len();
         for xattr in LinuxXattrs::new(content) {
