@@ -103,8 +103,8 @@ pub struct CatalogFileWriter<'m, T, A, D, C> {
     checksums: PhantomData<fn() -> C>,
 }
 
-type Step<T, A, D> = Result<
-    CatalogWriteStep,
+type Done<R, T, A, D> = Result<
+    R,
     CatalogWriteError<<T as TapeDevice>::Error, <A as BlockDevice>::Error, <D as BlockDevice>::Error>,
 >;
 
@@ -121,7 +121,7 @@ impl<'m, T: TapeDevice, A: BlockDevice, D: BlockDevice, C: Crc32c> CatalogFileWr
         catalog_at: u64,
         head: &CatalogFileHead<'_>,
         record: &'m mut [u8],
-    ) -> Result<Self, CatalogWriteError<T::Error, A::Error, D::Error>> {
+    ) -> Done<Self, T, A, D> {
         let needed = head.blocking.record_len();
         let record = record.get_mut(..needed).ok_or(CatalogWriteError::RecordTooShort { needed })?;
         let mut block = [0; TAPE_BLOCK_LEN];
@@ -160,7 +160,7 @@ impl<'m, T: TapeDevice, A: BlockDevice, D: BlockDevice, C: Crc32c> CatalogFileWr
     ///
     /// # Errors
     /// The catalog cannot be written. What is on the tape of it is not taken for one.
-    pub fn step(&mut self) -> Step<T, A, D> {
+    pub fn step(&mut self) -> Done<CatalogWriteStep, T, A, D> {
         if self.next >= self.total {
             return match self.tape.write_filemark().map_err(CatalogWriteError::Tape)? {
                 TapeWrite::Written | TapeWrite::EarlyWarning => Ok(CatalogWriteStep::Done),
@@ -174,7 +174,7 @@ impl<'m, T: TapeDevice, A: BlockDevice, D: BlockDevice, C: Crc32c> CatalogFileWr
         }
     }
 
-    fn fill(&mut self) -> Result<(), CatalogWriteError<T::Error, A::Error, D::Error>> {
+    fn fill(&mut self) -> Done<(), T, A, D> {
         let head_at = self.archive_blocks;
         let pages_from = head_at.saturating_add(1);
         let pages_to = pages_from.saturating_add(self.pages);
