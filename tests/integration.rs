@@ -32,6 +32,8 @@ mod instruments;
 mod interop;
 #[path = "integration/interruption.rs"]
 mod interruption;
+#[path = "integration/large_numbers.rs"]
+mod large_numbers;
 #[path = "integration/round_trip.rs"]
 mod round_trip;
 #[path = "integration/telling.rs"]
@@ -62,6 +64,7 @@ fn main() {
         ("instruments", instruments::CASES),
         ("interop", interop::CASES),
         ("interruption", interruption::CASES),
+        ("large_numbers", large_numbers::CASES),
         ("round_trip", round_trip::CASES),
         ("telling", telling::CASES),
         ("usage", usage::CASES),

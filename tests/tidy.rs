@@ -52,7 +52,7 @@ const HOST: &[Layer] = &[
     ("tape", &["text"]),
     ("pipeline", &[]),
     ("pipeline::read_ahead", &[]),
-    ("volume", &["pipeline::read_ahead", "text"]),
+    ("volume", &["checksum", "pipeline::read_ahead", "text"]),
     ("pipeline::write_behind", &["volume"]),
     ("state", &["checksum", "tape", "text"]),
     (

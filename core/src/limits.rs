@@ -55,6 +55,9 @@ pub const TAPE_LABEL_LEN: usize = 64;
 /// any library's drive is given for one job.
 pub const DUMP_TAPES_MAX: usize = 48;
 
+/// Reads that fail one after the other before a tape is given up.
+pub const READ_ERRORS_MAX: u32 = 64;
+
 const _: () = assert!(SEGMENT_LEN_MAX == 524_288);
 const _: () = assert!(2 * (ENTRY_LEN_MAX + 8) <= PAGE_LEN);
 const _: () = assert!(PAGE_LEN.is_power_of_two() && PAGE_LEN == TAPE_BLOCK_LEN);

@@ -7,7 +7,10 @@ use tapedump_core::device::mem::{MemBlock, MemTape, MemVolume, Node, differs};
 use tapedump_core::device::tape::{TapeDevice, TapePosition};
 use tapedump_core::device::volume::{Attributes, Kind, NameBuf, PropertyKind, SourceVolume, VolumeNames};
 use tapedump_core::engine::dump::{Dump, DumpEvent, DumpMemory, DumpOptions, DumpSummary};
-use tapedump_core::engine::restore::{Restore, RestoreError, RestoreEvent, RestoreMemory, RestoreSummary};
+use tapedump_core::engine::restore::{
+    ChainStop, Restore, RestoreError, RestoreEvent, RestoreMemory, RestoreSummary, Selected, stops_at,
+    stops_on_the_way,
+};
 use tapedump_core::limits::NAME_LEN_MAX;
 use tapedump_core::record::dialect::Dialect;
 use tapedump_core::record::extension::Role;
@@ -254,6 +257,17 @@ fn dump(
 
 /// Restores dumps, the newest first.
 fn restore(tapes: &[&[u8]], target: &mut MemVolume<'_>) -> Result<RestoreSummary, String> {
+    restore_paths(tapes, target, &[], None)
+}
+
+/// As [`restore`], of some paths only; and straight to them where a route is given.
+fn restore_paths(
+    tapes: &[&[u8]],
+    target: &mut MemVolume<'_>,
+    paths: &[Vec<u8>],
+    route: Option<&[ChainStop]>,
+) -> Result<RestoreSummary, String> {
+    let mut route = route;
     let mut bytes = vec![0; 2 << 20];
     let mut tape = MemTape::blank(&mut bytes);
     for dump in tapes {
@@ -268,9 +282,17 @@ fn restore(tapes: &[&[u8]], target: &mut MemVolume<'_>) -> Result<RestoreSummary
     let len = tapes.len() as u32;
     let mut restore =
         Restore::<_, _, _, PortableCrc32c>::of_chain(&mut tape, target, scratch, memory, len).unwrap();
+    if let Some(route) = &mut route {
+        restore.go_along(route);
+    }
     let mut told = Vec::new();
     for _ in 0..1_000_000 {
         match restore.step() {
+            Ok(RestoreEvent::Catalogued) => {
+                for path in paths {
+                    assert_eq!(restore.select(path).unwrap(), Selected::Yes);
+                }
+            }
             Ok(RestoreEvent::NeedDump { index }) => {
                 let place = TapePosition { file: index, record: 0 };
                 restore.tape_mut().locate(place).unwrap();
@@ -329,6 +351,73 @@ fn header_at(dump: &Made, block: u64) -> tapedump_core::record::header::HeaderRe
     let at = block as usize * TAPE_BLOCK_LEN;
     let block = dump.tape[at..].first_chunk::<TAPE_BLOCK_LEN>().unwrap();
     Header::new(block).parse::<PortableCrc32c>(Dialect::OURS).unwrap()
+}
+
+/// The stops at what is in a directory.
+fn stops_below(view: &mut View<'_, '_, MemBlock<'_>, PortableCrc32c>, top: Ino, stops: &mut Vec<ChainStop>) {
+    let mut children = Vec::new();
+    let mut cursor = view.names_from(top, b"").unwrap().unwrap();
+    while let Some(row) = view.next_name(&mut cursor).unwrap() {
+        children.push(row.ino);
+    }
+    for child in children {
+        if stops_at(view, child, &mut |stop| stops.push(stop)).unwrap() == Some(true) {
+            stops_below(view, child, stops);
+        }
+    }
+}
+
+/// Some paths of a chain restored straight from their places are what a restore that reads all of the tapes gives.
+fn check_route(seed: u64, made: &[Made], newest: usize) {
+    let mut dumps = chain(made, newest);
+    let tapes: Vec<&[u8]> = dumps.iter().map(|index| made[*index].tape.as_slice()).collect();
+    dumps.reverse();
+    let mut bytes: Vec<_> = dumps.iter().map(|index| made[*index].catalog.clone()).collect();
+    let mut memory = vec![0; CATALOG_MEMORY_MIN * dumps.len()];
+    let devices = bytes.iter_mut().map(|bytes| MemBlock::new(bytes, 512).unwrap());
+    let mut catalogs: Vec<Catalog<'_, _, PortableCrc32c>> = devices
+        .zip(memory.chunks_mut(CATALOG_MEMORY_MIN))
+        .map(|(device, memory)| Catalog::open(device, 0..u64::MAX, memory).unwrap())
+        .collect();
+    let mut view = View::new(&mut catalogs);
+    let mut random = Random(seed ^ newest as u64);
+    replay(seed, made[newest].changes, |world| {
+        let mut paths = Vec::new();
+        for _ in 0..1 + random.below(3) {
+            let mut objects = world.objects(random.below(3) == 0);
+            objects.retain(|ino| *ino != Ino::ROOT);
+            if objects.is_empty() {
+                continue;
+            }
+            let ino = objects[random.below(objects.len() as u64) as usize];
+            let mut room = [0; 4096];
+            paths.push(view.path_of(ino, &mut room).unwrap().expect("it has a name").to_vec());
+        }
+        if paths.is_empty() {
+            return;
+        }
+        let mut stops = Vec::new();
+        for path in &paths {
+            let ino = stops_on_the_way(&mut view, path, &mut |stop| stops.push(stop)).unwrap().unwrap();
+            if world.volume.attributes(ino).unwrap().kind == Kind::Directory {
+                stops_below(&mut view, ino, &mut stops);
+            }
+        }
+        stops.sort();
+        stops.dedup();
+        let (mut nodes, mut arena) = (vec![Node::EMPTY; NODES], vec![0; ARENA_LEN]);
+        let mut straight = MemVolume::new(&mut nodes, &mut arena).unwrap();
+        let what = format!("seed {seed}, dump {newest}, {paths:?}");
+        let summary = restore_paths(&tapes, &mut straight, &paths, Some(&stops))
+            .unwrap_or_else(|told| panic!("{what}: {told}"));
+        assert!(summary.is_good() && summary.checked, "{what}");
+        let (mut nodes, mut arena) = (vec![Node::EMPTY; NODES], vec![0; ARENA_LEN]);
+        let mut through = MemVolume::new(&mut nodes, &mut arena).unwrap();
+        let all = restore_paths(&tapes, &mut through, &paths, None).unwrap();
+        assert_eq!(differs(&straight, &through), None, "{what}");
+        assert_eq!((summary.objects, summary.links), (all.objects, all.links), "{what}");
+        assert!(summary.records <= all.records + summary.seeks, "{what}");
+    });
 }
 
 /// What the catalogs of a chain tell is the tree as it was, and where each object is on which dump.
@@ -424,6 +513,7 @@ fn every_chain_of_a_random_history_gives_the_tree_as_it_was() {
         for newest in 0..made.len() {
             check(seed, &made, newest);
             check_catalogs(seed, &made, newest);
+            check_route(seed, &made, newest);
         }
     }
 }

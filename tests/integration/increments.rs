@@ -33,22 +33,27 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "without_a_baseline", needs: &[], run: without_a_baseline },
     Case { name: "what_is_missing_is_named_first", needs: &[], run: what_is_missing_is_named_first },
     Case { name: "a_base_is_not_written_over", needs: &[], run: a_base_is_not_written_over },
+    Case { name: "an_erased_tape_is_no_base", needs: &[], run: an_erased_tape_is_no_base },
     Case { name: "one_path_of_a_chain", needs: &[], run: one_path_of_a_chain },
 ];
 
-fn dump_level(scratch: &Scratch, tree: &Path, level: u32, tape: &Path) -> Run {
+pub(crate) fn dump_level(scratch: &Scratch, tree: &Path, level: u32, tape: &Path) -> Run {
     dump(scratch, tree, tape).args(["--level", &level.to_string()])
 }
 
 /// The tree, and a copy of what it is.
-struct World {
-    tree: PathBuf,
+pub(crate) struct World {
+    pub(crate) tree: PathBuf,
     random: Random,
 }
 
 impl World {
     fn new(scratch: &Scratch, seed: u64) -> Self {
-        let tree = scratch.directory("tree");
+        Self::within(scratch.directory("tree"), seed)
+    }
+
+    /// Fills a directory.
+    pub(crate) fn within(tree: PathBuf, seed: u64) -> Self {
         let mut world = Self { tree, random: Random::new(seed) };
         for _ in 0..60 {
             world.change();
@@ -74,7 +79,7 @@ impl World {
     }
 
     /// One change; what is not possible here changes nothing.
-    fn change(&mut self) {
+    pub(crate) fn change(&mut self) {
         let new = self.new_path();
         let files = self.paths(false);
         let directories = self.paths(true);
@@ -105,13 +110,13 @@ impl World {
         }
     }
 
-    fn now(&self) -> Tree {
+    pub(crate) fn now(&self) -> Tree {
         Tree::read(&self.tree).expect("tree")
     }
 }
 
 /// Restores a dump's chain and compares it.
-fn check(scratch: &Scratch, tape: &Path, expected: &Tree, what: &str) {
+pub(crate) fn check(scratch: &Scratch, tape: &Path, expected: &Tree, what: &str) {
     let out = scratch.directory(&format!("out of {what}"));
     let _ = restore(scratch, tape, &out).outcome().done();
     Compare::EXACT.assert_equal(expected, &Tree::read(&out).expect("tree"));
@@ -121,10 +126,15 @@ fn check(scratch: &Scratch, tape: &Path, expected: &Tree, what: &str) {
 fn history(name: &str, seed: u64, levels: &[u32]) {
     let scratch = Scratch::in_memory(name);
     let mut world = World::new(&scratch, seed);
+    dump_and_restore(&scratch, &mut world, levels, &format!("seed {seed}"));
+}
+
+/// Dumps a tree that changes meanwhile, and restores each of the dumps.
+pub(crate) fn dump_and_restore(scratch: &Scratch, world: &mut World, levels: &[u32], what: &str) {
     let mut made = Vec::new();
     for (index, level) in levels.iter().enumerate() {
         let tape = scratch.join(&format!("tape {index}"));
-        let _ = dump_level(&scratch, &world.tree, *level, &tape).outcome().done();
+        let _ = dump_level(scratch, &world.tree, *level, &tape).outcome().done();
         made.push((tape, world.now()));
         // In the second of the dump, most of them.
         for _ in 0..world.random.below(25) {
@@ -132,7 +142,7 @@ fn history(name: &str, seed: u64, levels: &[u32]) {
         }
     }
     for (index, (tape, expected)) in made.iter().enumerate() {
-        check(&scratch, tape, expected, &format!("seed {seed}, dump {index} of levels {levels:?}"));
+        check(scratch, tape, expected, &format!("{what}, dump {index} of levels {levels:?}"));
     }
 }
 
@@ -189,10 +199,15 @@ fn one_tape_for_all() {
 fn debian_applies_our_levels() {
     let scratch = Scratch::in_memory("increments-debian");
     let mut world = World::new(&scratch, 5);
+    debian_applies(&scratch, &mut world);
+}
+
+/// Dumps a tree that changes meanwhile, and has Debian's program restore it step by step.
+pub(crate) fn debian_applies(scratch: &Scratch, world: &mut World) {
     let out = scratch.directory("out");
     for level in 0..3 {
         let name = format!("tape{level}");
-        let _ = dump_level(&scratch, &world.tree, level, &scratch.join(&name)).outcome().done();
+        let _ = dump_level(scratch, &world.tree, level, &scratch.join(&name)).outcome().done();
         let applied = debian::restore(["-r", "-f", &format!("../{name}")], &out);
         assert!(applied.ended_with(0), "level {level}: {applied}");
         let found = Tree::read(&out).expect("tree").without(|path, _| path == b"restoresymtable");
@@ -328,6 +343,31 @@ fn a_base_is_not_written_over() {
     let _ = dump_level(&scratch, &other, 0, &tape).arg("--overwrite").outcome().done();
     let refused = dump_level(&scratch, &tree, 1, &scratch.join("tape 1")).outcome().expect(code::FAILED);
     let _ = refused.says("a baseline is needed");
+}
+
+fn an_erased_tape_is_no_base() {
+    let scratch = Scratch::in_memory("increments-erased");
+    let tree = scratch.directory("tree");
+    let tape = scratch.join("tape");
+    let of_tape = |arguments: &[&str]| {
+        Run::tapedump(&scratch).arg("tape").args(arguments.iter().copied()).arg(&tape).outcome()
+    };
+    let _ = of_tape(&["create"]).done();
+    let _ = dump_level(&scratch, &tree, 0, &tape).outcome().done();
+    let _ = dump_level(&scratch, &tree, 1, &tape).arg("--append").outcome().done();
+    // What is not erased stays a base.
+    let _ = of_tape(&["label", "--protect"]).done();
+    let _ = of_tape(&["erase"]).expect(code::FAILED).says("write-protected");
+    let _ = dump_level(&scratch, &tree, 2, &scratch.join("tape 2")).outcome().done();
+    let _ = of_tape(&["label", "--writable"]).done();
+    let erased = of_tape(&["erase"]).done();
+    assert!(erased.mentions("2 dumps on this tape are no longer in the history"), "{erased}");
+    for level in [1, 3] {
+        let refused = dump_level(&scratch, &tree, level, &scratch.join("tape 3")).outcome();
+        let _ = refused.expect(code::FAILED).says("a baseline is needed");
+    }
+    let erased = of_tape(&["erase"]).done();
+    assert!(!erased.mentions("history"), "{erased}");
 }
 
 fn one_path_of_a_chain() {

@@ -21,6 +21,9 @@ impl Need {
     /// The program that makes ext4 images.
     pub const MKE2FS: Self = Self::Program("mke2fs", "e2fsprogs");
 
+    /// The program that makes XFS images.
+    pub const MKFS_XFS: Self = Self::Program("mkfs.xfs", "xfsprogs");
+
     /// Why the machine does not have it; `None` when it does.
     #[must_use]
     pub fn missing(self) -> Option<String> {

@@ -165,6 +165,16 @@ pub fn make_ext4(image: &Path, size: u64, arguments: &[&str]) {
     run("mke2fs", &[&["-q", "-F", "-t", "ext4", "-b", "4096"], arguments, &[path_text(image)]].concat());
 }
 
+/// A new XFS image so large that the inode numbers of most directories are large. It takes 64 MiB of room.
+///
+/// # Panics
+/// When `mkfs.xfs` fails; callers declare the need for it.
+pub fn make_large_xfs(image: &Path) {
+    // New directories go to one allocation group after the other, and a number begins with that of its group.
+    fs::File::create(image).and_then(|file| file.set_len(2 << 40)).expect("image file");
+    run("mkfs.xfs", &["-q", "-l", "size=64m", path_text(image)]);
+}
+
 /// Runs a program that must succeed and gives what it wrote.
 ///
 /// # Panics

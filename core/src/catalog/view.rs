@@ -51,6 +51,18 @@ impl<'v, 'm, D: BlockDevice, C: Crc32c> View<'v, 'm, D, C> {
         Self { catalogs, in_use: MapCursor::new(WhichMap::InUse) }
     }
 
+    /// How many dumps there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.catalogs.len()
+    }
+
+    /// There is no dump at all.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.catalogs.is_empty()
+    }
+
     /// The catalog of one dump, counted from the oldest.
     pub fn catalog(&mut self, dump: usize) -> Option<&mut Catalog<'m, D, C>> {
         self.catalogs.get_mut(dump)
@@ -95,17 +107,23 @@ impl<'v, 'm, D: BlockDevice, C: Crc32c> View<'v, 'm, D, C> {
     pub fn look_up(&mut self, path: &[u8]) -> Answer<Option<Ino>, D> {
         let mut ino = Ino::ROOT;
         for name in names_in(path) {
-            let Some(dump) = self.holder(ino)? else { return Ok(None) };
-            let Some(catalog) = self.catalogs.get_mut(dump) else { return Ok(None) };
-            match catalog.child(ino, name)? {
-                Some(row) => ino = row.ino,
+            match self.child(ino, name)? {
+                Some(child) => ino = child,
                 None => return Ok(None),
-            }
-            if !self.exists(ino)? {
-                return Ok(None);
             }
         }
         Ok(Some(ino).filter(|_| !self.catalogs.is_empty()))
+    }
+
+    /// The object of a name in a directory.
+    ///
+    /// # Errors
+    /// A page is damaged, or the device failed.
+    pub fn child(&mut self, directory: Ino, name: &[u8]) -> Answer<Option<Ino>, D> {
+        let Some(dump) = self.holder(directory)? else { return Ok(None) };
+        let Some(catalog) = self.catalogs.get_mut(dump) else { return Ok(None) };
+        let Some(ino) = catalog.child(directory, name)?.map(|row| row.ino) else { return Ok(None) };
+        Ok(if self.exists(ino)? { Some(ino) } else { None })
     }
 
     /// The place before the first name of a directory that is `from` or above. `None`: there is no such directory.

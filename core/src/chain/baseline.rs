@@ -15,7 +15,8 @@ pub struct DumpRequest {
     pub date: Timestamp,
     /// The volume now.
     pub state: VolumeState,
-    /// Whether every inode number of the volume can be on tape ([`Ino::LAST`](crate::units::Ino::LAST)).
+    /// Whether every inode number of the volume can be on tape: at most [`Ino::LAST`](crate::units::Ino::LAST), or
+    /// what the maps have room for.
     pub real_numbers_fit: bool,
     /// Whether a volume of another owner bears the same name where the volume is now.
     pub has_namesake: bool,

@@ -153,6 +153,8 @@ pub struct Reader<'m, C> {
     record_len: usize,
     /// Behind the window a record could not be read, which has this length in all likelihood.
     unreadable: Option<usize>,
+    /// Bytes at the front of the next record that are not wanted.
+    skip: usize,
     checksums: PhantomData<C>,
 }
 
@@ -182,6 +184,7 @@ impl<'m, C: Crc32c> Reader<'m, C> {
             sealed: false,
             record_len: 0,
             unreadable: None,
+            skip: 0,
             checksums: PhantomData,
         }
     }
@@ -201,6 +204,8 @@ impl<'m, C: Crc32c> Reader<'m, C> {
     pub fn handle_record(&mut self, len: usize) {
         self.record_len = self.record_len.max(len);
         self.end = self.end.saturating_add(len).min(self.memory.len());
+        let skip = core::mem::take(&mut self.skip);
+        self.start = self.start.saturating_add(skip).min(self.end);
     }
 
     /// A record could not be read, which has this length in all likelihood: the stream goes on behind it.
@@ -226,6 +231,26 @@ impl<'m, C: Crc32c> Reader<'m, C> {
             self.tape = TapeNo(self.tape.0.saturating_add(1));
             self.state = State::AtTape { in_body: self.state == State::Body };
         }
+    }
+
+    /// The tape was moved: the next record holds block `to` of the dump, behind `skip` bytes. It is to be a header.
+    pub fn handle_seek(&mut self, to: BlockAddr, skip: usize) {
+        self.start = 0;
+        self.end = 0;
+        self.data_from = 0;
+        self.skip = skip;
+        self.ended = false;
+        self.unreadable = None;
+        self.state = State::AtHeader;
+        self.addr = to;
+        self.due = to;
+        self.header_addr = BlockAddr(to.0.saturating_sub(1));
+        self.count = 0;
+        self.entry = 0;
+        self.crc = 0;
+        self.broken = false;
+        self.sealed = false;
+        self.of_object = false;
     }
 
     /// Begins again, at the beginning of another dump.

@@ -90,9 +90,12 @@ fn describe(file: TapeFile) -> String {
     format!("{content}{state}")
 }
 
-/// Makes the cartridge blank.
-pub fn erase(device: &Path) -> Result<Ended, CliError> {
-    StTape::open(device, Access::Write)?.erase()?;
+/// Makes the cartridge blank, once `before` is done.
+pub fn erase(device: &Path, before: impl FnOnce() -> Result<(), CliError>) -> Result<Ended, CliError> {
+    let mut tape = StTape::open(device, Access::Write)?;
+    tape.check_writable()?;
+    before()?;
+    tape.erase()?;
     Ok(Ended::Done)
 }
 

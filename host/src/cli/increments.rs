@@ -6,10 +6,12 @@ use crate::state::history::{DumpFolder, HistoryFile, forget_tape};
 use crate::tape::TapeSpec;
 use crate::text::{printable, printable_path};
 use crate::volume::identity::TreeIdentity;
+use crate::volume::source::{self, LinuxSource, NumberMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tapedump_core::chain::{
-    Application, BaseError, BaseRef, CatalogPlace, Dump, DumpRequest, Dumps, Entry, Maker, Numbering,
-    Outcome, Point, Release, Tape, VolumeState, base, plan,
+    Application, BaseError, BaseRef, BaselineReason, CatalogPlace, Dump, DumpRequest, Dumps, Entry, Maker,
+    Numbering, Outcome, Point, Release, Tape, VolumeState, base, plan,
 };
 use tapedump_core::engine::dump::DumpSummary;
 use tapedump_core::record::extension::EXTENSION_VERSION;
@@ -21,6 +23,18 @@ pub struct Base {
     pub tree: TreeIdentity,
     /// `None`: it is a baseline.
     pub dump: Option<Dump>,
+    /// The numbers of that dump, where they are not the volume's own.
+    pub numbers: Option<Arc<NumberMap>>,
+}
+
+/// What the user can do where no base will do.
+const WITHOUT_IT: &str = "without it a baseline is needed: dump with --level 0";
+
+fn needs_baseline(path: &Path, reason: &BaselineReason) -> CliError {
+    let shown = printable_path(path);
+    CliError::failed(format!(
+        "{shown}: a baseline is needed: {reason}; make one with: tapedump dump --level 0 {shown}"
+    ))
 }
 
 /// Where a tape is found again: an absolute path, or `-`.
@@ -45,12 +59,13 @@ impl Base {
     ) -> Result<Self, CliError> {
         let tree = TreeIdentity::of(path).map_err(CliError::failed)?;
         if level == Level::BASELINE {
-            return Ok(Self { tree, dump: None });
+            return Ok(Self { tree, dump: None, numbers: None });
         }
         let request = DumpRequest {
             level,
             date,
             state: VolumeState::default(),
+            // Known only when the tree has been read: see `check_numbers`.
             real_numbers_fit: true,
             has_namesake: false,
             release: Release::CURRENT,
@@ -64,23 +79,14 @@ impl Base {
                 Ok(())
             })
             .map_err(CliError::failed)?;
-        let shown = printable_path(path);
         let dump = match found {
             Some(Ok(Some(dump))) => dump,
-            Some(Err(BaseError::Baseline(reason))) => {
-                return Err(CliError::failed(format!(
-                    "{shown}: a baseline is needed: {reason}; make one with: tapedump dump --level 0 {shown}"
-                )));
+            Some(Err(BaseError::Baseline(reason))) => return Err(needs_baseline(path, &reason)),
+            _ => {
+                let what = "the history of its dumps cannot be read";
+                return Err(CliError::failed(format!("{}: {what}", printable_path(path))));
             }
-            _ => return Err(CliError::failed(format!("{shown}: the history of its dumps cannot be read"))),
         };
-        if dump.numbering == Numbering::Dense {
-            return Err(CliError::failed(format!(
-                "{shown}: its inode numbers are too large for a tape, so that no increment can be based on the dump of \
-                 {}: dump it with level 0",
-                super::list::utc(dump.date.secs)
-            )));
-        }
         if let Some(place) = overwritten.and_then(place_of)
             && DumpFolder::of(state, dump.id).tape().as_deref() == Some(&place)
         {
@@ -89,7 +95,20 @@ impl Base {
                 printable_path(&place)
             )));
         }
-        Ok(Self { tree, dump: Some(dump) })
+        let numbers = match dump.numbering {
+            Numbering::Real => None,
+            Numbering::Dense => Some(numbers_of(state, dump.id)?),
+        };
+        Ok(Self { tree, dump: Some(dump), numbers })
+    }
+
+    /// Whether the numbers of the tree can go on in the chain, now that it has been read.
+    pub fn check_numbers(&self, path: &Path, source: &LinuxSource) -> Result<(), CliError> {
+        let was_real = self.dump.is_some_and(|dump| dump.numbering == Numbering::Real);
+        if was_real && source.numbering() == source::Numbering::Dense {
+            return Err(needs_baseline(path, &BaselineReason::NumbersTooLarge));
+        }
+        Ok(())
     }
 
     /// The base's part of the dump's identity: date and level.
@@ -100,10 +119,18 @@ impl Base {
     /// Fills the map with what the base's chain holds.
     pub fn known(&self, state: &StateDir, map: &mut [u8]) -> Result<(), CliError> {
         let Some(dump) = &self.dump else { return Ok(()) };
-        DumpFolder::of(state, dump.id).known(map).map_err(|error| {
-            CliError::failed(format!("{error}; without it a baseline is needed: dump with --level 0"))
-        })
+        DumpFolder::of(state, dump.id)
+            .known(map)
+            .map_err(|error| CliError::failed(format!("{error}; {WITHOUT_IT}")))
     }
+}
+
+/// The numbers of a dump's objects.
+fn numbers_of(state: &StateDir, id: DumpId) -> Result<Arc<NumberMap>, CliError> {
+    let folder = DumpFolder::of(state, id);
+    let read = |file| NumberMap::read(file).map_err(|error| folder.failed("numbers", &error));
+    let numbers = folder.numbers().and_then(read);
+    numbers.map(Arc::new).map_err(|error| CliError::failed(format!("{error}; {WITHOUT_IT}")))
 }
 
 /// A dump that was made, for the history.
@@ -111,7 +138,7 @@ pub struct Made<'a> {
     pub base: &'a Base,
     pub identity: DumpIdentity,
     pub date: Timestamp,
-    pub dense: bool,
+    pub source: &'a LinuxSource,
     pub ino_limit: Ino,
     pub known: &'a [u8],
     pub spec: &'a TapeSpec,
@@ -126,7 +153,12 @@ impl Made<'_> {
     /// Takes the dump up in the history: from here on increments can be based on it.
     pub fn record(&self, state: &StateDir) -> Result<(), CliError> {
         let Some(place) = place_of(self.spec) else { return Ok(()) };
-        DumpFolder::of(state, self.identity.id).keep(self.known, &place)?;
+        let folder = DumpFolder::of(state, self.identity.id);
+        let dense = self.source.numbering() == source::Numbering::Dense;
+        if dense {
+            folder.keep_numbers(|file| self.source.write_numbers(file))?;
+        }
+        folder.keep(self.known, &place)?;
         let label = place.file_name().unwrap_or(place.as_os_str());
         let tapes =
             [Tape::new([0; 16], std::os::unix::ffi::OsStrExt::as_bytes(label), self.file, BlockAddr(0))];
@@ -141,7 +173,7 @@ impl Made<'_> {
                 0 => Outcome::Good,
                 skipped => Outcome::Incomplete { skipped },
             },
-            numbering: if self.dense { Numbering::Dense } else { Numbering::Real },
+            numbering: if dense { Numbering::Dense } else { Numbering::Real },
             ino_limit: self.ino_limit,
             maker: Maker::Tapedump { release: Release::CURRENT, format: EXTENSION_VERSION },
             state: VolumeState::default(),
@@ -165,7 +197,7 @@ impl Made<'_> {
     }
 }
 
-/// Takes the dumps of a tape that is written over out of the history.
+/// Takes the dumps of a tape that is erased or written over out of the history.
 pub fn forget(state: &StateDir, spec: &TapeSpec) -> Result<(), CliError> {
     let Some(place) = place_of(spec) else { return Ok(()) };
     let mut history = HistoryFile::open(state).map_err(CliError::failed)?;

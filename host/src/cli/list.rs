@@ -29,7 +29,7 @@ use tapedump_core::units::{Ino, Timestamp};
 pub fn run(raw: List) -> Result<Ended, CliError> {
     let state = StateDir::find()?;
     let interrupt = Interrupt::install()?;
-    let reading = Reading::open(&raw.from, Scope::Dump, &state, &interrupt)?;
+    let reading = Reading::open(&raw.from, Scope::Dump, &[], &state, &interrupt)?;
     let paths = reading::path_bytes(&raw.paths);
     if raw.long || raw.json {
         let spool = Spool(BufWriter::new(state.scratch_file()?));

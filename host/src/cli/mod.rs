@@ -1,6 +1,7 @@
 //! The command line: raw arguments → resolved plan → work → exit code. Layer: top; the only one that prints.
 
 mod changer;
+mod directions;
 mod drive;
 mod dump;
 mod dumps;

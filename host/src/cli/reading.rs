@@ -1,6 +1,7 @@
 //! What restore, list and verify share: finding the dump, lending the memory, driving the engine.
 
 use super::changer::{Changer, Wanted, may_change, with_changes};
+use super::directions;
 use super::exit::{CliError, Ended};
 use super::interrupt::Interrupt;
 use super::names::{self, Finding, Kind, Purpose};
@@ -129,10 +130,12 @@ pub struct Entry {
 }
 
 impl Reading {
-    /// Finds and opens the dump that the arguments name.
+    /// Finds and opens the dump that the arguments name. Where `paths` are given, only these are going to be selected, and the
+    /// reading goes straight to them if the catalogs tell where they are.
     pub fn open(
         from: &From,
         scope: Scope<'_>,
+        paths: &[Vec<u8>],
         state: &StateDir,
         interrupt: &Interrupt,
     ) -> Result<Self, CliError> {
@@ -156,8 +159,8 @@ impl Reading {
             let found = find_file(&spec, &mut tape, from.file)?;
             Ok((tape, found))
         })?;
-        let (sources, older_len) = Sources::find(&mut tape, &spec, scope, state)?;
-        let tape = read_ahead(&spec, tape, interrupt)?;
+        let (sources, older_len) = Sources::find(&mut tape, &spec, scope, paths, state)?;
+        let tape = if sources.is_short() { tape } else { read_ahead(&spec, tape, interrupt)? };
         let name = spec.to_string();
         let (data, len) = found.unzip();
         let len = len.map(|len| len + older_len);
@@ -192,8 +195,13 @@ impl Reading {
         let (maps, chain) = maps.split_at_mut(MAPS * MAP_LEN_MAX);
         let memory = RestoreMemory { stream: &mut stream, maps, chain, names: &mut names };
         let Self { tape, mut tapes, mut sources, name, .. } = self;
+        let stops = sources.stops().map(<[_]>::to_vec);
+        let mut route = stops.as_deref();
         let mut engine = Engine::of_chain(tape, target, scratch, memory, sources.len())
             .map_err(|error| CliError::Failed(format!("{name}: {}", explain::<V>(&error))))?;
+        if let Some(route) = &mut route {
+            engine.go_along(route);
+        }
         let mut progress = Progress::new();
         let mut drive = Drive {
             tapes: &mut tapes,
@@ -564,7 +572,7 @@ where
     }
     let mut why = Vec::new();
     if !missing.is_empty() {
-        why.push(format!("not on the dump: {}; see what is with: tapedump list", missing.join(", ")));
+        why.push(directions::not_there(&missing));
     }
     if !unchanged.is_empty() {
         let paths = unchanged.join(", ");

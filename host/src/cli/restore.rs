@@ -30,9 +30,10 @@ pub fn run(raw: raw::Restore) -> Result<Ended, CliError> {
     let interrupt = Interrupt::install()?;
     let missing = check_destination(&raw.to)?;
     let scope = if raw.only { Scope::Dump } else { Scope::Chain { bases: &raw.base } };
-    let reading = Reading::open(&raw.from, scope, &state, &interrupt)?;
+    let paths = reading::path_bytes(&raw.paths);
+    let reading = Reading::open(&raw.from, scope, &paths, &state, &interrupt)?;
     let mut restorer = Restorer {
-        paths: reading::path_bytes(&raw.paths),
+        paths,
         to: raw.to.clone(),
         tape_len: reading.len.filter(|_| raw.paths.is_empty()),
         force: raw.force,
@@ -179,7 +180,7 @@ fn report_kept(kept: Kept) {
 }
 
 fn report(summary: &RestoreSummary, tally: &Tally, to: &Path, time: Duration) -> Ended {
-    let RestoreSummary { data_len, failed, checked, .. } = summary;
+    let RestoreSummary { data_len, failed, checked, records, seeks, .. } = summary;
     let whole = if summary.is_good() { "" } else { " whole" };
     eprintln!(
         "restored {} and {}{whole}, {} of data, to {} ({})",
@@ -189,6 +190,9 @@ fn report(summary: &RestoreSummary, tally: &Tally, to: &Path, time: Duration) ->
         printable_path(to),
         rate(*data_len, time)
     );
+    if *seeks > 0 {
+        eprintln!("went straight to it: {} read", count(*records, "tape record"));
+    }
     if !checked {
         eprintln!("this dump has no checksums of data, so damage inside of files would not show");
     }

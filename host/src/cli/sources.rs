@@ -1,5 +1,6 @@
 //! The dumps of a chain that is read: found, opened and checked before anything is written.
 
+use super::directions;
 use super::exit::CliError;
 use super::increments::chain_of;
 use super::interrupt::Interrupt;
@@ -14,6 +15,7 @@ use std::os::unix::ffi::OsStrExt;
 use tapedump_core::device::ErrorKind;
 use tapedump_core::device::tape::{Spaced, TapeDevice, TapePosition, TapeRead};
 use tapedump_core::device::volume::TargetVolume;
+use tapedump_core::engine::restore::ChainStop;
 use tapedump_core::record::header::{Header, HeaderRepr};
 use tapedump_core::units::{DumpId, TAPE_BLOCK_LEN};
 
@@ -25,6 +27,9 @@ pub enum Scope<'a> {
     /// The whole chain; the tapes of the older dumps, where the user named them.
     Chain { bases: &'a [OsString] },
 }
+
+/// More stops than these are worth reading ahead.
+const STOPS_FEW: usize = 256;
 
 /// A dump of the chain.
 #[derive(Clone, Debug)]
@@ -41,8 +46,8 @@ pub struct Source {
 pub struct Sources {
     dumps: Vec<Source>,
     present: usize,
-    /// How many the engine has told of.
-    told: usize,
+    /// Where in them the wanted paths are, when that is known: only these places are gone to.
+    stops: Option<Vec<ChainStop>>,
 }
 
 impl Sources {
@@ -52,12 +57,17 @@ impl Sources {
         tape: &mut Box<dyn Tape>,
         spec: &TapeSpec,
         scope: Scope<'_>,
+        paths: &[Vec<u8>],
         state: &StateDir,
     ) -> Result<(Self, u64), CliError> {
         let at = tape.position().unwrap_or_default();
         let newest = Source { spec: spec.clone(), file: Some(at.file), id: None, text: spec.to_string() };
-        let mut sources = Self { dumps: vec![newest], present: 0, told: 0 };
-        let Scope::Chain { bases } = scope else { return Ok((sources, 0)) };
+        let mut sources = Self { dumps: vec![newest], present: 0, stops: None };
+        let bases = match scope {
+            Scope::Dump if paths.is_empty() => return Ok((sources, 0)),
+            Scope::Dump => &[],
+            Scope::Chain { bases } => bases,
+        };
         if !tape.capabilities().can_position {
             return if bases.is_empty() {
                 Ok((sources, 0))
@@ -67,10 +77,12 @@ impl Sources {
         }
         // What is no dump is refused where it is read.
         let Some(header) = peek(tape, at)? else { return Ok((sources, 0)) };
-        if header.level == 0 {
+        let id = header.extension.map(|extension| extension.dump_id);
+        sources.dumps[0].id = id;
+        if header.level == 0 || matches!(scope, Scope::Dump) {
+            sources.find_stops(paths, state)?;
             return Ok((sources, 0));
         }
-        let id = header.extension.map(|extension| extension.dump_id);
         let older = if bases.is_empty() {
             let level = header.level;
             let chain = id.map(|id| chain_of(state, id)).transpose()?.flatten();
@@ -85,16 +97,40 @@ impl Sources {
             bases.iter().map(|base| from_argument(base, state)).collect::<Result<Vec<_>, _>>()?
         };
         sources.dumps.extend(older);
+        sources.find_stops(paths, state)?;
         let len = sources.check(tape, at, header.base_date)?;
         Ok((sources, len))
     }
 
-    /// Opens every older dump, and names those that are not there.
+    /// Looks where the paths are, if all dumps are ones that the catalogs know.
+    fn find_stops(&mut self, paths: &[Vec<u8>], state: &StateDir) -> Result<(), CliError> {
+        let ids: Option<Vec<DumpId>> = self.dumps.iter().map(|dump| dump.id).collect();
+        if let Some(ids) = ids.filter(|_| !paths.is_empty()) {
+            self.stops = directions::find(state, &ids, paths)?;
+        }
+        Ok(())
+    }
+
+    /// Where on the dumps the wanted paths are, when that is known.
+    pub fn stops(&self) -> Option<&[ChainStop]> {
+        self.stops.as_deref()
+    }
+
+    /// Whether anything of the dump is wanted, as far as that is known.
+    fn is_needed(&self, index: usize) -> bool {
+        self.stops.as_ref().is_none_or(|stops| stops.iter().any(|stop| stop.dump as usize == index))
+    }
+
+    /// Opens every older dump that is needed, and names those that are not there.
     fn check(&self, tape: &mut Box<dyn Tape>, at: TapePosition, base_date: u32) -> Result<u64, CliError> {
         let mut missing = Vec::new();
         let mut sum = 0;
-        let mut wanted = base_date;
-        for source in self.dumps.iter().skip(1) {
+        let mut wanted = Some(base_date);
+        for (index, source) in self.dumps.iter().enumerate().skip(1) {
+            if !self.is_needed(index) {
+                wanted = None;
+                continue;
+            }
             let checked = if source.spec == self.dumps[0].spec {
                 source.check_on(tape)
             } else if source.spec == TapeSpec::Standard {
@@ -105,24 +141,24 @@ impl Sources {
                     .and_then(|mut tape| source.check_on(&mut tape))
             };
             match checked {
-                Ok((header, _)) if header.date != wanted => {
+                Ok((header, _)) if wanted.is_some_and(|wanted| header.date != wanted) => {
                     missing.push(format!(
                         "{}: the chain needs the dump of {} here, and this one is of {}",
                         source.text,
-                        shown(wanted),
+                        wanted.map_or_else(String::new, shown),
                         shown(header.date)
                     ));
                     break;
                 }
                 Ok((header, len)) => {
-                    wanted = header.base_date;
+                    wanted = Some(header.base_date);
                     sum += len;
                 }
                 Err(why) => missing.push(format!("{}: {why}", source.text)),
             }
         }
         go_to(tape, at)?;
-        if wanted != 0 && missing.is_empty() {
+        if let Some(wanted) = wanted.filter(|wanted| *wanted != 0 && missing.is_empty()) {
             missing.push(format!("the dump of {}", shown(wanted)));
         }
         if missing.is_empty() {
@@ -135,16 +171,19 @@ impl Sources {
         )))
     }
 
+    /// So little is wanted that reading ahead would read more than that.
+    pub fn is_short(&self) -> bool {
+        self.stops.as_ref().is_some_and(|stops| stops.len() <= STOPS_FEW)
+    }
+
     /// How many dumps there are.
     pub fn len(&self) -> u32 {
         self.dumps.len() as u32
     }
 
-    /// The engine found a dump: it must be the one that was meant.
-    pub fn found(&mut self, id: Option<DumpId>) -> Result<(), CliError> {
-        let source = self.dumps.get(self.told);
-        self.told += 1;
-        match source.and_then(|source| source.id.map(|wanted| (source, wanted))) {
+    /// The engine found the dump that it was given: it must be the one that was meant.
+    pub fn found(&self, id: Option<DumpId>) -> Result<(), CliError> {
+        match self.dumps.get(self.present).and_then(|source| source.id.map(|wanted| (source, wanted))) {
             Some((source, wanted)) if id != Some(wanted) => {
                 Err(CliError::failed(format!("{}: another dump is there now", source.text)))
             }
@@ -169,7 +208,8 @@ impl Sources {
         } else {
             let mut tape = open(&wanted.spec, Mode::Read)?;
             find_file(&wanted.spec, &mut tape, wanted.file)?;
-            drop(engine.next_dump(Some(read_ahead(&wanted.spec, tape, interrupt)?)));
+            let tape = if self.is_short() { tape } else { read_ahead(&wanted.spec, tape, interrupt)? };
+            drop(engine.next_dump(Some(tape)));
         }
         self.present = index as usize;
         Ok(())

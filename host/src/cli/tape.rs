@@ -3,6 +3,7 @@
 use super::drive;
 use super::dumps::{self, DumpHead, Extent};
 use super::exit::{CliError, Ended};
+use super::increments::forget;
 use super::json::JsonPath;
 use super::progress::count;
 use super::qualify;
@@ -22,7 +23,8 @@ use std::path::{Path, PathBuf};
 use tapedump_core::device::ErrorKind;
 
 pub fn run(raw: Tape) -> Result<Ended, CliError> {
-    let library = StateDir::find()?.library();
+    let state = StateDir::find()?;
+    let library = state.library();
     match raw.command {
         TapeCommand::Create { name, capacity } => create(&library, &name, capacity),
         TapeCommand::Label { tape, text, protect, writable } => {
@@ -31,7 +33,7 @@ pub fn run(raw: Tape) -> Result<Ended, CliError> {
         }
         TapeCommand::Info { tape, json } => info(&library, tape.as_deref(), json),
         TapeCommand::List { json } => list(&library, json),
-        TapeCommand::Erase { tape, remove } => erase(&library, &tape, remove),
+        TapeCommand::Erase { tape, remove } => erase(&state, &tape, remove),
         TapeCommand::Eject { device } => match TapeSpec::resolve(&device, &library, Mode::Read)? {
             TapeSpec::Drive(device) => drive::eject(&device),
             other => {
@@ -87,16 +89,22 @@ fn label(
     Ok(Ended::Done)
 }
 
-fn erase(library: &Library, argument: &OsStr, remove: bool) -> Result<Ended, CliError> {
-    let dir = match TapeSpec::resolve(argument, library, Mode::Read)? {
+fn erase(state: &StateDir, argument: &OsStr, remove: bool) -> Result<Ended, CliError> {
+    let spec = TapeSpec::resolve(argument, &state.library(), Mode::Read)?;
+    let dir = match &spec {
         TapeSpec::Virtual(dir) => dir,
-        TapeSpec::Drive(device) if !remove => return drive::erase(&device),
-        drive @ TapeSpec::Drive(_) => {
-            return Err(unfit(&drive, "a cartridge is not in the library", "leave out --remove"));
+        TapeSpec::Drive(device) if !remove => {
+            return drive::erase(device, || forget(state, &spec));
         }
-        other => return Err(no_virtual_tape(&other)),
+        TapeSpec::Drive(_) => {
+            return Err(unfit(&spec, "a cartridge is not in the library", "leave out --remove"));
+        }
+        other => return Err(no_virtual_tape(other)),
     };
-    let mut tape = VirtualTape::open(&dir, Access::Write)?;
+    let mut tape = VirtualTape::open(dir, Access::Write)?;
+    tape.check_writable()?;
+    // Before it is erased: no dump is to be based on one that may be gone.
+    forget(state, &spec)?;
     tape.erase().map_err(CliError::failed)?;
     if remove {
         tape.remove().map_err(CliError::failed)?;

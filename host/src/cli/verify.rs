@@ -27,7 +27,7 @@ pub fn run(raw: Verify) -> Result<Ended, CliError> {
     let extras = raw.against.as_deref().map(ExtraFinder::open).transpose().map_err(CliError::failed)?;
     let mut verifier = Verifier { json: raw.json, tally: Tally::new(true), extras, extra: 0 };
     let tree = raw.against.as_deref().map(CompareTarget::open).transpose().map_err(CliError::failed)?;
-    let reading = Reading::open(&raw.from, Scope::Dump, &state, &interrupt)?;
+    let reading = Reading::open(&raw.from, Scope::Dump, &[], &state, &interrupt)?;
     let mut summary = match tree {
         Some(tree) => reading.run(tree, &mut verifier, &interrupt)?.1,
         None => reading.run(NullTarget::new(), &mut verifier, &interrupt)?.1,

@@ -61,7 +61,8 @@ pub fn path_of(state: &StateDir, id: DumpId) -> PathBuf {
     DumpFolder::of(state, id).path().join("catalog")
 }
 
-fn failure(state: &StateDir, id: DumpId, error: &CatalogError<FileError>) -> CatalogFailure {
+/// Why the catalog of a dump, or one of its chain, cannot be used.
+pub fn failure(state: &StateDir, id: DumpId, error: &CatalogError<FileError>) -> CatalogFailure {
     CatalogFailure {
         id,
         absent: matches!(error, CatalogError::Absent),

@@ -4,6 +4,7 @@
 //! history            the core's history, on a file as block device
 //! history.lock       held by whoever uses it
 //! dumps/ID/known     map of the objects that a restore of the dump's chain gives rightly
+//! dumps/ID/numbers   the numbers of its objects, where they are not the volume's own
 //! dumps/ID/catalog   the dump's catalog, see `catalogs`
 //! dumps/ID/tape      where the dump was written: a path, or "-"
 //! ```
@@ -169,11 +170,12 @@ impl DumpFolder {
         mode_700(&self.path)
     }
 
-    fn failed(&self, what: &str, error: &dyn fmt::Display) -> StateError {
+    /// Something in the folder is of no use.
+    pub fn failed(&self, what: &str, error: &dyn fmt::Display) -> StateError {
         StateError::Io { path: self.path.join(what), source: io::Error::other(error.to_string()) }
     }
 
-    /// Makes map and tape of the dump durable.
+    /// Makes map and tape of the dump durable, and the numbers with them.
     ///
     /// # Errors
     /// They cannot be written.
@@ -181,18 +183,42 @@ impl DumpFolder {
         let used = known.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         let known = &known[..used];
         let crc = HostCrc32c::update(0, known).to_be_bytes();
-        let mut made = self.make();
         for (name, parts) in [("known", [&crc[..], known]), ("tape", [tape.as_os_str().as_bytes(), b""])] {
-            made = made.and_then(|()| {
-                let mut file = open_private(&self.path.join(name))?;
-                file.set_len(0)?;
-                parts.iter().try_for_each(|part| file.write_all(part))?;
-                file.sync_all()
-            });
+            self.put(name, |file| parts.iter().try_for_each(|part| file.write_all(part)))?;
         }
-        made.and_then(|()| sync_directory(&self.path))
+        sync_directory(&self.path)
             .and_then(|()| sync_directory(self.path.parent().unwrap_or(Path::new("/"))))
             .map_err(|error| self.failed("", &error))
+    }
+
+    /// Stores the numbers of the dump's objects; they are durable after [`keep`](Self::keep).
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub fn keep_numbers(
+        &self,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<(), StateError> {
+        self.put("numbers", |file| write(file))
+    }
+
+    fn put(&self, name: &str, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), StateError> {
+        let put = || {
+            self.make()?;
+            let mut file = open_private(&self.path.join(name))?;
+            file.set_len(0)?;
+            write(&mut file)?;
+            file.sync_all()
+        };
+        put().map_err(|error| self.failed(name, &error))
+    }
+
+    /// The numbers of the dump's objects.
+    ///
+    /// # Errors
+    /// They are not there.
+    pub fn numbers(&self) -> Result<File, StateError> {
+        File::open(self.path.join("numbers")).map_err(|error| self.failed("numbers", &error))
     }
 
     /// Puts the map into `map`, with zeros behind.

@@ -281,7 +281,11 @@ impl VirtualTape {
         Err(TapeError::new(ErrorKind::NotFound, self.name(), "the tape has been unloaded"))
     }
 
-    fn check_writable(&self) -> Result<(), TapeError> {
+    /// Whether the tape can be written.
+    ///
+    /// # Errors
+    /// It is write-protected, was opened for reading or is unloaded.
+    pub fn check_writable(&self) -> Result<(), TapeError> {
         self.check_loaded()?;
         let error =
             |what, advice: &str| Err(TapeError::new(ErrorKind::ReadOnly, self.name(), what).advise(advice));

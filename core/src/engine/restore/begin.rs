@@ -135,7 +135,12 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
             // Where in the object it belongs, a foreign header does not tell.
             self.damage(Damage::Unannounced { ino });
         }
-        if noise || !known || !self.is_wanted(ino) || self.chain.is_superseded(ino) {
+        let wanted = self.is_wanted(ino);
+        if known && !noise && !wanted && self.way.is_on() {
+            // The directories that name it did not come.
+            self.damage(Damage::Missing { ino });
+        }
+        if noise || !known || !wanted || self.chain.is_superseded(ino) {
             self.object = Some(object);
             return Ok(());
         }
@@ -222,7 +227,7 @@ pub const fn is_linux_extended(repr: &HeaderRepr) -> bool {
 }
 
 impl Object {
-    fn new(repr: &HeaderRepr, ino: Ino, attributes: Attributes, taken: Use) -> Self {
+    pub(super) fn new(repr: &HeaderRepr, ino: Ino, attributes: Attributes, taken: Use) -> Self {
         let mut object = Self {
             ino,
             tape_ino: repr.ino,

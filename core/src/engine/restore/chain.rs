@@ -10,7 +10,7 @@
 //! identify objects over all dumps of a chain, so renames and links need nothing: directories that changed are in the
 //! newer dumps, whole.
 
-use super::{Damage, Phase, Restore, RestoreError, RestoreEvent, RestoreResult};
+use super::{Damage, Leg, Phase, Restore, RestoreError, RestoreEvent, RestoreResult};
 use crate::checksum::Crc32c;
 use crate::device::block::BlockDevice;
 use crate::device::tape::TapeDevice;
@@ -24,7 +24,7 @@ use crate::units::Ino;
 pub(super) const CHAIN_MAPS: usize = 3;
 
 /// A dump of a chain, as its header tells.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Link {
     date: u32,
     base_date: u32,
@@ -37,7 +37,8 @@ pub(super) struct Chain<'m> {
     at: u32,
     /// The names of all dumps are read.
     named: bool,
-    links: [Link; CHAIN_LEN_MAX],
+    /// Those that were seen.
+    links: [Option<Link>; CHAIN_LEN_MAX],
     /// What was in use when the newest dump was made; whether that is known.
     in_use: DumpMap<'m>,
     in_use_good: bool,
@@ -60,7 +61,7 @@ impl<'m> Chain<'m> {
             len: len.clamp(1, CHAIN_LEN_MAX as u32),
             at: 0,
             named: false,
-            links: [Link { date: 0, base_date: 0 }; CHAIN_LEN_MAX],
+            links: [None; CHAIN_LEN_MAX],
             in_use: DumpMap::zeroed(in_use),
             in_use_good: false,
             newer: DumpMap::zeroed(newer),
@@ -72,6 +73,11 @@ impl<'m> Chain<'m> {
     /// The names of all dumps are read, and the files of the oldest.
     pub(super) const fn is_named(&self) -> bool {
         self.named
+    }
+
+    /// The present dump, counted from the newest.
+    pub(super) const fn at(&self) -> u32 {
+        self.at
     }
 
     pub(super) const fn is_single(&self) -> bool {
@@ -168,23 +174,21 @@ impl<'m> Chain<'m> {
         Some(self.at)
     }
 
-    /// Checks that the dump that was found is the one that belongs here; the error is the date it should have.
-    fn admit(&mut self, header: &HeaderRepr) -> Result<(), u32> {
-        if self.is_single() {
-            return Ok(());
+    /// Checks that the dump that was found is the one that belongs here; the error is the date it should have. `true`: it is
+    /// seen for the first time.
+    fn admit(&mut self, header: &HeaderRepr) -> Result<bool, u32> {
+        let before = self.at.checked_sub(1).and_then(|at| self.links.get(at as usize)).copied().flatten();
+        let Some(place) = self.links.get_mut(self.at as usize) else { return Ok(false) };
+        if let Some(link) = place {
+            return if link.date == header.date { Ok(false) } else { Err(link.date) };
         }
-        let before = self.at.checked_sub(1).and_then(|at| self.links.get(at as usize)).copied();
-        let Some(link) = self.links.get_mut(self.at as usize) else { return Ok(()) };
-        if self.named {
-            return if link.date == header.date { Ok(()) } else { Err(link.date) };
-        }
-        *link = Link { date: header.date, base_date: header.base_date };
+        *place = Some(Link { date: header.date, base_date: header.base_date });
         if self.at == 0 {
             self.complete = header.extension.is_some();
         }
         match before {
             Some(newer) if newer.base_date != header.date => Err(newer.base_date),
-            _ => Ok(()),
+            _ => Ok(true),
         }
     }
 }
@@ -203,7 +207,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
     }
 
     /// The first header of a dump was found.
-    pub(super) fn admit(&mut self, header: &HeaderRepr) -> RestoreResult<(), T, V, B> {
+    pub(super) fn admit(&mut self, header: &HeaderRepr) -> RestoreResult<bool, T, V, B> {
         let index = self.chain.at;
         self.chain.admit(header).map_err(|wanted| RestoreError::WrongDump {
             index,
@@ -213,13 +217,33 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
     }
 
     /// The names of the present dump, or its files, are read: on with the next dump, or to the end of the stage.
-    pub(super) fn leave_dump(&mut self) {
-        let Some(index) = self.chain.leave() else {
-            self.target.barrier();
-            self.phase = Phase::SetAttributes { cursor: crate::catalog::Cursor::START };
-            self.begin(super::RestoreStage::Attributes);
-            return;
-        };
+    pub(super) fn leave_dump(&mut self) -> RestoreResult<(), T, V, B> {
+        loop {
+            let Some(index) = self.chain.leave() else {
+                self.target.barrier();
+                self.phase = Phase::SetAttributes { cursor: crate::catalog::Cursor::START };
+                self.begin(super::RestoreStage::Attributes);
+                return Ok(());
+            };
+            self.end_reading();
+            let names = !self.chain.is_named();
+            self.way.begin_dump(if names { Leg::Directories } else { Leg::Others });
+            if !self.way.is_on() || self.way.leads_to(index, names).map_err(|_| RestoreError::Route)? {
+                self.want_dump = true;
+                self.phase = Phase::Stream;
+                self.tell(RestoreEvent::NeedDump { index });
+                return Ok(());
+            }
+            if names && !self.chain.names_go_on() {
+                // The names of the oldest dump are the last ones, and none of them is wanted.
+                self.phase = Phase::EndCatalog;
+                return Ok(());
+            }
+        }
+    }
+
+    /// Forgets what is known of the present dump only.
+    fn end_reading(&mut self) {
         self.summary = self.progress();
         self.reader.restart();
         self.maps.on_tape.clear();
@@ -234,9 +258,6 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         self.dump_known = false;
         self.end_of_dump = false;
         self.want_tape = false;
-        self.want_dump = true;
-        self.phase = Phase::Stream;
-        self.tell(RestoreEvent::NeedDump { index });
     }
 
     /// A directory that comes again, when the files are read: its names are known.

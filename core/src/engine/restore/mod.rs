@@ -14,6 +14,7 @@ mod begin;
 mod chain;
 mod events;
 mod places;
+mod route;
 mod sink;
 mod stream;
 mod tree;
@@ -22,6 +23,8 @@ use core::fmt;
 
 use self::chain::Chain;
 use self::events::Events;
+use self::route::Way;
+pub use self::route::{ChainStop, Leg, Route, RouteFailed, Stop, stops_at, stops_on_the_way};
 use crate::catalog::{Cursor, TableError, WhichMap};
 use crate::checksum::Crc32c;
 use crate::device::block::BlockDevice;
@@ -308,8 +311,12 @@ pub struct RestoreSummary {
     pub links: u64,
     /// Bytes of file data taken from tape.
     pub data_len: u64,
-    /// Tape blocks read.
+    /// Tape blocks read. Along a [`Route`], where on the tapes it is.
     pub blocks: u64,
+    /// Tape records read.
+    pub records: u64,
+    /// How often the tape was moved to a stop of a [`Route`].
+    pub seeks: u64,
     /// [`Damage`] told.
     pub damaged: u64,
     /// Failures told.
@@ -367,6 +374,8 @@ pub enum RestoreError<T, V, B> {
     },
     /// [`RestoreEvent::NeedDump`] was given, and no dump.
     NoDump,
+    /// The [`Route`] cannot be told.
+    Route,
     /// The maps lent are too small.
     MapTooSmall {
         /// Bytes needed in all.
@@ -501,6 +510,7 @@ pub struct Restore<'m, T, V: TargetVolume, B, C> {
     catalog: Catalog<'m, C>,
     maps: Maps<'m>,
     chain: Chain<'m>,
+    way: Way<'m>,
     phase: Phase,
     stage: Option<RestoreStage>,
     /// A header that waits until what it ends is finished.
@@ -597,6 +607,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
                 picked: map(),
             },
             chain: Chain::new(len, memory.chain),
+            way: Way::new(),
             phase: Phase::Stream,
             stage: None,
             held: None,
@@ -712,7 +723,9 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
                 self.want_tape = false;
                 self.truncated()
             }
+            Phase::Stream if self.way.is_departing() => self.depart(),
             Phase::Stream => match self.held.take() {
+                Some(header) if self.way.is_on() => self.follow(header),
                 Some(header) => self.begin_object(header),
                 None if self.end_of_dump => {
                     self.close_stream();
@@ -729,10 +742,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             Phase::Directories => self.make_directories(),
             Phase::Orphans => self.place_orphan(),
             Phase::Missing { from } => self.tell_missing(from),
-            Phase::Absent { from } => {
-                self.tell_absent(from);
-                Ok(())
-            }
+            Phase::Absent { from } => self.tell_absent(from),
             Phase::SetAttributes { cursor } => self.set_attributes(cursor),
             Phase::Over => Err(RestoreError::Over),
         }
@@ -830,6 +840,7 @@ impl<T: DeviceError, V: DeviceError, B: DeviceError> fmt::Display for RestoreErr
                 f,
                 "dump {index} of the chain was to be of {wanted} seconds since 1970, and this one is of {found}"
             ),
+            Self::Route => f.write_str("where on the tapes it is could not be told"),
             Self::NoDump => f.write_str("the next dump of the chain was not given"),
             Self::MapTooSmall { needed } => write!(f, "the dump needs {needed} bytes of memory for maps"),
             Self::Over => f.write_str("the restore is over"),

@@ -13,15 +13,13 @@ use crate::device::tape::{TapeDevice, TapeRead};
 use crate::device::volume::{FailedPart, Kind, TargetVolume};
 use crate::engine::notes::NoteBuf;
 use crate::engine::restore::sink::{Sink, SinkError};
+use crate::limits::READ_ERRORS_MAX;
 use crate::record::dialect::Dialect;
 use crate::record::extension::extension_flags;
 use crate::record::header::{Header, HeaderKind, HeaderRepr, LINUX_EXTENDED_XATTR};
 use crate::record::linux_xattr::LinuxXattrs;
 use crate::stream::reader::{Preceding, ReaderAction};
 use crate::units::{BlockingFactor, Ino, TAPE_BLOCK_LEN, TapeNo};
-
-/// Reads that fail one after the other before the tape is given up.
-const READ_ERRORS_MAX: u32 = 64;
 
 /// Attribute blocks of Linux that an object has: one in its inode, one beside it.
 const LINUX_XATTRS_MAX: u32 = 2;
@@ -50,8 +48,8 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
                     self.dialect = dialect;
                     self.record_len = info.blocking as usize * TAPE_BLOCK_LEN;
                     self.baseline = info.id.is_some() && info.base_date == 0 && info.level == 0;
-                    self.admit(&repr)?;
-                    if matches!(self.catalog, Catalog::Building(_)) {
+                    let first_sight = self.admit(&repr)?;
+                    if first_sight {
                         self.summary.checked = info.id.is_some() && (!self.any_dump || self.summary.checked);
                         self.any_dump = true;
                         self.tell(RestoreEvent::Dump(info));
@@ -60,6 +58,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
                 self.header(repr, preceding)
             }
             ReaderAction::Data { entry, .. } => self.take_data(entry),
+            ReaderAction::Ended if self.way.is_on() => self.end_at_stop(),
             ReaderAction::Ended => {
                 self.want_tape = true;
                 self.tell(RestoreEvent::NeedTape(TapeNo(self.reader.tape().0.saturating_add(1))));
@@ -122,11 +121,17 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
     #[inline(never)]
     fn read_record(&mut self) -> RestoreResult<(), T, V, B> {
         let at = self.reader.record_addr();
+        if self.way.wants_begin() {
+            let begin = self.tape.position().map_err(|source| RestoreError::Tape { at, source })?;
+            self.way.set_begin(begin);
+        }
         let space = self.reader.space();
         let limit = space.len();
         match self.tape.read(space) {
             Ok(TapeRead::Record(len)) => {
                 self.read_errors = 0;
+                self.summary.records = self.summary.records.saturating_add(1);
+                self.way.note_record(len);
                 self.reader.handle_record(len);
             }
             Ok(TapeRead::Filemark | TapeRead::EndOfData) => self.reader.handle_end(),
@@ -181,7 +186,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
         self.phase = Phase::Missing { from: Ino(1) };
         // Only a dump with nothing in it does without the map of what is.
         let empty = self.in_use_map_seen && self.summary.directories == 0;
-        if !self.map_seen && !empty {
+        if !self.map_seen && !empty && !self.way.is_on() {
             self.damage(Damage::Maps);
         }
     }
@@ -280,7 +285,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
 
     /// Ends the present object: what it lacks is told, and it is closed on the target.
     #[inline(never)]
-    fn end_object(&mut self) -> RestoreResult<(), T, V, B> {
+    pub(super) fn end_object(&mut self) -> RestoreResult<(), T, V, B> {
         let Some(object) = self.object.take() else { return Ok(()) };
         let ino = object.ino;
         if object.bad_entries > 0 {

@@ -123,8 +123,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
     #[inline(never)]
     pub(super) fn end_catalog(&mut self) -> RestoreResult<(), T, V, B> {
         if self.chain.names_go_on() {
-            self.leave_dump();
-            return Ok(());
+            return self.leave_dump();
         }
         if let Catalog::Building(builder) = core::mem::replace(&mut self.catalog, Catalog::Gone) {
             self.catalog = Catalog::Ready(builder.finish(&mut self.scratch).map_err(RestoreError::Scratch)?);
@@ -214,7 +213,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         let Orphans { from, circles } = self.orphans;
         let Some(ino) = self.maps.unmade.next_from(from).filter(|_| !self.selected) else {
             if circles || self.selected {
-                self.end_directories();
+                return self.end_directories();
             }
             self.orphans = Orphans { from: Ino::FIRST, circles: true };
             return Ok(());
@@ -245,9 +244,10 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         Ok(())
     }
 
-    fn end_directories(&mut self) {
+    fn end_directories(&mut self) -> RestoreResult<(), T, V, B> {
         self.phase = Phase::Stream;
         self.begin(RestoreStage::Files);
+        if self.way.is_on() { self.begin_route_of_files() } else { Ok(()) }
     }
 
     /// Where the owner of a record of stage V was made; the root's name is empty.
@@ -369,15 +369,13 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
 
     /// Tells what the chain should have and no dump of it has, one object a step.
     #[inline(never)]
-    pub(super) fn tell_absent(&mut self, from: Ino) {
-        let Some(ino) = self.chain.next_absent(from) else {
-            self.leave_dump();
-            return;
-        };
+    pub(super) fn tell_absent(&mut self, from: Ino) -> RestoreResult<(), T, V, B> {
+        let Some(ino) = self.chain.next_absent(from) else { return self.leave_dump() };
         self.phase = Phase::Absent { from: ino.next() };
         if self.is_wanted(ino) {
             self.damage(Damage::Missing { ino });
         }
+        Ok(())
     }
 
     /// Attributes and properties of the next directory; the end when there is none.

@@ -18,7 +18,7 @@ use crate::state::file_device::FileError;
 use crate::state::history::DumpFolder;
 use crate::tape::{Existing, Mode, Stop, Tape, TapeError, TapeSpec, ahead_or_behind, open};
 use crate::text::printable_path;
-use crate::volume::source::{LinuxSource, Numbering, SourceOptions};
+use crate::volume::source::{LinuxSource, SourceOptions};
 use std::time::Instant;
 use tapedump_core::catalog::{CatalogError, CatalogIdentity};
 use tapedump_core::device::tape::{TapeDevice, TapePosition};
@@ -85,7 +85,7 @@ fn open_source(
     options.threads = plan.threads;
     options.interrupt = Some(interrupt.flag());
     options.changed_since = plan.base.dump.map(|base| base.date.secs);
-    options.numbering = plan.base.dump.map(|_| Numbering::Direct);
+    options.base_numbers = plan.base.numbers.clone();
     let source = LinuxSource::open(&plan.tree, options).map_err(|error| {
         if interrupt.is_set() {
             CliError::failed("interrupted; nothing was written")
@@ -93,6 +93,7 @@ fn open_source(
             CliError::failed(error)
         }
     })?;
+    plan.base.check_numbers(&plan.tree, &source)?;
     let mount_points = source.tally().mount_points;
     for path in mount_points.iter().take(MOUNT_POINTS_NAMED) {
         progress.tell(&format!("{}: another file system is mounted here; not entered", printable_path(path)));
@@ -128,7 +129,6 @@ fn write(
         plan.created.remove();
         return Err(error);
     }
-    let dense = source.numbering() == Numbering::Dense;
     // What is on the tape from here on is gone with the first record.
     if plan.mode == Mode::Write(Existing::Overwrite) {
         forget(state, &plan.tape)?;
@@ -146,7 +146,7 @@ fn write(
     let mut left_out = LeftOut::default();
     let ended = drive(&mut engine, plan, interrupt, &mut progress, &mut left_out);
     progress.end();
-    let (_, mut tape, catalog) = engine.into_parts();
+    let (source, mut tape, catalog) = engine.into_parts();
     match ended {
         Ok(summary) => {
             give_back(&mut tape, plan)?;
@@ -156,7 +156,7 @@ fn write(
                 base: &plan.base,
                 identity: plan.identity,
                 date: plan.date,
-                dense,
+                source: &source,
                 ino_limit,
                 known: &known,
                 spec: &plan.tape,

@@ -104,7 +104,11 @@ impl StTape {
         }
     }
 
-    fn check_writable(&self) -> Result<(), TapeError> {
+    /// Whether the cartridge can be written.
+    ///
+    /// # Errors
+    /// It is write-protected, was opened for reading or is unloaded.
+    pub fn check_writable(&self) -> Result<(), TapeError> {
         self.check_ready()?;
         if self.capabilities.write_protected {
             return Err(self.error(ErrorKind::ReadOnly, "the cartridge is write-protected"));

@@ -9,9 +9,9 @@ use tapedump_core::device::volume::Kind;
 use tapedump_core::units::Ino;
 
 use super::SourceOptions;
-use super::numbers::{DIRECT_LIMIT, Numbering, Numbers};
+use super::numbers::{Numbering, Numbers};
 use super::reach::{Places, Root, errno_of};
-use super::sort::{Found, Merge};
+use super::sort::{Found, Merge, Sorter};
 use super::table::{Record, Table, Tag};
 use super::walk::{Covered, STORE_LIST, Walked};
 use crate::volume::VolumeError;
@@ -55,18 +55,16 @@ impl Index {
         scratch_dir: &Arc<Path>,
     ) -> io::Result<Self> {
         let root_real = root.real_number(root.stat());
-        let fits = walked.highest.max(root_real) < DIRECT_LIMIT;
-        let fitting = if fits { Numbering::Direct } else { Numbering::Dense };
         let memory_max = options.tuning.spool_memory;
+        let base = options.base_numbers.clone();
+        let fits = walked.highest.max(root_real) < options.tuning.direct_limit;
         let new_table = || Table::new(Arc::clone(scratch_dir), memory_max);
         let mut building = Building {
-            numbers: Numbers::new(
-                options.numbering.unwrap_or(fitting),
-                root_real,
-                walked.highest,
-                Arc::clone(scratch_dir),
-                memory_max,
-            ),
+            numbers: if fits && base.is_none() {
+                Numbers::direct(root_real, walked.highest)
+            } else {
+                Numbers::dense(root_real, base, Arc::clone(scratch_dir), memory_max)
+            },
             directories: new_table(),
             others: new_table(),
         };
@@ -76,7 +74,8 @@ impl Index {
             Places::ROOT,
             Tag::new(Kind::Directory),
         ));
-        building.add_all(walked.sorters, root_real)?;
+        let by_number = Sorter::new(Arc::clone(scratch_dir), options.tuning.sort_memory);
+        building.add_all(walked.sorters, root_real, by_number)?;
         let strangers = building.add_strangers(&walked.covered)?;
         Ok(Self {
             places: walked.places,
@@ -110,12 +109,15 @@ struct Building {
 }
 
 impl Building {
-    fn add_all(&mut self, sorters: Vec<super::sort::Sorter>, root_real: u64) -> io::Result<()> {
+    /// Numbers all objects. `by_number` is where they are sorted again, if their numbers are in another order than
+    /// the real ones.
+    fn add_all(&mut self, sorters: Vec<Sorter>, root_real: u64, mut by_number: Sorter) -> io::Result<()> {
         let mut merge = Merge::new(sorters)?;
+        let are_ascending = self.numbers.are_ascending();
         let mut last = None;
         // Real numbers 0, 1 and 2 at most.
         let mut without_number: Vec<Found> = Vec::new();
-        while let Some(found) = merge.next_found()? {
+        while let Some(mut found) = merge.next_found()? {
             // Any of several names of an object will do to open it.
             if last == Some(found.real) || found.real == root_real {
                 continue;
@@ -125,15 +127,33 @@ impl Building {
                 without_number.push(found);
                 continue;
             };
+            if !are_ascending {
+                found.ino = ino;
+                by_number.push_found(&found)?;
+                continue;
+            }
             let record = Record::from_found(ino, &found);
             let is_swapped = found.real <= 2 && self.numbers.numbering() == Numbering::Direct;
             let table = self.table(&record);
             if is_swapped { table.push_extra(record) } else { table.push(&record)? }
         }
+        drop(merge);
+        self.add_sorted(by_number)?;
         for found in without_number {
             let ino = self.numbers.free(Some(found.real))?;
-            let record = Record::from_found(ino, &found);
+            let mut record = Record::from_found(ino, &found);
+            // The number may have been another object's in the dump before.
+            record.tag = record.tag.changed_if(true);
             self.table(&record).push_extra(record);
+        }
+        Ok(())
+    }
+
+    fn add_sorted(&mut self, by_number: Sorter) -> io::Result<()> {
+        let mut merge = Merge::new(vec![by_number])?;
+        while let Some(found) = merge.next_found()? {
+            let record = Record::from_found(found.ino, &found);
+            self.table(&record).push(&record)?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 //! source      LinuxSource: the contract, one object at a time; entries: of its open directory
 //! ahead       batches of objects read on several threads
 //! load        one object: attributes, small data; properties
-//! build       the index of all objects: numbers, table
+//! build       the index of all objects: numbers, table; number_map: the numbers that last
 //! walk        every directory read once; sort: what is found, by inode number
 //! reach       opening beneath the root
 //! ```
@@ -20,6 +20,7 @@ mod ahead;
 mod build;
 mod entries;
 mod load;
+mod number_map;
 mod numbers;
 mod properties;
 mod reach;
@@ -36,6 +37,8 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use build::Index;
+pub use number_map::NumberMap;
+use numbers::DIRECT_LIMIT;
 pub use numbers::Numbering;
 use reach::Root;
 use tapedump_core::record::map::MapView;
@@ -59,14 +62,16 @@ pub struct SourceOptions {
     pub changed_since: Option<i64>,
     /// Set by somebody else to stop reading.
     pub interrupt: Option<Arc<AtomicBool>>,
-    /// The rule for numbers, where an earlier dump has settled it.
-    pub numbering: Option<Numbering>,
+    /// The numbers of the dump that this one builds on, if they were [`Numbering::Dense`]: what was there keeps its number.
+    pub base_numbers: Option<Arc<NumberMap>>,
     tuning: Tuning,
 }
 
 /// Sizes that only tests change.
 #[derive(Clone, Debug)]
 struct Tuning {
+    /// Real numbers below this are used as they are.
+    direct_limit: u64,
     /// Bytes collected before a sorted run goes to disk.
     sort_memory: usize,
     /// Bytes of each list kept in memory.
@@ -81,8 +86,13 @@ impl SourceOptions {
     /// A live tree, as many threads as suit the machine, no interruption.
     #[must_use]
     pub fn new(scratch_dir: impl Into<PathBuf>) -> Self {
-        let tuning =
-            Tuning { sort_memory: 8 << 20, spool_memory: 4 << 20, openat2: true, entry_numbers: true };
+        let tuning = Tuning {
+            direct_limit: DIRECT_LIMIT,
+            sort_memory: 8 << 20,
+            spool_memory: 4 << 20,
+            openat2: true,
+            entry_numbers: true,
+        };
         let scratch_dir = scratch_dir.into();
         Self {
             frozen: false,
@@ -90,7 +100,7 @@ impl SourceOptions {
             scratch_dir,
             changed_since: None,
             interrupt: None,
-            numbering: None,
+            base_numbers: None,
             tuning,
         }
     }

@@ -2,17 +2,23 @@
 //!
 //! * **Direct**, where all real numbers are below a limit: the number is the real one. The root and whatever owns 2
 //!   swap; real 0 and 1 get a free number.
-//! * **Dense** otherwise: rank of the real number among all in the tree, from 3 on; the root is 2.
+//! * **Dense** otherwise; the root is 2. What the dump before in the chain had keeps its number; everything else gets
+//!   the lowest numbers from 3 on that no object of that dump had, in the order of real numbers. In a baseline that is
+//!   the rank of the real number.
 //!
 //! Objects without a usable real number (roots of other subvolumes, whose number means something else there) get
 //! the lowest free numbers, in the order they are asked for.
+//!
+//! Within a chain a number stands for another object only after a dump whose in-use map had it clear: the numbers that
+//! a dump may give out are those which the dump it builds on did not have.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tapedump_core::units::Ino;
 
+use super::number_map::{self, ENTRY_LEN, Follower, NumberMap};
 use crate::volume::spool::Spool;
 
 /// Real numbers below this are used as they are: the two dump maps then take at most 8 MiB each, on tape and in
@@ -23,14 +29,14 @@ pub const DIRECT_LIMIT: u64 = 1 << 26;
 const FIRST_FREE: u32 = Ino::ROOT.0 + 1;
 /// Real numbers per block of the list that dense numbers are looked up in.
 const BLOCK_NUMBERS: usize = 512;
-const BLOCK_LEN: usize = BLOCK_NUMBERS * 8;
+const BLOCK_LEN: usize = BLOCK_NUMBERS * ENTRY_LEN;
 
 /// Which rule a tree's numbers follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Numbering {
     /// The real inode numbers.
     Direct,
-    /// Ranks.
+    /// Numbers of our own.
     Dense,
 }
 
@@ -40,55 +46,59 @@ pub struct Numbers {
     /// Real numbers that the rule does not hold for.
     special: Vec<(u64, Ino)>,
     rule: Rule,
+    /// The lowest number that may be free.
+    free_from: u32,
     /// One more than the highest number given.
     limit: u32,
 }
 
 enum Rule {
-    /// One bit for each number in use.
     Direct {
+        /// One bit for each number in use.
         used: Vec<u64>,
-        free_from: u32,
     },
     Dense {
-        reals: Spool,
-        firsts: Vec<u64>,
-        count: u64,
-        block: Mutex<Block>,
+        /// The dump before in the chain.
+        base: Option<Follower>,
+        list: List,
+        /// Numbers of objects without a real one.
+        unnamed: Vec<Ino>,
     },
 }
 
-/// The block of real numbers looked at last.
-struct Block {
-    index: usize,
-    bytes: Vec<u8>,
+impl Rule {
+    /// Whether an object has the number, or must be thought to have it. Numbers that [`Numbers::free`] gave are not
+    /// asked for.
+    fn is_used(&self, ino: u32) -> bool {
+        match self {
+            Self::Direct { used } => {
+                used.get(ino as usize / 64).is_some_and(|word| word & 1 << (ino % 64) != 0)
+            }
+            Self::Dense { base, .. } => base.as_ref().is_some_and(|base| base.is_used(Ino(ino))),
+        }
+    }
 }
 
 impl Numbers {
-    /// No objects yet but the root. Real numbers will be at most `highest`.
-    pub fn new(
-        numbering: Numbering,
+    /// The real numbers; no objects yet but the root. They will be at most `highest`.
+    pub fn direct(root_real: u64, highest: u64) -> Self {
+        let words = (highest.max(root_real).min(u64::from(Ino::LAST.0)) / 64 + 1) as usize;
+        Self::new(root_real, Rule::Direct { used: vec![0; words] })
+    }
+
+    /// Numbers of our own, on top of those of the dump before; no objects yet but the root.
+    pub fn dense(
         root_real: u64,
-        highest: u64,
+        base: Option<Arc<NumberMap>>,
         scratch_dir: Arc<Path>,
         memory_max: usize,
     ) -> Self {
-        let rule = match numbering {
-            Numbering::Direct => {
-                let words = (highest.max(root_real).min(u64::from(Ino::LAST.0)) / 64 + 1) as usize;
-                Rule::Direct { used: vec![0; words], free_from: FIRST_FREE }
-            }
-            Numbering::Dense => {
-                let block = Mutex::new(Block { index: usize::MAX, bytes: Vec::new() });
-                Rule::Dense {
-                    reals: Spool::new(scratch_dir, memory_max),
-                    firsts: Vec::new(),
-                    count: 0,
-                    block,
-                }
-            }
-        };
-        Self { root_real, special: Vec::new(), rule, limit: Ino::ROOT.0 + 1 }
+        let list = List::new(Spool::new(scratch_dir, memory_max));
+        Self::new(root_real, Rule::Dense { base: base.map(Follower::new), list, unnamed: Vec::new() })
+    }
+
+    fn new(root_real: u64, rule: Rule) -> Self {
+        Self { root_real, special: Vec::new(), rule, free_from: FIRST_FREE, limit: Ino::ROOT.0 + 1 }
     }
 
     /// Which rule is followed.
@@ -97,6 +107,11 @@ impl Numbers {
             Rule::Direct { .. } => Numbering::Direct,
             Rule::Dense { .. } => Numbering::Dense,
         }
+    }
+
+    /// Whether [`add`](Self::add) gives ascending numbers, but for the few that the direct rule swaps.
+    pub fn are_ascending(&self) -> bool {
+        !matches!(self.rule, Rule::Dense { base: Some(_), .. })
     }
 
     /// One more than the highest number given.
@@ -109,10 +124,11 @@ impl Numbers {
     /// the end.
     ///
     /// # Errors
-    /// The list of numbers could not be written, or (kind `QuotaExceeded`) there are more objects than numbers.
+    /// The list of numbers could not be read or written, or (kind `QuotaExceeded`) there are more objects than
+    /// numbers.
     pub fn add(&mut self, real: u64) -> io::Result<Option<Ino>> {
         let ino = match &mut self.rule {
-            Rule::Direct { used, .. } => {
+            Rule::Direct { used } => {
                 let wanted = if real == u64::from(Ino::ROOT.0) { self.root_real } else { real };
                 let ino = u32::try_from(wanted).map_err(|_| io::ErrorKind::QuotaExceeded)?;
                 if ino < FIRST_FREE {
@@ -123,19 +139,18 @@ impl Numbers {
                 if wanted != real {
                     self.special.push((real, Ino(ino)));
                 }
-                ino
+                return self.give(ino).map(Some);
             }
-            Rule::Dense { reals, firsts, count, .. } => {
-                if count.is_multiple_of(BLOCK_NUMBERS as u64) {
-                    firsts.push(real);
-                }
-                reals.append(&real.to_le_bytes())?;
-                let ino = u32::try_from(*count + u64::from(FIRST_FREE));
-                *count += 1;
-                ino.map_err(|_| io::ErrorKind::QuotaExceeded)?
-            }
+            Rule::Dense { base, .. } => base.as_mut().map(|base| base.find(real)).transpose()?.flatten(),
         };
-        self.give(ino).map(Some)
+        let ino = match ino {
+            Some(ino) => self.give(ino.0)?,
+            None => self.next_free()?,
+        };
+        if let Rule::Dense { list, .. } = &mut self.rule {
+            list.push(real, ino)?;
+        }
+        Ok(Some(ino))
     }
 
     /// A number that nothing else has; after all that [`add`](Self::add) gave. `real`: whose it is, where that is
@@ -144,19 +159,18 @@ impl Numbers {
     /// # Errors
     /// (Kind `QuotaExceeded`.) There is none.
     pub fn free(&mut self, real: Option<u64>) -> io::Result<Ino> {
-        let ino = match &mut self.rule {
-            Rule::Direct { used, free_from } => {
-                let is_used =
-                    |ino: u32| used.get(ino as usize / 64).is_some_and(|word| word & 1 << (ino % 64) != 0);
-                let ino = (*free_from..).find(|ino| !is_used(*ino)).unwrap_or(u32::MAX);
-                *free_from = ino.saturating_add(1);
-                ino
-            }
-            Rule::Dense { .. } => self.limit,
-        };
-        let ino = self.give(ino)?;
+        let ino = self.next_free()?;
         self.special.extend(real.map(|real| (real, ino)));
+        if let Rule::Dense { unnamed, .. } = &mut self.rule {
+            unnamed.push(ino);
+        }
         Ok(ino)
+    }
+
+    fn next_free(&mut self) -> io::Result<Ino> {
+        let ino = (self.free_from..).find(|ino| !self.rule.is_used(*ino)).unwrap_or(u32::MAX);
+        self.free_from = ino.saturating_add(1);
+        self.give(ino)
     }
 
     fn give(&mut self, ino: u32) -> io::Result<Ino> {
@@ -179,38 +193,89 @@ impl Numbers {
             return Ok(Some(*ino));
         }
         match &self.rule {
-            Rule::Direct { used, .. } => {
+            Rule::Direct { .. } => {
                 let Ok(ino) = u32::try_from(real) else { return Ok(None) };
-                let word = used.get(ino as usize / 64).copied().unwrap_or(0);
-                Ok((ino >= FIRST_FREE && word & 1 << (ino % 64) != 0).then_some(Ino(ino)))
+                Ok((ino >= FIRST_FREE && self.rule.is_used(ino)).then_some(Ino(ino)))
             }
-            Rule::Dense { reals, firsts, block, .. } => {
-                let Some(index) = firsts.partition_point(|first| *first <= real).checked_sub(1) else {
-                    return Ok(None);
-                };
-                let mut block = block.lock().unwrap_or_else(PoisonError::into_inner);
-                if block.index != index {
-                    block.index = usize::MAX;
-                    block.bytes.resize(BLOCK_LEN, 0);
-                    let len = reals.read_at((index * BLOCK_LEN) as u64, &mut block.bytes)?;
-                    block.bytes.truncate(len);
-                    block.index = index;
-                }
-                let (list, _) = block.bytes.as_chunks::<8>();
-                let rank = list.binary_search_by_key(&real, |bytes| u64::from_le_bytes(*bytes));
-                Ok(rank.ok().map(|rank| Ino((index * BLOCK_NUMBERS + rank) as u32 + FIRST_FREE)))
-            }
+            Rule::Dense { list, .. } => list.find(real),
         }
+    }
+
+    /// Writes what the next dump of the chain has to know, where that is not in the real numbers.
+    ///
+    /// # Errors
+    /// The list of numbers could not be read, or the map not written.
+    pub fn write(&self, to: &mut dyn Write) -> io::Result<()> {
+        match &self.rule {
+            Rule::Direct { .. } => Ok(()),
+            Rule::Dense { list, unnamed, .. } => number_map::write(&list.entries, unnamed, to),
+        }
+    }
+}
+
+/// Real numbers in ascending order, with their dump numbers.
+struct List {
+    entries: Spool,
+    /// The first real number of each block.
+    firsts: Vec<u64>,
+    block: Mutex<Block>,
+}
+
+/// The block of the list looked at last.
+struct Block {
+    index: usize,
+    bytes: Vec<u8>,
+}
+
+impl List {
+    fn new(entries: Spool) -> Self {
+        Self {
+            entries,
+            firsts: Vec::new(),
+            block: Mutex::new(Block { index: usize::MAX, bytes: Vec::new() }),
+        }
+    }
+
+    fn push(&mut self, real: u64, ino: Ino) -> io::Result<()> {
+        if self.entries.len().is_multiple_of(BLOCK_LEN as u64) {
+            self.firsts.push(real);
+        }
+        self.entries.append(&number_map::encode(real, ino)).map(drop)
+    }
+
+    fn find(&self, real: u64) -> io::Result<Option<Ino>> {
+        let Some(index) = self.firsts.partition_point(|first| *first <= real).checked_sub(1) else {
+            return Ok(None);
+        };
+        let mut block = self.block.lock().unwrap_or_else(PoisonError::into_inner);
+        if block.index != index {
+            block.index = usize::MAX;
+            block.bytes.resize(BLOCK_LEN, 0);
+            let len = self.entries.read_at((index * BLOCK_LEN) as u64, &mut block.bytes)?;
+            block.bytes.truncate(len);
+            block.index = index;
+        }
+        let (list, _) = block.bytes.as_chunks();
+        let found = list.binary_search_by_key(&real, |entry| number_map::decode(entry).0);
+        Ok(found.ok().and_then(|at| list.get(at)).map(|entry| number_map::decode(entry).1))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    fn dense(root: u64, base: Option<Arc<NumberMap>>) -> Numbers {
+        Numbers::dense(root, base, Arc::from(std::env::temp_dir()), 100)
+    }
 
     fn numbers(numbering: Numbering, root: u64, reals: &[u64]) -> (Numbers, Vec<Option<Ino>>) {
         let highest = reals.iter().copied().max().unwrap_or(0);
-        let mut numbers = Numbers::new(numbering, root, highest, Arc::from(std::env::temp_dir()), 100);
+        let mut numbers = match numbering {
+            Numbering::Direct => Numbers::direct(root, highest),
+            Numbering::Dense => dense(root, None),
+        };
         let mut given = Vec::new();
         for real in reals {
             given.push(numbers.add(*real).unwrap());
@@ -257,5 +322,113 @@ mod tests {
         assert_eq!(numbers.free(None).unwrap(), Ino(3003));
         assert_eq!(numbers.number(3003).unwrap(), None);
         assert_eq!(numbers.limit(), Ino(3004));
+    }
+
+    /// What the next dump of a chain gets of these numbers.
+    fn kept(numbers: &Numbers) -> Arc<NumberMap> {
+        let mut file = tempfile::tempfile().unwrap();
+        numbers.write(&mut file).unwrap();
+        Arc::new(NumberMap::read(file).unwrap())
+    }
+
+    /// A bit sequence that depends on its seed alone.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, bound: u64) -> u64 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            (self.0 >> 11) % bound
+        }
+    }
+
+    /// A dump of a chain.
+    #[derive(Clone)]
+    struct Dump {
+        /// The objects by real number; which object it is, and its number.
+        objects: BTreeMap<u64, (u64, Ino)>,
+        kept: Arc<NumberMap>,
+    }
+
+    /// Dumps `tree` on top of a chain, and checks the numbers against all dumps of it: `Numbers` sees the last only.
+    fn dump(chain: &[Dump], tree: &BTreeMap<u64, u64>, strangers: u64) -> Dump {
+        const ROOT: u64 = 77;
+        let base = chain.last();
+        let mut numbers = dense(ROOT, base.map(|base| Arc::clone(&base.kept)));
+        let mut objects = BTreeMap::new();
+        let mut given = BTreeSet::new();
+        for (real, object) in tree {
+            let ino = numbers.add(*real).unwrap().unwrap();
+            assert!(given.insert(ino), "{ino} is given twice");
+            let before = base.and_then(|base| base.objects.get(real));
+            match before {
+                Some((_, before)) => assert_eq!(*before, ino, "it keeps its number"),
+                None => {
+                    let owner = base.and_then(|base| base.objects.iter().find(|entry| entry.1.1 == ino));
+                    assert!(owner.is_none(), "{ino} was another object's, and no dump has shown it clear");
+                }
+            }
+            objects.insert(*real, (*object, ino));
+        }
+        for _ in 0..strangers {
+            let ino = numbers.free(None).unwrap();
+            assert!(given.insert(ino), "{ino} is given twice");
+            assert!(base.is_none_or(|base| !base.kept.is_used(ino)), "{ino} was in use");
+        }
+        for (real, (_, ino)) in &objects {
+            assert_eq!(numbers.number(*real).unwrap(), Some(*ino));
+            assert_eq!(numbers.number(*real + 1).unwrap(), objects.get(&(real + 1)).map(|object| object.1));
+        }
+        assert_eq!(numbers.number(ROOT).unwrap(), Some(Ino::ROOT));
+        assert!(given.iter().all(|ino| *ino > Ino::ROOT && *ino < numbers.limit()));
+        // Every number is free, or was before.
+        let most = given.len() + base.map_or(0, |base| base.objects.len() + 3);
+        assert!(numbers.limit().0 as usize <= most + FIRST_FREE as usize);
+        Dump { objects, kept: kept(&numbers) }
+    }
+
+    /// A map of a dump holds all its numbers, and so those that its own in-use map shows.
+    #[test]
+    fn dense_numbers_last_over_chains() {
+        for seed in 1..=12 {
+            let mut random = Random(seed << 32 | 0x9e37);
+            let mut tree: BTreeMap<u64, u64> = BTreeMap::new();
+            let mut objects_made = 0;
+            let mut change = |tree: &mut BTreeMap<u64, u64>, random: &mut Random| {
+                for _ in 0..random.below(400) {
+                    // Few enough for a number to come back.
+                    let real = 1000 + (random.below(700) << (random.below(2) * 33));
+                    objects_made += 1;
+                    match random.below(2) {
+                        0 => _ = tree.remove(&real),
+                        _ => _ = tree.insert(real, objects_made),
+                    }
+                }
+            };
+            change(&mut tree, &mut random);
+            let mut chain = vec![dump(&[], &tree, 2)];
+            for _ in 0..12 {
+                change(&mut tree, &mut random);
+                // Back to any dump of the chain: a level that is not above the last one.
+                chain.truncate(1 + random.below(chain.len() as u64) as usize);
+                let next = dump(&chain, &tree, random.below(3));
+                chain.push(next);
+            }
+        }
+    }
+
+    #[test]
+    fn a_number_is_reused_after_the_dump_that_shows_it_clear_and_not_before() {
+        let tree = |reals: &[u64]| reals.iter().map(|real| (*real << 40, *real)).collect();
+        let numbers_of = |dump: &Dump| dump.objects.values().map(|object| object.1.0).collect::<Vec<_>>();
+        let mut chain = vec![dump(&[], &tree(&[1, 2, 3]), 0)];
+        // 2 goes, 4 and 5 come: its number is not theirs yet.
+        chain.push(dump(&chain, &tree(&[1, 3, 4, 5]), 0));
+        assert_eq!(numbers_of(&chain[1]), [3, 5, 6, 7]);
+        chain.push(dump(&chain, &tree(&[1, 3, 4, 5, 6, 7]), 0));
+        assert_eq!(numbers_of(&chain[2]), [3, 5, 6, 7, 4, 8]);
+        // Another dump on the baseline does not know of these.
+        assert_eq!(numbers_of(&dump(&chain[..1], &tree(&[1, 2, 3, 7]), 1)), [3, 4, 5, 6]);
     }
 }

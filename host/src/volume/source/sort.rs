@@ -1,4 +1,4 @@
-//! Sorts what the walk finds by real inode number, in bounded memory: records are collected in memory, sorted runs
+//! Sorts what the walk finds by real inode number, or by dump number where that is another order, in bounded memory: records are collected in memory, sorted runs
 //! go to a spool when they fill it, and all runs are merged on reading.
 
 use std::cmp::Reverse;
@@ -8,11 +8,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tapedump_core::limits::NAME_LEN_MAX;
+use tapedump_core::units::Ino;
 
 use crate::volume::spool::Spool;
 
-/// Length of a record without its name: number, place, tag, length of the name.
-const FIXED_LEN: usize = 8 + 8 + 1 + 1;
+/// Length of a record without its name: real number, place, dump number, tag, length of the name.
+const FIXED_LEN: usize = 8 + 8 + 4 + 1 + 1;
 /// What the sort key of a record takes besides.
 const KEY_LEN: usize = size_of::<(u64, u32)>();
 /// Bytes read at once from each run.
@@ -25,6 +26,8 @@ pub struct Found {
     pub real: u64,
     /// Where the directory is described that holds the name; for a directory, where it is described itself.
     pub place: u64,
+    /// Its number in the dump, by which it is sorted; 0 while it has none.
+    pub ino: Ino,
     /// Kind and flags; see `table::Tag`.
     pub tag: u8,
     name_len: u8,
@@ -32,7 +35,12 @@ pub struct Found {
 }
 
 impl Found {
-    const EMPTY: Self = Self { real: 0, place: 0, tag: 0, name_len: 0, name: [0; NAME_LEN_MAX] };
+    const EMPTY: Self = Self { real: 0, place: 0, ino: Ino(0), tag: 0, name_len: 0, name: [0; NAME_LEN_MAX] };
+
+    /// What it is sorted by.
+    fn key(&self) -> u64 {
+        if self.ino == Ino(0) { self.real } else { self.ino.0.into() }
+    }
 
     /// The name.
     pub fn name(&self) -> &[u8] {
@@ -42,11 +50,12 @@ impl Found {
     /// Takes a record from the front of `bytes` and gives its length; `None` if it is not whole.
     fn decode(&mut self, bytes: &[u8]) -> Option<usize> {
         let (fixed, rest) = bytes.split_at_checked(FIXED_LEN)?;
-        let name = rest.get(..usize::from(fixed[17]))?;
+        let name = rest.get(..usize::from(fixed[21]))?;
         self.real = number(&fixed[..8]);
         self.place = number(&fixed[8..16]);
-        self.tag = fixed[16];
-        self.name_len = fixed[17];
+        self.ino = Ino(number(&fixed[16..20]) as u32);
+        self.tag = fixed[20];
+        self.name_len = fixed[21];
         self.name[..name.len()].copy_from_slice(name);
         Some(FIXED_LEN + name.len())
     }
@@ -75,22 +84,33 @@ impl Sorter {
         Self { memory_max, arena: Vec::new(), keys: Vec::new(), spool, runs: Vec::new() }
     }
 
-    /// Adds a record; `name` is at most [`NAME_LEN_MAX`] bytes long.
+    /// Adds a record without a dump number; `name` is at most [`NAME_LEN_MAX`] bytes long.
     ///
     /// # Errors
     /// A full run could not be written.
     pub fn push(&mut self, real: u64, place: u64, tag: u8, name: &[u8]) -> io::Result<()> {
+        let name_len = name.len().min(NAME_LEN_MAX);
+        let mut found = Found { real, place, tag, name_len: name_len as u8, ..Found::EMPTY };
+        found.name[..name_len].copy_from_slice(&name[..name_len]);
+        self.push_found(&found)
+    }
+
+    /// Adds a record. Either all have a dump number, or none has.
+    ///
+    /// # Errors
+    /// A full run could not be written.
+    pub fn push_found(&mut self, found: &Found) -> io::Result<()> {
         let used = self.arena.len() + self.keys.len() * KEY_LEN;
-        if used + FIXED_LEN + name.len() + KEY_LEN > self.memory_max && !self.keys.is_empty() {
+        if used + FIXED_LEN + found.name().len() + KEY_LEN > self.memory_max && !self.keys.is_empty() {
             self.write_run()?;
         }
         let at = self.arena.len() as u32;
-        let name = &name[..name.len().min(NAME_LEN_MAX)];
-        self.arena.extend_from_slice(&real.to_le_bytes());
-        self.arena.extend_from_slice(&place.to_le_bytes());
-        self.arena.extend_from_slice(&[tag, name.len() as u8]);
-        self.arena.extend_from_slice(name);
-        self.keys.push((real, at));
+        self.arena.extend_from_slice(&found.real.to_le_bytes());
+        self.arena.extend_from_slice(&found.place.to_le_bytes());
+        self.arena.extend_from_slice(&found.ino.0.to_le_bytes());
+        self.arena.extend_from_slice(&[found.tag, found.name_len]);
+        self.arena.extend_from_slice(found.name());
+        self.keys.push((found.key(), at));
         Ok(())
     }
 
@@ -100,7 +120,7 @@ impl Sorter {
         &self.arena[at..at + FIXED_LEN + name_len]
     }
 
-    /// What orders records of the same number: the place, then tag and name.
+    /// What orders records of the same number: the place, then the rest.
     fn rest(&self, at: u32) -> (u64, &[u8]) {
         let record = self.record(at);
         (number(&record[8..16]), &record[16..])
@@ -169,7 +189,7 @@ impl Merge {
     fn add(&mut self, source: Source) -> io::Result<()> {
         let mut run = Run { source, current: Found::EMPTY };
         if run.advance()? {
-            self.heap.push(Reverse((run.current.real, run.current.place, self.runs.len())));
+            self.heap.push(Reverse((run.current.key(), run.current.place, self.runs.len())));
             self.runs.push(run);
         }
         Ok(())
@@ -184,7 +204,7 @@ impl Merge {
         let run = &mut self.runs[index];
         let found = run.current;
         if run.advance()? {
-            self.heap.push(Reverse((run.current.real, run.current.place, index)));
+            self.heap.push(Reverse((run.current.key(), run.current.place, index)));
         }
         Ok(Some(found))
     }
@@ -251,6 +271,29 @@ mod tests {
             for sorters in [1, 3] {
                 assert_eq!(sorted(3000, memory_max, sorters), expected);
             }
+        }
+    }
+
+    #[test]
+    fn records_with_dump_numbers_are_sorted_by_them() {
+        for memory_max in [1000, 1 << 20] {
+            let new = || Sorter::new(Arc::from(std::env::temp_dir()), memory_max);
+            let (mut by_real, mut by_ino) = (new(), new());
+            for real in 0..1000 {
+                by_real.push(real << 40, real, 1, b"name").unwrap();
+            }
+            let mut merge = Merge::new(vec![by_real]).unwrap();
+            while let Some(mut found) = merge.next_found().unwrap() {
+                found.ino = Ino(3 + (found.place as u32 * 7919) % 1000);
+                by_ino.push_found(&found).unwrap();
+            }
+            let mut merge = Merge::new(vec![by_ino]).unwrap();
+            for ino in 3..1003 {
+                let found = merge.next_found().unwrap().unwrap();
+                assert_eq!((found.ino, found.real), (Ino(ino), found.place << 40));
+                assert_eq!(found.name(), b"name");
+            }
+            assert!(merge.next_found().unwrap().is_none());
         }
     }
 

@@ -19,6 +19,8 @@ use tapedump_core::units::{Ino, Timestamp};
 use super::numbers::Numbering;
 use super::{LinuxSource, SourceOptions};
 
+mod chains;
+
 /// A directory that goes away with its value.
 struct TempTree(PathBuf);
 
@@ -287,7 +289,7 @@ fn dense_numbers_give_the_same_tree() {
     let expected = by_path(&read_all(&mut tree.open(|_| {})));
     for spool_memory in [100, 1 << 20] {
         let mut dense = tree.open(|options| {
-            options.numbering = Some(Numbering::Dense);
+            options.tuning.direct_limit = 0;
             options.tuning.spool_memory = spool_memory;
         });
         assert_eq!(dense.numbering(), Numbering::Dense);

@@ -136,6 +136,15 @@ impl LinuxSource {
         self.volume.index.numbers.numbering()
     }
 
+    /// Writes the numbers that the next dump of the chain needs as its [`NumberMap`](super::NumberMap), if they are
+    /// [`Numbering::Dense`].
+    ///
+    /// # Errors
+    /// They cannot be read, or not written.
+    pub fn write_numbers(&self, to: &mut dyn io::Write) -> io::Result<()> {
+        self.volume.index.numbers.write(to)
+    }
+
     /// One of the object's paths, the root's included, for messages.
     #[must_use]
     pub fn path_of(&self, ino: Ino) -> Option<PathBuf> {
