@@ -65,6 +65,12 @@ pub struct Dump {
     /// Write behind what the tape holds
     #[arg(long, conflicts_with = "overwrite")]
     pub append: bool,
+    /// Do not write the dump's catalog behind it on the tape
+    ///
+    /// It is the next tape file on virtual tapes and cartridges: with it tapedump catalog rebuild need not read the dump, and
+    /// third-party restore programs can take it as their archive (restore -A). The state directory has a catalog in any case.
+    #[arg(long)]
+    pub no_catalog: bool,
     /// Eject the cartridge of a tape drive at the end
     #[arg(long)]
     pub eject: bool,

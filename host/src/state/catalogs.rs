@@ -105,6 +105,21 @@ pub fn finish(state: &StateDir, id: DumpId, writer: HostCatalogWriter<'_>) -> Re
     done().map_err(|error| failure(state, id, &error))
 }
 
+/// The file of a dump's catalog as it is, whatever is in it.
+///
+/// # Errors
+/// It cannot be opened.
+pub fn device(state: &StateDir, id: DumpId) -> Result<FileDevice, CatalogFailure> {
+    let path = path_of(state, id);
+    let failed = |error: &io::Error| CatalogFailure {
+        id,
+        absent: error.kind() == io::ErrorKind::NotFound,
+        path: path.clone(),
+        what: error.to_string(),
+    };
+    File::open(&path).map(|file| FileDevice::new(file, REGION.end)).map_err(|error| failed(&error))
+}
+
 /// Opens the catalog of a dump, to be read through `memory`.
 ///
 /// # Errors

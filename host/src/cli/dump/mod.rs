@@ -1,8 +1,10 @@
 //! `tapedump dump`: a directory tree to a tape.
 
+mod behind;
 mod plan;
 mod report;
 
+use self::behind::{Beginning, Behind};
 use self::plan::{Plan, now, resolve};
 use self::report::{LeftOut, begin_stage, describe, explain, path_of, report, tell_long_name};
 use super::changer::{Wanted, with_changes};
@@ -16,16 +18,19 @@ use crate::state::StateDir;
 use crate::state::catalogs::{self, HostCatalogWriter};
 use crate::state::file_device::FileError;
 use crate::state::history::DumpFolder;
+use crate::tape::copied::Copied;
 use crate::tape::{Existing, Mode, Stop, Tape, TapeError, TapeSpec, ahead_or_behind, open};
 use crate::text::printable_path;
-use crate::volume::source::{LinuxSource, SourceOptions};
+use crate::volume::source::{LinuxSource, Numbering, SourceOptions};
 use std::time::Instant;
 use tapedump_core::catalog::{CatalogError, CatalogIdentity};
 use tapedump_core::device::tape::{TapeDevice, TapePosition};
 use tapedump_core::device::volume::SourceVolume;
-use tapedump_core::engine::dump::{Dump, DumpEvent, DumpMemory, DumpOptions, DumpSummary, NotPortable};
+use tapedump_core::engine::dump::{
+    Dump, DumpEvent, DumpMemory, DumpOptions, DumpSummary, NotPortable, Stage,
+};
 use tapedump_core::stream::writer::DumpIdentity;
-use tapedump_core::units::TAPE_BLOCK_LEN;
+use tapedump_core::units::{BlockAddr, TAPE_BLOCK_LEN};
 use zerocopy::FromZeros;
 
 /// Bytes written behind the dump.
@@ -35,7 +40,7 @@ const STREAM_LEN: usize = 1 << 20;
 /// Mount points that are named; more are counted.
 const MOUNT_POINTS_NAMED: usize = 20;
 
-type Engine<'m> = Dump<'m, LinuxSource, Box<dyn Tape>, HostCrc32c, Option<HostCatalogWriter<'m>>>;
+type Engine<'m> = Dump<'m, LinuxSource, Copied, HostCrc32c, Option<HostCatalogWriter<'m>>>;
 
 pub fn run(raw: raw::Dump) -> Result<Ended, CliError> {
     let state = StateDir::find()?;
@@ -141,17 +146,33 @@ fn write(
         Some(_) => Some(begin_catalog(plan, state, &mut source, &mut catalog_memory)?),
         None => None,
     };
+    let (beginning, tape) = Beginning::keep(plan, state, tape);
     let mut engine = Engine::with_catalog(source, tape, catalog, memory, options)
         .map_err(|error| CliError::failed(explain(&error, &plan.tape)))?;
     let mut left_out = LeftOut::default();
-    let ended = drive(&mut engine, plan, interrupt, &mut progress, &mut left_out);
+    let ended = drive(&mut engine, plan, &beginning, interrupt, &mut progress, &mut left_out);
     progress.end();
-    let (source, mut tape, catalog) = engine.into_parts();
+    let (source, tape, catalog) = engine.into_parts();
+    let (mut tape, copy) = tape.into_parts();
+    let took = started.elapsed();
     match ended {
         Ok(summary) => {
-            give_back(&mut tape, plan)?;
-            let ended = report(&summary, &left_out, &plan.tape, started.elapsed());
+            let ended = report(&summary, &left_out, &plan.tape, took);
             let (catalog_len, ended) = end_catalog(plan, state, catalog, ended);
+            let is_dense = source.numbering() == Numbering::Dense;
+            let behind = catalog_len.map(|len| Behind {
+                plan,
+                state,
+                beginning: &beginning,
+                summary: &summary,
+                begin,
+                ino_limit,
+                is_dense,
+                len,
+            });
+            let catalog_file =
+                behind.zip(copy).and_then(|(behind, copy)| behind.write(&mut tape, copy, interrupt));
+            give_back(&mut tape, plan)?;
             let made = Made {
                 base: &plan.base,
                 identity: plan.identity,
@@ -164,6 +185,7 @@ fn write(
                 blocking: plan.blocking,
                 summary: &summary,
                 catalog_len,
+                catalog_file,
             };
             if plan.date > now() {
                 eprintln!("tapedump: the dump's date is in the future: no increment can be based on it");
@@ -232,6 +254,7 @@ fn end_catalog(
 fn drive(
     engine: &mut Engine<'_>,
     plan: &Plan,
+    beginning: &Beginning,
     interrupt: &Interrupt,
     progress: &mut Progress,
     left_out: &mut LeftOut,
@@ -242,7 +265,12 @@ fn drive(
         }
         match engine.step() {
             Ok(DumpEvent::Done(summary)) => return Ok(summary),
-            Ok(DumpEvent::Stage(stage)) => begin_stage(engine, stage, progress),
+            Ok(DumpEvent::Stage(stage)) => {
+                if stage == Stage::Files {
+                    beginning.ends(BlockAddr(engine.progress().blocks));
+                }
+                begin_stage(engine, stage, progress);
+            }
             Ok(DumpEvent::Working) => {}
             Ok(event) => {
                 left_out.note(&event, engine.stage());

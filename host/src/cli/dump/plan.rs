@@ -28,6 +28,8 @@ pub(super) struct Plan {
     pub(super) date: Timestamp,
     pub(super) threads: usize,
     pub(super) eject: bool,
+    /// The catalog goes to the tape, too.
+    pub(super) catalog: bool,
     pub(super) changer: Option<Changer>,
 }
 
@@ -99,7 +101,7 @@ pub(super) fn resolve(raw: raw::Dump, state: &StateDir) -> Result<Plan, CliError
     label.iter_mut().zip(text.bytes()).for_each(|(to, from)| *to = from);
     let threads = raw.threads.unwrap_or(0);
     let blocking = raw.blocking_factor;
-    let (label_text, eject) = (raw.label.unwrap_or_default(), raw.eject);
+    let (label_text, eject, catalog) = (raw.label.unwrap_or_default(), raw.eject, !raw.no_catalog);
     Ok(Plan {
         tree,
         tape,
@@ -113,6 +115,7 @@ pub(super) fn resolve(raw: raw::Dump, state: &StateDir) -> Result<Plan, CliError
         date,
         threads,
         eject,
+        catalog,
         changer,
     })
 }
