@@ -1,5 +1,6 @@
 //! The command line: raw arguments → resolved plan → work → exit code. Layer: top; the only one that prints.
 
+mod catalog;
 mod changer;
 mod directions;
 mod drive;
@@ -50,6 +51,7 @@ fn run(command: raw::Command) -> Result<Ended, CliError> {
         raw::Command::List(raw) => list::run(raw),
         raw::Command::Verify(raw) => verify::run(raw),
         raw::Command::Tape(raw) => tape::run(raw),
+        raw::Command::Catalog(raw) => catalog::run(raw),
         raw::Command::Completions { shell } => generate::completions(shell),
         raw::Command::Man { directory } => generate::man(directory.as_deref()),
     }

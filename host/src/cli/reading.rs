@@ -177,6 +177,11 @@ impl Reading {
         Ok(Self { tape, tapes, sources, name, len, data, state: state.clone() })
     }
 
+    /// The tape file with the dump.
+    pub fn file(&self) -> u32 {
+        self.sources.file()
+    }
+
     /// Reads the dump over `target`. Gives the target back, and how it ended: `None` where the visitor had enough.
     pub fn run<V>(
         self,

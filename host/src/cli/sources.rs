@@ -176,6 +176,11 @@ impl Sources {
         self.stops.as_ref().is_some_and(|stops| stops.len() <= STOPS_FEW)
     }
 
+    /// The tape file of the newest dump.
+    pub fn file(&self) -> u32 {
+        self.dumps.first().and_then(|dump| dump.file).unwrap_or(0)
+    }
+
     /// How many dumps there are.
     pub fn len(&self) -> u32 {
         self.dumps.len() as u32
@@ -256,7 +261,7 @@ fn go_to(tape: &mut Box<dyn Tape>, at: TapePosition) -> Result<(), TapeError> {
 }
 
 /// The header before which the tape stands; it stands there again afterwards.
-fn peek(tape: &mut Box<dyn Tape>, at: TapePosition) -> Result<Option<HeaderRepr>, TapeError> {
+pub fn peek(tape: &mut Box<dyn Tape>, at: TapePosition) -> Result<Option<HeaderRepr>, TapeError> {
     let mut record = vec![0; super::reading::RECORD_LEN_MAX];
     let read = tape.read(&mut record)?;
     go_to(tape, at)?;

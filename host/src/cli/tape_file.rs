@@ -86,7 +86,7 @@ pub fn find_file(
 }
 
 /// The last tape file with a dump; where there are only catalogs, the last of these.
-fn last_dump(dir: &Path, files: &[TapeFile]) -> Result<Option<u32>, TapeError> {
+pub fn last_dump(dir: &Path, files: &[TapeFile]) -> Result<Option<u32>, TapeError> {
     // One that is gone is not passed over: the dump before it is an older one.
     let lost = VirtualTape::lost(dir)?;
     let is_lost = |number: u32| lost.iter().any(|lost| lost.file == number);
