@@ -25,7 +25,7 @@ use crate::record::holes::Holes;
 use crate::stream::writer::DumpIdentity;
 use crate::units::{BlockAddr, BlockingFactor, DumpId, Ino, Level, TAPE_BLOCK_LEN, Timestamp};
 
-fn leak(len: usize) -> &'static mut [u8] {
+pub(super) fn leak(len: usize) -> &'static mut [u8] {
     Box::leak(vec![0u8; len].into_boxed_slice())
 }
 
@@ -50,7 +50,7 @@ fn pattern(len: usize, seed: u32) -> Vec<u8> {
 }
 
 /// A tree with everything a volume contract can express.
-fn sample() -> MemVolume<'static> {
+pub(super) fn sample() -> MemVolume<'static> {
     let mut v = volume();
     let dir = v.add_directory(Ino::ROOT, b"dir", &attributes(Kind::Directory, 1)).unwrap();
     let deep = v.add_directory(dir, b"deep", &attributes(Kind::Directory, 2)).unwrap();
@@ -89,7 +89,7 @@ fn sample() -> MemVolume<'static> {
     v
 }
 
-fn options(blocking: u32) -> DumpOptions {
+pub(super) fn options(blocking: u32) -> DumpOptions {
     let id = DumpId(*b"0123456789abcdef");
     DumpOptions {
         identity: DumpIdentity { id, date: 1_700_000_000, base_date: 0, level: Level::BASELINE },

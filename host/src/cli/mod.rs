@@ -1,6 +1,7 @@
 //! The command line: raw arguments → resolved plan → work → exit code. Layer: top; the only one that prints.
 
 mod apply;
+mod catalog;
 mod chain;
 mod chain_drawing;
 mod chain_svg;
@@ -68,6 +69,7 @@ fn run(command: raw::Command) -> Result<Ended, CliError> {
         raw::Command::Chain(raw) => chain::run(raw),
         raw::Command::Find(raw) => find::run(raw),
         raw::Command::Tape(raw) => tape::run(raw),
+        raw::Command::Catalog(raw) => catalog::run(raw),
         raw::Command::Completions { shell } => generate::completions(shell),
         raw::Command::Man { directory } => generate::man(directory.as_deref()),
     }

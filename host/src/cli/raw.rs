@@ -27,6 +27,7 @@ pub enum Command {
     Chain(Chain),
     Find(Find),
     Tape(Tape),
+    Catalog(Catalog),
     /// Print the completions for a shell
     Completions {
         /// The shell
@@ -69,6 +70,12 @@ pub struct Dump {
     /// Write behind what the tape holds
     #[arg(long, conflicts_with = "overwrite")]
     pub append: bool,
+    /// Do not write the dump's catalog behind it on the tape
+    ///
+    /// It is the next tape file on virtual tapes and cartridges: with it tapedump catalog rebuild need not read the dump, and
+    /// third-party restore programs can take it as their archive (restore -A). The state directory has a catalog in any case.
+    #[arg(long)]
+    pub no_catalog: bool,
     /// Eject the cartridge of a tape drive at the end
     #[arg(long)]
     pub eject: bool,
@@ -185,6 +192,69 @@ pub struct Verify {
     /// Findings and result as JSON objects
     #[arg(long)]
     pub json: bool,
+}
+
+/// Make, check and export the catalogs of dumps
+#[derive(Debug, Args)]
+pub struct Catalog {
+    #[command(subcommand)]
+    pub command: CatalogCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CatalogCommand {
+    Rebuild(Rebuild),
+    Export(Export),
+    /// List the dumps of the history with their catalogs
+    List {
+        /// One JSON object for each dump
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read all pages of catalogs, and name those that are damaged
+    Check {
+        /// Identity of the dump, or how it begins [default: all dumps of the history]
+        dump: Option<String>,
+    },
+}
+
+/// Make the catalog of a dump from its tapes, and take the dump up in the history
+///
+/// What is behind the dump on its tape is taken if it is whole, and the dump is read otherwise. Dumps of other programs are
+/// taken up, too: they can be restored with all they are based on, and no increment of tapedump is based on them. Entries that
+/// the history has are kept.
+#[derive(Debug, Args)]
+pub struct Rebuild {
+    #[command(flatten)]
+    pub from: From,
+    /// All dumps on the tape
+    #[arg(long, conflicts_with = "file")]
+    pub all: bool,
+    /// Read the dump, whatever is behind it
+    #[arg(long)]
+    pub scan: bool,
+}
+
+/// Write the positions of a dump's files for another program
+///
+/// With --qfa: for Debian's restore -Q. Positions are bytes from the beginning of the dump, so the dump has to be in a plain
+/// file, as those of a virtual tape are.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// Identity of the dump, or how it begins [default: the newest dump of the history]
+    pub dump: Option<String>,
+    /// The format of restore -Q
+    #[arg(long, required = true)]
+    pub qfa: bool,
+    /// The dump on this tape
+    #[arg(short, long, conflicts_with = "dump", value_hint = ValueHint::AnyPath)]
+    pub tape: Option<OsString>,
+    /// Tape file with the dump, counted from 0 [default: the last one]
+    #[arg(short, long, value_name = "N", requires = "tape", value_parser = tape_file)]
+    pub file: Option<u32>,
+    /// File to write [default: standard output]
+    #[arg(short, long, value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
 }
 
 /// Make, show and change virtual tapes, and look after tape drives

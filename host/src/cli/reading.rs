@@ -87,6 +87,14 @@ pub trait Visitor<V: TargetVolume> {
     fn dump(&mut self, _info: &DumpInfo) -> Result<(), CliError> {
         Ok(())
     }
+    /// Anything, as the engine tells it, and before it is told otherwise.
+    fn event(
+        &mut self,
+        _engine: &mut Engine<'_, V>,
+        _event: &RestoreEvent<V::Error>,
+    ) -> Result<(), CliError> {
+        Ok(())
+    }
     /// All names are known and nothing is written yet.
     fn catalogued(&mut self, _engine: &mut Engine<'_, V>) -> Result<(), CliError> {
         Ok(())
@@ -167,6 +175,11 @@ impl Reading {
         let data = data.filter(|_| specs.is_empty() && sources.len() == 1);
         let tapes = Tapes { present: spec, further: specs, changer, label: String::new(), changes: 0 };
         Ok(Self { tape, tapes, sources, name, len, data, state: state.clone() })
+    }
+
+    /// The tape file with the dump.
+    pub fn file(&self) -> u32 {
+        self.sources.file()
     }
 
     /// Reads the dump over `target`. Gives the target back, and how it ended: `None` where the visitor had enough.
@@ -343,7 +356,11 @@ impl<W> Drive<'_, W> {
             if self.interrupt.is_set() {
                 return Err(interrupted().into());
             }
-            let flow = match engine.step() {
+            let event = engine.step();
+            if let Ok(event) = &event {
+                self.visitor.event(engine, event)?;
+            }
+            let flow = match event {
                 Err(_) if self.interrupt.is_set() => return Err(interrupted().into()),
                 Err(RestoreError::Stream(ReaderError::WrongTape { wanted, .. }))
                     if self.tapes.may_change() =>
@@ -405,6 +422,10 @@ impl<W> Drive<'_, W> {
                 }
                 Ok(event) => {
                     if let RestoreEvent::Dump(info) = &event {
+                        if info.is_catalog {
+                            let what = "this is the catalog of a dump, and not a dump";
+                            return Err(Stopped::Engine(what.into()));
+                        }
                         self.sources.found(info.id)?;
                         self.tapes.label = printable(label_text(&info.label));
                     }

@@ -169,6 +169,11 @@ impl Sources {
         self.stops.as_ref().is_some_and(|stops| stops.len() <= STOPS_FEW)
     }
 
+    /// The tape file of the newest dump.
+    pub fn file(&self) -> u32 {
+        self.dumps.first().and_then(|dump| dump.file).unwrap_or(0)
+    }
+
     /// How many dumps there are.
     pub fn len(&self) -> u32 {
         self.dumps.len() as u32

@@ -25,7 +25,7 @@ use self::chain::Chain;
 use self::events::Events;
 use self::route::Way;
 pub use self::route::{ChainStop, Leg, Route, RouteFailed, Stop, stops_at, stops_on_the_way};
-use crate::catalog::{Cursor, TableError};
+use crate::catalog::{Cursor, TableError, WhichMap};
 use crate::checksum::Crc32c;
 use crate::device::block::BlockDevice;
 use crate::device::tape::TapeDevice;
@@ -100,6 +100,8 @@ pub struct DumpInfo {
     pub label: [u8; 16],
     /// Names of the volume.
     pub names: VolumeNames,
+    /// It is not the dump, but its catalog: its directories, and none of its objects.
+    pub is_catalog: bool,
 }
 
 /// Something on the tape that is not as it was written, or cannot be used as it is.
@@ -244,6 +246,35 @@ pub enum RestoreEvent<E> {
         depth: u32,
         /// The object is a directory of this dump; its entries follow one deeper.
         directory: bool,
+    },
+    /// Bytes of one of the dump's maps: [`Restore::map_piece`] gives them, until the next step. They are good unless
+    /// [`Damage::Maps`] comes behind them.
+    Map {
+        /// Which map.
+        which: WhichMap,
+        /// The first of them, within the map.
+        at: u64,
+    },
+    /// A directory of the dump begins: before the tree is known, and before any of its names is told.
+    Directory {
+        /// The directory.
+        ino: Ino,
+        /// Its attributes.
+        attributes: Attributes,
+        /// Where its header is.
+        at: BlockAddr,
+    },
+    /// Properties that stand apart from their object, in stage V, begin.
+    Apart {
+        /// The object.
+        ino: Ino,
+        /// Where their header is.
+        at: BlockAddr,
+    },
+    /// The end of a dump was met.
+    End {
+        /// Where its header is.
+        at: BlockAddr,
     },
     /// An object that is not a directory begins.
     Object {
@@ -658,6 +689,12 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
     #[must_use]
     pub fn entry_name(&self) -> &[u8] {
         self.walk.name()
+    }
+
+    /// The bytes that the last [`RestoreEvent::Map`] is about.
+    #[must_use]
+    pub fn map_piece(&self) -> &[u8] {
+        self.reader.last_data()
     }
 
     /// Does some work: at most one tape record, one object's begin or end, or one name.
