@@ -8,6 +8,8 @@ use tapedump_tests::needs::{self, Need};
 
 #[path = "integration/applying.rs"]
 mod applying;
+#[path = "integration/browse.rs"]
+mod browse;
 #[path = "integration/commands.rs"]
 mod commands;
 #[path = "integration/damage.rs"]
@@ -62,6 +64,7 @@ fn main() {
     let arguments = Arguments::from_args();
     let cases = [
         ("applying", applying::CASES),
+        ("browse", browse::CASES),
         ("commands", commands::CASES),
         ("damage", damage::CASES),
         ("direct", direct::CASES),

@@ -14,4 +14,5 @@ pub mod random;
 pub mod scratch;
 pub mod swap;
 pub mod tape;
+pub mod terminal;
 pub mod tree;

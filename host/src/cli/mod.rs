@@ -1,6 +1,7 @@
 //! The command line: raw arguments → resolved plan → work → exit code. Layer: top; the only one that prints.
 
 mod apply;
+mod browse;
 mod catalog;
 mod chain;
 mod chain_drawing;
@@ -67,6 +68,7 @@ fn run(command: raw::Command) -> Result<Ended, CliError> {
         raw::Command::Verify(raw) => verify::run(raw),
         raw::Command::History(raw) => history::run(raw),
         raw::Command::Chain(raw) => chain::run(raw),
+        raw::Command::Browse(raw) => browse::run(raw),
         raw::Command::Find(raw) => find::run(raw),
         raw::Command::Tape(raw) => tape::run(raw),
         raw::Command::Catalog(raw) => catalog::run(raw),

@@ -1,6 +1,6 @@
 //! The arguments as they are written: the one definition that parsing, help, completions and the manual come from.
 
-use super::raw_history::{Chain, Find, History, Moment};
+use super::raw_history::{Browse, Chain, Find, History, Moment};
 use clap::{Args, Parser, Subcommand, ValueHint};
 use std::ffi::OsString;
 use std::num::NonZeroU64;
@@ -26,6 +26,7 @@ pub enum Command {
     History(History),
     Chain(Chain),
     Find(Find),
+    Browse(Browse),
     Tape(Tape),
     Catalog(Catalog),
     /// Print the completions for a shell

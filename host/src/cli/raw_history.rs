@@ -74,3 +74,17 @@ pub struct Find {
     #[arg(long)]
     pub json: bool,
 }
+
+/// Walk through a tree as of a dump, see what its files were in other dumps, and restore what is marked
+///
+/// A screen on the terminal, from the catalogs alone; ? shows its keys. Only a restore reads tapes.
+#[derive(Debug, Args)]
+pub struct Browse {
+    /// The tree as it was at this time (UTC), or by the dump with this identity, as for restore [default: the newest dump]
+    #[arg(long, value_name = "TIME|DUMP", value_parser = when)]
+    pub at: Option<When>,
+    /// The tree that was dumped: its directory, or what `tapedump history` shows as its tree [default: the only one in the
+    /// history]
+    #[arg(long, value_name = "TREE", value_hint = ValueHint::DirPath)]
+    pub of: Option<OsString>,
+}
