@@ -2,8 +2,9 @@
 
 use super::exit::CliError;
 use super::list::utc;
-use super::recorded::{DumpedTree, RecordedDump, Recordings, for_rules, is_root_of};
+use super::recorded::{DumpedTree, RecordedDump, Recordings, for_rules};
 use crate::text::printable;
+use crate::volume::identity::TreeIdentity;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -132,8 +133,12 @@ pub fn named<'r>(recordings: &'r Recordings, of: &OsStr) -> Result<&'r DumpedTre
     let shown = printable(of.as_bytes());
     // A tree that is gone, or was made anew, is known by its label.
     let by_label = recordings.trees.iter().find(|tree| tree.label == shown);
-    let found = recordings.trees.iter().find(|tree| is_root_of(tree, Path::new(of))).or(by_label);
-    found.ok_or_else(|| {
+    // Where it is mounted does not matter.
+    let by_directory = TreeIdentity::of(Path::new(of)).ok().and_then(|identity| {
+        let is_it = |tree: &&DumpedTree| tree.volume == identity.volume && tree.path == identity.path;
+        recordings.trees.iter().find(is_it)
+    });
+    by_directory.or(by_label).ok_or_else(|| {
         CliError::failed(match recordings.trees.as_slice() {
             [] => format!("{shown}: the history has no dumps at all"),
             _ => format!("{shown}: the history has no dump of this tree; it has of: {}", labels(recordings)),

@@ -6,7 +6,7 @@ use crate::state::StateDir;
 use crate::state::history::{DumpFolder, HistoryFile};
 use crate::text::printable;
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tapedump_core::chain::history::{DamagedPages, HistoryError};
 use tapedump_core::chain::{Dump, Outcome, Recorded, Tape};
 use tapedump_core::units::{DumpId, TAPE_BLOCK_LEN, VolumeId};
@@ -204,12 +204,6 @@ fn label(volume_name: &[u8], path: &[u8]) -> String {
         [] => format!("/{}", printable(path)),
         name => format!("{}:/{}", printable(name), printable(path)),
     }
-}
-
-/// Where a tree of the file system is mounted does not matter; whether this is a path of one, does.
-pub fn is_root_of(tree: &DumpedTree, path: &Path) -> bool {
-    crate::volume::identity::TreeIdentity::of(path)
-        .is_ok_and(|identity| identity.volume == tree.volume && identity.path == tree.path)
 }
 
 #[cfg(test)]
