@@ -56,7 +56,7 @@ fuzz() { # fuzz TARGET
             "$(sed -n 's/.* cov: \([0-9]*\) .*/\1/p' "$scratch/$1.log" | tail -1) places covered"
     else
         grep -A 30 'panicked at\|ERROR: libFuzzer' "$scratch/$1.log" | head -60 >&2 || tail -20 "$scratch/$1.log" >&2
-        echo "fuzz: $1: failed; again with: tests/fuzz/$(ls -t "$built/$1") tests/fuzz/$(ls -t "$found/$1"-* | head -1)" >&2
+        echo "fuzz: $1: failed; again with: $(realpath "$built/$1") $(realpath "$(ls -t "$found/$1"-* | head -1)")" >&2
     fi
     return $status
 }
