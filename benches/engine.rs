@@ -69,6 +69,7 @@ fn restore<C: Crc32c, V: TargetVolume>(tape: &mut MemTape<'_>, target: V, lent: 
         maps: &mut lent.maps,
         chain: &mut [],
         names: &mut lent.names,
+        attributes: &mut [],
     };
     tape.rewind().expect("a tape");
     let mut restore =

@@ -6,14 +6,20 @@
 use libtest_mimic::{Arguments, Failed, Trial};
 use tapedump_tests::needs::{self, Need};
 
+#[path = "integration/applying.rs"]
+mod applying;
 #[path = "integration/commands.rs"]
 mod commands;
 #[path = "integration/damage.rs"]
 mod damage;
+#[path = "integration/direct.rs"]
+mod direct;
 #[path = "integration/format.rs"]
 mod format;
 #[path = "integration/golden.rs"]
 mod golden;
+#[path = "integration/history.rs"]
+mod history;
 #[path = "integration/hostile.rs"]
 mod hostile;
 #[path = "integration/hostile_amounts.rs"]
@@ -40,6 +46,10 @@ mod round_trip;
 mod telling;
 #[path = "integration/usage.rs"]
 mod usage;
+#[path = "integration/versions.rs"]
+mod versions;
+#[path = "integration/world.rs"]
+mod world;
 
 /// One test: its name, what it needs, and what it does. It fails by panicking.
 pub(crate) struct Case {
@@ -51,10 +61,13 @@ pub(crate) struct Case {
 fn main() {
     let arguments = Arguments::from_args();
     let cases = [
+        ("applying", applying::CASES),
         ("commands", commands::CASES),
         ("damage", damage::CASES),
+        ("direct", direct::CASES),
         ("format", format::CASES),
         ("golden", golden::CASES),
+        ("history", history::CASES),
         ("hostile", hostile::CASES),
         ("hostile_amounts", hostile_amounts::CASES),
         ("hostile_directory", hostile_directory::CASES),
@@ -68,6 +81,7 @@ fn main() {
         ("round_trip", round_trip::CASES),
         ("telling", telling::CASES),
         ("usage", usage::CASES),
+        ("versions", versions::CASES),
     ];
     let mut skipped = 0;
     let mut trials = Vec::new();

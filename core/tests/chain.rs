@@ -278,7 +278,13 @@ fn restore_paths(
     let scratch = MemBlock::new(&mut scratch, 512).unwrap();
     let (mut stream, mut maps) = (vec![0; 5 << 10], vec![0; 6 * 1024]);
     let (mut chain, mut names) = (vec![0; 3 * 1024], vec![0; 16 << 10]);
-    let memory = RestoreMemory { stream: &mut stream, maps: &mut maps, chain: &mut chain, names: &mut names };
+    let memory = RestoreMemory {
+        stream: &mut stream,
+        maps: &mut maps,
+        chain: &mut chain,
+        names: &mut names,
+        attributes: &mut [],
+    };
     let len = tapes.len() as u32;
     let mut restore =
         Restore::<_, _, _, PortableCrc32c>::of_chain(&mut tape, target, scratch, memory, len).unwrap();

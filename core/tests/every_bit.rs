@@ -130,6 +130,7 @@ impl Bench {
             maps: &mut self.maps,
             chain: &mut [],
             names: &mut self.names,
+            attributes: &mut [],
         };
         let mut restore =
             Restore::<_, _, _, PortableCrc32c>::new(&mut tape, &mut target, scratch, memory).unwrap();

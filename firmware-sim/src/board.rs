@@ -2,9 +2,10 @@
 
 use core::fmt;
 
+use tapedump_core::catalog::{CatalogFigures, TapePlace};
 use tapedump_core::engine::dump::{DumpEvent, DumpSummary};
 use tapedump_core::engine::restore::{DumpInfo, RestoreStage, RestoreSummary};
-use tapedump_core::units::BlockingFactor;
+use tapedump_core::units::{BlockingFactor, Ino, Level};
 
 use crate::demo::{Deviation, Trouble};
 
@@ -62,6 +63,37 @@ pub enum Report {
         /// Restores made.
         runs: u64,
     },
+    /// A catalog does not fit in this part of the device.
+    CatalogTooSmall {
+        /// The dump was still under way.
+        lost: bool,
+        /// Bytes there were.
+        len: u64,
+        /// Bytes that suffice.
+        needed: u64,
+    },
+    /// A dump of this level is to be made.
+    Level {
+        /// The level.
+        level: Level,
+        /// That of the dump it builds on.
+        base: Option<Level>,
+    },
+    /// The catalog of a dump is there.
+    Catalog(CatalogFigures),
+    /// The newest copy of a file, as the catalogs of the chain have it.
+    Newest {
+        /// The file.
+        ino: Ino,
+        /// Level of the dump.
+        level: u32,
+        /// Where it is on that dump's tape.
+        place: TapePlace,
+    },
+    /// The file was restored straight from its place.
+    Straight(RestoreSummary),
+    /// The chain was restored to another volume, and the two are equal.
+    ChainEqual(RestoreSummary),
     /// Everything went as it should.
     Passed,
     /// Something did not.
@@ -100,6 +132,30 @@ impl fmt::Display for Report {
             Self::Damaged { records, runs } => {
                 write!(f, "damaged each of {records} tape records: {runs} restores, no loss untold")
             }
+            Self::CatalogTooSmall { lost, len, needed } => {
+                let when = if *lost { "lost, the dump went on" } else { "not to be finished" };
+                write!(f, "catalog {when}: {len} bytes on the device, {needed} are needed")
+            }
+            Self::Level { level, base: Some(base) } => write!(f, "level {level}, based on level {base}"),
+            Self::Level { level, base: None } => write!(f, "level {level}"),
+            Self::Catalog(figures) => write!(
+                f,
+                "catalog: {} directories, {} others, {} names in {} bytes",
+                figures.directories, figures.others, figures.names, figures.len
+            ),
+            Self::Newest { ino, level, place } => {
+                write!(f, "looked a file up: the newest copy of {ino} is on level {level}, {}", place.block)
+            }
+            Self::Straight(summary) => write!(
+                f,
+                "restored it straight from there: {} tape records, {} seeks",
+                summary.records, summary.seeks
+            ),
+            Self::ChainEqual(summary) => write!(
+                f,
+                "restored the chain to another volume: the two are equal; {} tape records",
+                summary.records
+            ),
             Self::Passed => f.write_str("passed"),
             Self::Failed(deviation) => write!(f, "FAILED: {deviation:?}"),
         }

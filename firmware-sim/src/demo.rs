@@ -1,27 +1,29 @@
 //! The demonstration: a volume goes to tape and comes back, and faults of the tape are told, not swallowed.
 //!
-//! The board lends all memory ([`Memory`]), a tape, and a device for what does not fit the memory of a restore.
+//! The board lends all memory ([`Memory`]), tapes, and a block device for what has to outlive its power, and for what does not fit
+//! the memory of a restore.
+
+use core::cell::RefCell;
 
 use tapedump_core::device::DeviceError;
 use tapedump_core::device::ErrorKind;
-use tapedump_core::device::block::BlockDevice;
 use tapedump_core::device::fault::{Fault, FaultInjector, Operation, SplitMix64, What, When};
 use tapedump_core::device::mem::{MemVolume, Node, Where, differs};
 use tapedump_core::device::tape::{TapeDevice, TapePosition, TapeRead};
 use tapedump_core::device::volume::FailedPart;
-use tapedump_core::engine::dump::{DumpEvent, DumpSummary};
 use tapedump_core::engine::restore::{Damage, RestoreSummary};
 use tapedump_core::units::{BlockAddr, BlockingFactor, Ino, TAPE_BLOCK_LEN};
 
 use crate::board::{Board, Report};
-use crate::engine::{BLOCKING_MAX, Told, Work, dump, restore};
+use crate::engine::{BLOCKING_MAX, CHAIN_LEN, Told, Work, dump, restore};
 use crate::nowhere::Nowhere;
+use crate::part::{Part, Storage};
 use crate::tree;
 
 /// Objects a volume may hold.
 const NODES: usize = 24;
 /// Bytes for the names, data and properties of a volume.
-const ARENA_LEN: usize = 24 * 1024;
+const ARENA_LEN: usize = 112 * 1024;
 
 /// The board's disks, each a volume: the objects. Apart from their content, which is zero in the beginning.
 pub type Nodes = [[Node; NODES]; 2];
@@ -67,22 +69,30 @@ pub enum Deviation {
     EndOfMedium(BlockAddr),
     /// [`Memory`] is too small for a step.
     Memory,
-    /// A dump told something that the tree gives no reason for.
-    DumpEvent(DumpEvent),
-    /// A dump counted something else than the tree holds.
-    DumpSummary(DumpSummary),
+    /// A dump told something that the tree gives no reason for; what, was logged.
+    DumpEvent,
+    /// A dump counted something else than the tree holds; what, was logged.
+    DumpSummary,
     /// A restore found no dump, or could not go on for another reason than those above.
     Restore,
     /// A restore told trouble where there is none, or other trouble than there is.
     Trouble(Trouble),
-    /// A restore counted something else than was dumped.
-    RestoreSummary(RestoreSummary),
+    /// A restore counted something else than was dumped; what, was logged.
+    RestoreSummary,
     /// What came back is not what was dumped.
     Different(Where),
     /// The data of a file is not on the tape.
     NotOnTape,
     /// A fault was not told.
     Unnoticed(Fault),
+    /// The history failed.
+    History(ErrorKind),
+    /// Another dump was found as base, or none.
+    Base,
+    /// The catalog failed.
+    Catalog(ErrorKind),
+    /// A catalog has or does not have a path, or has the object on another dump than it is on.
+    NotFound,
 }
 
 /// What a restore tells that is not as it should be.
@@ -95,22 +105,29 @@ pub enum Trouble {
     Failed(Ino, FailedPart),
 }
 
-/// Runs the whole demonstration. `tape` holds a dump with records of blocking factor 32 in the end.
+/// Bytes that the block device must have.
+pub const STORAGE_LEN: u64 = 256 << 10;
+
+/// Runs the whole demonstration. `tapes` hold a chain of three dumps with records of blocking factor 32 in the end, the
+/// baseline first.
 ///
 /// # Errors
 /// The first thing that went otherwise than it should; it was logged.
-pub fn run<T: TapeDevice, B: BlockDevice>(
+pub fn run<T: TapeDevice>(
     memory: Memory<'_>,
-    tape: &mut T,
-    scratch: &mut B,
+    tapes: [&mut T; CHAIN_LEN],
+    storage: &mut Storage<'_>,
     board: &mut impl Board,
 ) -> Result<(), Deviation> {
     board.log(&Report::Memory { engine: size_of::<Work>(), records: Work::RECORDS_LEN });
     let [source_nodes, target_nodes] = memory.nodes;
     let [source_arena, target_arena] = memory.arenas;
     let target = Target { nodes: target_nodes, arena: target_arena };
-    let mut demo = Demo { tape, scratch, target, work: memory.work, board };
-    let result = demo.volume(source_nodes, source_arena);
+    let [tape, tape_1, tape_2] = tapes;
+    let storage = RefCell::new(storage);
+    let storage = Part::new(&storage, 0, STORAGE_LEN);
+    let mut demo = Demo { tape, increments: [tape_1, tape_2], storage, target, work: memory.work, board };
+    let result = demo.all(source_nodes, source_arena);
     demo.board.log(&match result {
         Ok(()) => Report::Passed,
         Err(deviation) => Report::Failed(deviation),
@@ -119,41 +136,50 @@ pub fn run<T: TapeDevice, B: BlockDevice>(
 }
 
 /// What all steps work with.
-struct Demo<'d, 'm, T, B, L> {
-    tape: &'d mut T,
-    scratch: &'d mut B,
-    target: Target<'m>,
-    work: &'m mut Work,
-    board: &'d mut L,
+pub struct Demo<'d, 'm, T, L> {
+    /// Of the baseline.
+    pub tape: &'d mut T,
+    /// Of level 1 and of level 2.
+    pub increments: [&'d mut T; CHAIN_LEN - 1],
+    pub storage: Part<'d>,
+    pub target: Target<'m>,
+    pub work: &'m mut Work,
+    pub board: &'d mut L,
 }
 
 /// The disk that is restored to.
-struct Target<'m> {
+pub struct Target<'m> {
     nodes: &'m mut [Node],
     arena: &'m mut [u8],
 }
 
 impl Target<'_> {
-    fn empty(&mut self) -> Result<MemVolume<'_>, Deviation> {
+    pub fn empty(&mut self) -> Result<MemVolume<'_>, Deviation> {
         MemVolume::new(self.nodes, self.arena).map_err(Deviation::Volume)
     }
 }
 
 // The steps are kept apart, so that each has its variables on the stack only while it runs.
-impl<T: TapeDevice, B: BlockDevice, L: Board> Demo<'_, '_, T, B, L> {
+impl<T: TapeDevice, L: Board> Demo<'_, '_, T, L> {
     /// Fills a volume and does everything to it, with short tape records and with long ones.
-    fn volume(&mut self, nodes: &mut [Node], arena: &mut [u8]) -> Result<(), Deviation> {
-        let mut source = MemVolume::new(nodes, arena).map_err(Deviation::Volume)?;
-        tree::fill(&mut source).map_err(Deviation::Volume)?;
-        self.board.log(&Report::Filled { directories: tree::DIRECTORIES, others: tree::OTHERS });
+    fn all(&mut self, nodes: &mut [Node], arena: &mut [u8]) -> Result<(), Deviation> {
         for blocking in [BlockingFactor::MIN, BLOCKING_MAX] {
+            let mut source = MemVolume::new(nodes, arena).map_err(Deviation::Volume)?;
+            tree::fill(&mut source).map_err(Deviation::Volume)?;
+            self.board.log(&Report::Filled { directories: tree::DIRECTORIES, others: tree::OTHERS });
             self.board.log(&Report::Blocking(blocking));
             self.failing_dumps(&mut source, blocking)?;
             self.there_and_back(&mut source, blocking)?;
             self.damaged_file(&source)?;
             self.damaged_records(&source, blocking)?;
+            self.small_device(&mut source, blocking)?;
+            self.levels(&mut source, blocking)?;
         }
-        self.tape.unload().map_err(|error| Deviation::Tape { at: None, kind: error.kind() })
+        let [level_1, level_2] = &mut self.increments;
+        for tape in [&mut *self.tape, level_1, level_2] {
+            tape.unload().map_err(|error| Deviation::Tape { at: None, kind: error.kind() })?;
+        }
+        Ok(())
     }
 
     /// A dump to a tape that fails says at which block, and is none: for each record that it writes.
@@ -163,9 +189,10 @@ impl<T: TapeDevice, B: BlockDevice, L: Board> Demo<'_, '_, T, B, L> {
         source: &mut MemVolume<'_>,
         blocking: BlockingFactor,
     ) -> Result<(), Deviation> {
+        let job = self.baseline(blocking);
         let silent = None::<&mut L>;
         let mut counting = FaultInjector::counting(&mut *self.tape);
-        dump(source, &mut counting, blocking, self.work, silent)?;
+        dump(source, &mut counting, &job, self.work, silent)?;
         let writes = counting.operations_of(Operation::Write);
         for n in 0..writes {
             let at = BlockAddr(n * u64::from(blocking.blocks()));
@@ -176,7 +203,7 @@ impl<T: TapeDevice, B: BlockDevice, L: Board> Demo<'_, '_, T, B, L> {
                 let fault = Fault { when: When::Nth(Operation::Write, n), what };
                 let schedule = [fault];
                 let mut tape = FaultInjector::scheduled(&mut *self.tape, &schedule);
-                match dump(source, &mut tape, blocking, self.work, None::<&mut L>) {
+                match dump(source, &mut tape, &job, self.work, None::<&mut L>) {
                     Err(found) if found == expected => {}
                     Err(other) => return Err(other),
                     Ok(_) => return Err(Deviation::Unnoticed(fault)),
@@ -194,27 +221,31 @@ impl<T: TapeDevice, B: BlockDevice, L: Board> Demo<'_, '_, T, B, L> {
         source: &mut MemVolume<'_>,
         blocking: BlockingFactor,
     ) -> Result<(), Deviation> {
+        let scratch = self.scratch();
+        let job = self.baseline(blocking);
         let mut tape = FaultInjector::counting(&mut *self.tape);
-        let summary = dump(source, &mut tape, blocking, self.work, Some(&mut *self.board))?;
+        let summary = dump(source, &mut tape, &job, self.work, Some(&mut *self.board))?.summary;
+        self.board.log(&Report::Dumped(summary));
         let found = (summary.directories, summary.others, summary.incomplete);
         if found != (tree::DIRECTORIES, tree::OTHERS, 0) {
-            return Err(Deviation::DumpSummary(summary));
+            return Err(Deviation::DumpSummary);
         }
-        self.board.log(&Report::Dumped(summary));
 
         let mut nowhere = Nowhere::new();
-        let summary = restore(&mut tape, &mut nowhere, self.scratch, self.work, &mut quiet)?;
-        check_summary(&summary)?;
+        let summary =
+            restore([Some(&mut tape), None, None], &mut nowhere, scratch, self.work, None, &mut quiet)?;
         self.board.log(&Report::Verified(summary));
+        check_summary(&summary)?;
 
         let mut restored = self.target.empty()?;
         let board = &mut *self.board;
-        let summary = restore(&mut tape, &mut restored, self.scratch, self.work, &mut |told| {
-            if let Told::Report(report) = &told {
-                board.log(report);
-            }
-            quiet(told)
-        })?;
+        let summary =
+            restore([Some(&mut tape), None, None], &mut restored, scratch, self.work, None, &mut |told| {
+                if let Told::Report(report) = &told {
+                    board.log(report);
+                }
+                quiet(told)
+            })?;
         check_summary(&summary)?;
         equal(source, &restored)?;
         self.board.log(&Report::Equal);
@@ -229,25 +260,31 @@ impl<T: TapeDevice, B: BlockDevice, L: Board> Demo<'_, '_, T, B, L> {
             when: When::Record(TapePosition { file: 0, record }),
             what: What::FlipBit(offset as u64 * 8 + 3),
         };
+        let scratch = self.scratch();
         let damaged = source.look_up(Ino::ROOT, tree::PATTERN_NAME).ok_or(Deviation::NotOnTape)?;
         let schedule = [fault];
         let mut restored = self.target.empty()?;
         let mut told_from = None;
         let mut tape = FaultInjector::scheduled(&mut *self.tape, &schedule);
         let board = &mut *self.board;
-        let summary = restore(&mut tape, &mut restored, self.scratch, self.work, &mut |told| match told {
-            Told::Trouble(trouble @ Trouble::Damage(Damage::Data { ino, from, .. })) if ino == damaged => {
-                told_from.get_or_insert(from);
-                board.log(&Report::Told(trouble));
-                Ok(())
-            }
-            told => quiet(told),
-        })?;
+        let summary =
+            restore([Some(&mut tape), None, None], &mut restored, scratch, self.work, None, &mut |told| {
+                match told {
+                    Told::Trouble(trouble @ Trouble::Damage(Damage::Data { ino, from, .. }))
+                        if ino == damaged =>
+                    {
+                        told_from.get_or_insert(from);
+                        board.log(&Report::Told(trouble));
+                        Ok(())
+                    }
+                    told => quiet(told),
+                }
+            })?;
         let Some(from) = told_from.filter(|_| !summary.is_good()) else {
             return Err(Deviation::Unnoticed(fault));
         };
         if (summary.directories, summary.objects) != (tree::DIRECTORIES, tree::OTHERS) {
-            return Err(Deviation::RestoreSummary(summary));
+            return Err(Deviation::RestoreSummary);
         }
         // With the damaged file out of the way there is no difference left.
         tree::repair(source, &mut restored).map_err(Deviation::Volume)?;
@@ -259,6 +296,7 @@ impl<T: TapeDevice, B: BlockDevice, L: Board> Demo<'_, '_, T, B, L> {
     /// Every record of the tape in turn is damaged in every way: that is told each time.
     #[inline(never)]
     fn damaged_records(&mut self, source: &MemVolume<'_>, blocking: BlockingFactor) -> Result<(), Deviation> {
+        let scratch = self.scratch();
         let record_len = blocking.record_len() as u64;
         let records = count_records(self.tape, self.work.record())?;
         let mut random = SplitMix64::new(1);
@@ -277,7 +315,8 @@ impl<T: TapeDevice, B: BlockDevice, L: Board> Demo<'_, '_, T, B, L> {
                 let schedule = [fault];
                 let mut restored = self.target.empty()?;
                 let mut tape = FaultInjector::scheduled(&mut *self.tape, &schedule);
-                let summary = restore(&mut tape, &mut restored, self.scratch, self.work, &mut |_| Ok(()))?;
+                let tapes = [Some(&mut tape), None, None];
+                let summary = restore(tapes, &mut restored, scratch, self.work, None, &mut |_| Ok(()))?;
                 // Zeros do no damage where there were zeros before, and nothing does behind the header that ends the dump.
                 let may_be_harmless = matches!(what, What::Zero { .. }) || record + 1 == records;
                 let is_harmless = may_be_harmless && differs(source, &restored).is_none();
@@ -326,14 +365,14 @@ fn find_pattern<T: TapeDevice>(tape: &mut T, buf: &mut [u8]) -> Result<Option<(u
 }
 
 /// A tape without damage gives no reason for any trouble.
-fn quiet(told: Told) -> Result<(), Deviation> {
+pub fn quiet(told: Told) -> Result<(), Deviation> {
     match told {
         Told::Trouble(trouble) => Err(Deviation::Trouble(trouble)),
         Told::Report(_) => Ok(()),
     }
 }
 
-fn equal(source: &MemVolume<'_>, restored: &MemVolume<'_>) -> Result<(), Deviation> {
+pub fn equal(source: &MemVolume<'_>, restored: &MemVolume<'_>) -> Result<(), Deviation> {
     differs(source, restored).map_or(Ok(()), |place| Err(Deviation::Different(place)))
 }
 
@@ -342,6 +381,6 @@ fn check_summary(summary: &RestoreSummary) -> Result<(), Deviation> {
     if summary.is_good() && found == (tree::DIRECTORIES, tree::OTHERS, tree::LINKS, true) {
         Ok(())
     } else {
-        Err(Deviation::RestoreSummary(*summary))
+        Err(Deviation::RestoreSummary)
     }
 }

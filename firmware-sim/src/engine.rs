@@ -3,21 +3,25 @@
 //! Each is here once, for one type of each device, as in a product: whatever the demonstration does, it does by the same
 //! code. So the tape always has an injector of faults in front, mostly without any.
 
-use tapedump_core::catalog::MEMORY_LEN_MIN;
+use tapedump_core::catalog::{
+    CATALOG_MEMORY_MIN, CatalogError, CatalogFigures, CatalogIdentity, CatalogWriter, MEMORY_LEN_MIN,
+};
 use tapedump_core::checksum::CompactCrc32c;
-use tapedump_core::device::block::BlockDevice;
 use tapedump_core::device::fault::{FaultError, FaultInjector};
 use tapedump_core::device::mem::MemVolume;
 use tapedump_core::device::tape::TapeDevice;
-use tapedump_core::device::volume::{SourceVolume, TargetVolume};
+use tapedump_core::device::volume::{SourceVolume, TargetVolume, VolumeNames};
 use tapedump_core::device::{DeviceError, ErrorKind};
 use tapedump_core::engine::dump::{Dump, DumpError, DumpEvent, DumpMemory, DumpOptions, DumpSummary};
-use tapedump_core::engine::restore::{Restore, RestoreError, RestoreEvent, RestoreMemory, RestoreSummary};
+use tapedump_core::engine::restore::{
+    Restore, RestoreError, RestoreEvent, RestoreMemory, RestoreSummary, Route, Selected,
+};
 use tapedump_core::stream::writer::DumpIdentity;
-use tapedump_core::units::{BlockingFactor, DumpId, Level, TAPE_BLOCK_LEN};
+use tapedump_core::units::{BlockingFactor, DumpId, TAPE_BLOCK_LEN, VolumeId};
 
 use crate::board::{Board, Report};
 use crate::demo::{Deviation, Trouble};
+use crate::part::Part;
 
 /// The longest tape records.
 pub const BLOCKING_MAX: BlockingFactor = match BlockingFactor::new(32) {
@@ -28,16 +32,23 @@ pub const BLOCKING_MAX: BlockingFactor = match BlockingFactor::new(32) {
 /// Objects that a volume may have.
 const OBJECTS_MAX: usize = 8192;
 /// Bytes of a map.
-const MAP_LEN: usize = OBJECTS_MAX / 8;
-/// Bytes for sorting the names of a dump that is restored.
+pub const MAP_LEN: usize = OBJECTS_MAX / 8;
+/// Bytes for sorting the names of a dump that is restored, or what a catalog is made of.
 const NAMES_LEN: usize = 2 * MEMORY_LEN_MIN;
+const _: () = assert!(NAMES_LEN >= CATALOG_MEMORY_MIN);
+/// Maps: three for a dump, six for a restore, and three more when it is of a chain.
+const MAPS: usize = 6;
+const CHAIN_MAPS: usize = 3;
 
-/// Memory that is lent to a dump or a restore, whichever is under way.
+/// Dumps of the longest chain.
+pub const CHAIN_LEN: usize = 3;
+
+/// Memory that is lent to a dump, a restore, the history or a catalog, whichever is at work.
 pub struct Work {
     /// One tape record, and for reading one tape block more.
     stream: [u8; BLOCKING_MAX.record_len() + TAPE_BLOCK_LEN],
-    /// Two maps for a dump, six for a restore.
-    maps: [u8; 6 * MAP_LEN],
+    maps: [u8; MAPS * MAP_LEN],
+    chain: [u8; CHAIN_MAPS * MAP_LEN],
     names: [u8; NAMES_LEN],
 }
 
@@ -50,14 +61,20 @@ impl Work {
     pub const fn new() -> Self {
         Self {
             stream: [0; BLOCKING_MAX.record_len() + TAPE_BLOCK_LEN],
-            maps: [0; 6 * MAP_LEN],
+            maps: [0; MAPS * MAP_LEN],
+            chain: [0; CHAIN_MAPS * MAP_LEN],
             names: [0; NAMES_LEN],
         }
     }
 
-    /// Lent to look at tape records.
+    /// Lent to look at tape records, and to whatever else is at work while neither dump nor restore is.
     pub fn record(&mut self) -> &mut [u8] {
         &mut self.stream
+    }
+
+    /// The map of what the chain gives rightly: the base's before an increment, the dump's own after each dump.
+    pub fn known(&mut self) -> &mut [u8] {
+        self.chain.get_mut(..MAP_LEN).unwrap_or_default()
     }
 }
 
@@ -67,36 +84,102 @@ impl Default for Work {
     }
 }
 
-fn options(blocking: BlockingFactor) -> DumpOptions {
-    let identity = DumpIdentity {
-        id: DumpId(*b"firmware demo 01"),
-        date: 1_750_000_000,
-        base_date: 0,
-        level: Level::BASELINE,
-    };
-    DumpOptions { identity, blocking, label: *b"demo\0\0\0\0\0\0\0\0\0\0\0\0" }
-}
-
 /// The tape: perhaps with faults.
 pub type Tape<'t, T> = FaultInjector<'t, &'t mut T>;
 
-/// Dumps the whole volume from the beginning of the tape. All of it can be read: only stages are to be told.
+/// What came of a dump.
+pub struct Dumped {
+    /// What it counted.
+    pub summary: DumpSummary,
+    /// [`DumpEvent::CatalogLost`] was told.
+    pub lost: bool,
+    /// The catalog; or why there is none.
+    pub catalog: Result<CatalogFigures, CatalogError<ErrorKind>>,
+}
+
+/// What to dump as, and where the catalog goes.
+pub struct Job<'d> {
+    /// Identity, time and level.
+    pub identity: DumpIdentity,
+    /// The dump it builds on.
+    pub base: Option<DumpId>,
+    /// The volume's.
+    pub volume: VolumeId,
+    /// Tape blocks per record.
+    pub blocking: BlockingFactor,
+    /// For the catalog.
+    pub catalog: Part<'d>,
+}
+
+impl Job<'_> {
+    /// What the catalog begins with.
+    fn of_catalog(&self) -> CatalogIdentity {
+        let DumpIdentity { id, date, base_date, level } = self.identity;
+        CatalogIdentity {
+            dump: id,
+            base: self.base,
+            level,
+            date: date.into(),
+            base_date: base_date.into(),
+            volume: self.volume.0,
+            names: VolumeNames::default(),
+            label: LABEL,
+        }
+    }
+}
+
+/// Label of all dumps.
+const LABEL: [u8; 16] = *b"demo\0\0\0\0\0\0\0\0\0\0\0\0";
+
+/// Dumps the whole volume, or what changed in it, from the beginning of the tape. All of it can be read: only stages are
+/// to be told, and that there is no room for the catalog.
 #[inline(never)]
 pub fn dump<T: TapeDevice>(
     source: &mut MemVolume<'_>,
     tape: &mut Tape<'_, T>,
-    blocking: BlockingFactor,
+    job: &Job<'_>,
     work: &mut Work,
     board: Option<&mut impl Board>,
-) -> Result<DumpSummary, Deviation> {
+) -> Result<Dumped, Deviation> {
     rewind(tape)?;
     // A dump that failed before left its object open; else there is nothing to close.
     let _ = source.close();
-    let (in_use, rest) = work.maps.split_at_mut(MAP_LEN);
+    let Work { stream, maps, chain, names } = work;
+    let mut catalog =
+        CatalogWriter::<_, CompactCrc32c>::new(job.catalog, 0..u64::MAX, names, job.of_catalog())
+            .map_err(|error| Deviation::Catalog(error.kind()))?;
+    let (in_use, rest) = maps.split_at_mut(MAP_LEN);
     let (on_tape, _) = rest.split_at_mut(MAP_LEN);
-    let stream = work.stream.get_mut(..blocking.record_len()).ok_or(Deviation::Memory)?;
-    let memory = DumpMemory { stream, in_use, on_tape, known: &mut [] };
-    let mut dump = Dump::<_, _, CompactCrc32c>::new(source, tape, memory, options(blocking));
+    let known = chain.get_mut(..MAP_LEN).unwrap_or_default();
+    let stream = stream.get_mut(..job.blocking.record_len()).ok_or(Deviation::Memory)?;
+    let memory = DumpMemory { stream, in_use, on_tape, known };
+    let options = DumpOptions { identity: job.identity, blocking: job.blocking, label: LABEL };
+    let (summary, lost) = stream_out(source, tape, &mut catalog, memory, options, board)?;
+    let catalog = lost.map_or_else(|| finish(catalog), Err);
+    Ok(Dumped { summary, lost: lost.is_some(), catalog })
+}
+
+/// Makes the catalog one that counts.
+#[inline(never)]
+fn finish(
+    catalog: CatalogWriter<'_, Part<'_>, CompactCrc32c>,
+) -> Result<CatalogFigures, CatalogError<ErrorKind>> {
+    Ok(catalog.finish()?.figures())
+}
+
+type Summary = (DumpSummary, Option<CatalogError<ErrorKind>>);
+
+/// The dump itself; gives why the catalog was lost, if it was.
+#[inline(never)]
+fn stream_out<T: TapeDevice>(
+    source: &mut MemVolume<'_>,
+    tape: &mut Tape<'_, T>,
+    catalog: &mut CatalogWriter<'_, Part<'_>, CompactCrc32c>,
+    memory: DumpMemory<'_>,
+    options: DumpOptions,
+    board: Option<&mut impl Board>,
+) -> Result<Summary, Deviation> {
+    let mut dump = Dump::<_, _, CompactCrc32c, _>::with_catalog(source, tape, catalog, memory, options);
     // Used where it is: taken out of the result, it would be on the stack once more.
     let dump = match &mut dump {
         Ok(dump) => dump,
@@ -105,14 +188,16 @@ pub fn dump<T: TapeDevice>(
     let mut board = board;
     loop {
         match dump.step().map_err(|error| dump_deviation(&error))? {
-            DumpEvent::Working => {}
-            event @ DumpEvent::Stage(_) => {
+            DumpEvent::Working | DumpEvent::CatalogLost => {}
+            DumpEvent::Done(summary) => return Ok((summary, dump.catalog().err().copied())),
+            event => {
                 if let Some(board) = &mut board {
                     board.log(&Report::Dumping(event));
                 }
+                if !matches!(event, DumpEvent::Stage(_)) {
+                    return Err(Deviation::DumpEvent);
+                }
             }
-            DumpEvent::Done(summary) => return Ok(summary),
-            event => return Err(Deviation::DumpEvent(event)),
         }
     }
 }
@@ -133,28 +218,48 @@ fn dump_deviation<T: DeviceError>(error: &DumpError<ErrorKind, FaultError<T>>) -
 /// What is restored to.
 pub type Target<'t> = dyn TargetVolume<Error = ErrorKind> + 't;
 
-/// Restores the tape's first file to `target`; `judge` decides what may be told.
+/// The tapes of a chain, the newest dump's first. One is in the drive, and that one is not here.
+pub type Tapes<'a, 't, T> = [Option<&'a mut Tape<'t, T>>; CHAIN_LEN];
+
+/// One object, straight from where it is.
+pub struct Straight<'r> {
+    /// Its path.
+    pub path: &'r [u8],
+    /// Where it is, and the directories above it.
+    pub route: &'r mut dyn Route,
+}
+
+/// Restores the dumps that are there, as one tree, to `target`: all, or one object. `judge` decides what may be told.
 #[inline(never)]
-pub fn restore<T: TapeDevice, B: BlockDevice>(
-    tape: &mut Tape<'_, T>,
+pub fn restore<'m, T: TapeDevice>(
+    mut tapes: Tapes<'_, '_, T>,
     target: &mut Target<'_>,
-    scratch: &mut B,
-    work: &mut Work,
+    scratch: Part<'_>,
+    work: &'m mut Work,
+    straight: Option<Straight<'m>>,
     judge: &mut dyn FnMut(Told) -> Result<(), Deviation>,
 ) -> Result<RestoreSummary, Deviation> {
-    rewind(tape)?;
+    for tape in tapes.iter_mut().flatten() {
+        rewind(tape)?;
+    }
     work.maps.fill(0);
-    let memory = RestoreMemory {
-        stream: &mut work.stream,
-        maps: &mut work.maps,
-        chain: &mut [],
-        names: &mut work.names,
-    };
-    let mut restore = Restore::<_, _, _, CompactCrc32c>::new(tape, target, scratch, memory);
+    work.chain.fill(0);
+    let Work { stream, maps, chain, names } = work;
+    let memory = RestoreMemory { stream, maps, chain, names, attributes: &mut [] };
+    let len = tapes.iter().flatten().count() as u32;
+    let first = tapes.first_mut().and_then(Option::take).ok_or(Deviation::Restore)?;
+    let mut restore = Restore::<_, _, _, CompactCrc32c>::of_chain(first, target, scratch, memory, len);
+    // Used where it is: taken out of the result, it would be on the stack once more.
     let restore = match &mut restore {
         Ok(restore) => restore,
         Err(error) => return Err(restore_deviation(error)),
     };
+    let mut path = None;
+    if let Some(straight) = straight {
+        path = Some(straight.path);
+        restore.go_along(straight.route);
+    }
+    let mut present = 0;
     loop {
         let told = match restore.step() {
             Ok(RestoreEvent::Damage(damage)) => Told::Trouble(Trouble::Damage(damage)),
@@ -162,7 +267,24 @@ pub fn restore<T: TapeDevice, B: BlockDevice>(
             Ok(RestoreEvent::Dump(info)) => Told::Report(Report::Found(info)),
             Ok(RestoreEvent::Stage(stage)) => Told::Report(Report::Restoring(stage)),
             Ok(RestoreEvent::Done(summary)) => return Ok(summary),
-            // There is one tape; to step on without another one is what a lost end is made of.
+            Ok(RestoreEvent::Catalogued) => {
+                let found = path.map(|path| restore.select(path));
+                if matches!(found, None | Some(Ok(Selected::Yes))) {
+                    continue;
+                }
+                return Err(Deviation::NotFound);
+            }
+            Ok(RestoreEvent::NeedDump { index }) => {
+                let next = tapes.get_mut(index as usize).and_then(Option::take);
+                let before = restore.next_dump(next);
+                if let Some(place) = tapes.get_mut(present) {
+                    *place = before;
+                }
+                present = index as usize;
+                rewind(restore.tape_mut())?;
+                continue;
+            }
+            // A dump is on one tape; to step on without another one is what a lost end is made of.
             Ok(_) => continue,
             Err(error) => return Err(restore_deviation(&error)),
         };

@@ -9,5 +9,7 @@ pub mod board;
 pub mod demo;
 pub mod engine;
 pub mod files;
+mod levels;
 mod nowhere;
+pub mod part;
 mod tree;

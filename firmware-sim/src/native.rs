@@ -1,4 +1,4 @@
-//! The board is standard output, the exit code, and two files in the directory that is given, or in a temporary one.
+//! The board is standard output, the exit code, and four files in the directory that is given, or in a temporary one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -9,7 +9,7 @@ use std::sync::Mutex;
 
 use tapedump_core::device::ErrorKind;
 use tapedump_firmware_sim::board::{Board, Report};
-use tapedump_firmware_sim::demo::{self, Arenas, Memory, Nodes, no_arenas, no_nodes};
+use tapedump_firmware_sim::demo::{self, Arenas, Memory, Nodes, STORAGE_LEN, no_arenas, no_nodes};
 use tapedump_firmware_sim::engine::{BLOCKING_MAX, Work};
 use tapedump_firmware_sim::files::{BoardFile, FileBlock, FileTape};
 
@@ -17,8 +17,6 @@ use tapedump_firmware_sim::files::{BoardFile, FileBlock, FileTape};
 static NODES: Mutex<Nodes> = Mutex::new(no_nodes());
 static ARENAS: Mutex<Arenas> = Mutex::new(no_arenas());
 static WORK: Mutex<Work> = Mutex::new(Work::new());
-
-const SCRATCH_LEN: u64 = 64 << 10;
 
 struct Native;
 
@@ -104,14 +102,15 @@ pub fn main() -> ExitCode {
 
 fn run(dir: &Path) -> io::Result<bool> {
     fs::create_dir_all(dir)?;
-    let tape = Plain::blank(&dir.join("demo.tape"))?;
-    let scratch = Plain::blank(&dir.join("scratch.bin"))?;
+    let storage = Plain::blank(&dir.join("storage.bin"))?;
     let other = |kind: ErrorKind| io::Error::other(kind.to_string());
-    let mut tape = FileTape::new(tape, BLOCKING_MAX.record_len()).map_err(other)?;
-    let mut scratch = FileBlock::new(scratch, SCRATCH_LEN);
+    let tape =
+        |name: &str| FileTape::new(Plain::blank(&dir.join(name))?, BLOCKING_MAX.record_len()).map_err(other);
+    let [mut one, mut two, mut three] = [tape("demo.tape")?, tape("demo-1.tape")?, tape("demo-2.tape")?];
+    let mut storage = FileBlock::new(storage, STORAGE_LEN);
     let (Ok(mut nodes), Ok(mut arenas), Ok(mut work)) = (NODES.lock(), ARENAS.lock(), WORK.lock()) else {
         return Ok(false);
     };
     let memory = Memory { nodes: &mut nodes, arenas: &mut arenas, work: &mut work };
-    Ok(demo::run(memory, &mut tape, &mut scratch, &mut Native).is_ok())
+    Ok(demo::run(memory, [&mut one, &mut two, &mut three], &mut storage, &mut Native).is_ok())
 }

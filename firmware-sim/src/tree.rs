@@ -121,3 +121,92 @@ fn add_others(volume: &mut MemVolume<'_>, seed: &mut Seed, deep: Ino) -> Result<
     }
     Ok(())
 }
+
+/// A file that changes before the first increment only.
+pub const CHANGED: &[u8] = b"etc/linked";
+
+/// What another file grows by then, so that the changed one is far behind on the tape: so many tape blocks.
+const GROWTH: u8 = 80;
+
+/// Paths, and whether they are there after all changes.
+pub const CHANGED_NAMES: [(&[u8], bool); 5] = [
+    (b"etc/deep/fifo", false),
+    (b"boot/1023", false),
+    (b"boot/first", false),
+    (b"etc/second", true),
+    (b"new", true),
+];
+
+/// Changes the tree before the increment of a level is made of it.
+#[inline(never)]
+pub fn change(volume: &mut MemVolume<'_>, level: u32, now: i64) -> Result<(), ErrorKind> {
+    let find = |volume: &MemVolume<'_>, parent, name| volume.look_up(parent, name).ok_or(ErrorKind::NotFound);
+    let boot = find(volume, Ino::ROOT, b"boot")?;
+    let etc = find(volume, Ino::ROOT, b"etc")?;
+    match level {
+        1 => {
+            let file = find(volume, boot, b"1024")?;
+            for block in 1..=GROWTH {
+                volume.write_data(file, u64::from(block) * 1024, &[block; 1024])?;
+            }
+            touch(volume, file, now)?;
+            let file = find(volume, etc, b"linked")?;
+            volume.write_data(file, 6, b"names, and changed")?;
+            touch(volume, file, now)?;
+            let deep = find(volume, etc, b"deep")?;
+            volume.remove(deep, b"fifo")?;
+            touch(volume, deep, now)?;
+            volume.rename(boot, b"1023", boot, b"first")?;
+            touch(volume, boot, now)?;
+            volume.add_file(Ino::ROOT, b"new", &Attributes::new(Kind::File), b"as it was at first")?;
+        }
+        2 => {
+            volume.remove(boot, b"1025")?;
+            volume.rename(boot, b"first", etc, b"second")?;
+            touch(volume, boot, now)?;
+            touch(volume, etc, now)?;
+            let new = find(volume, Ino::ROOT, b"new")?;
+            volume.set_size(new, 10)?;
+            touch(volume, new, now)?;
+        }
+        _ => return Ok(()),
+    }
+    touch(volume, Ino::ROOT, now)
+}
+
+fn touch(volume: &mut MemVolume<'_>, object: Ino, now: i64) -> Result<(), ErrorKind> {
+    let mut attributes = volume.attributes(object)?;
+    attributes.modified = Timestamp { secs: now, nanos: 5 };
+    attributes.changed = attributes.modified;
+    volume.set_attributes(object, &attributes)
+}
+
+/// Whether the changed file has the same data in both.
+pub fn same_data(one: &MemVolume<'_>, other: &MemVolume<'_>) -> bool {
+    let (mut data, mut second) = ([0; 64], [0; 64]);
+    let read = |volume: &MemVolume<'_>, data: &mut [u8]| {
+        let mut file = Ino::ROOT;
+        for name in CHANGED.split(|byte| *byte == b'/') {
+            file = volume.look_up(file, name)?;
+        }
+        volume.read_data(file, 0, data).ok()
+    };
+    let lens = (read(one, &mut data), read(other, &mut second));
+    lens.0.is_some() && lens.0 == lens.1 && data == second
+}
+
+/// Further names of a file, more than a catalog keeps in memory.
+const CROWD: u8 = 40;
+
+/// Gives one file very many names.
+#[inline(never)]
+pub fn crowd(volume: &mut MemVolume<'_>) -> Result<(), ErrorKind> {
+    let file = volume.look_up(Ino::ROOT, PATTERN_NAME).ok_or(ErrorKind::NotFound)?;
+    (0..CROWD).try_for_each(|name| volume.add_link(file, Ino::ROOT, &[b'A' + name; 200]))
+}
+
+/// Takes these names away again.
+#[inline(never)]
+pub fn disperse(volume: &mut MemVolume<'_>) -> Result<(), ErrorKind> {
+    (0..CROWD).try_for_each(|name| volume.remove(Ino::ROOT, &[b'A' + name; 200]))
+}

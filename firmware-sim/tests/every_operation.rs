@@ -126,7 +126,13 @@ fn restore<T: TapeDevice, V: TargetVolume>(tape: &mut T, target: V) -> RestoreEn
     let (mut stream, mut maps, mut names) = (vec![0; 5120], vec![0; 6 * 8192], vec![0; 8192]);
     let mut scratch = vec![0; 1 << 15];
     let scratch = MemBlock::new(&mut scratch, 512).unwrap();
-    let memory = RestoreMemory { stream: &mut stream, maps: &mut maps, chain: &mut [], names: &mut names };
+    let memory = RestoreMemory {
+        stream: &mut stream,
+        maps: &mut maps,
+        chain: &mut [],
+        names: &mut names,
+        attributes: &mut [],
+    };
     let mut restore = Restore::<_, _, _, PortableCrc32c>::new(tape, target, scratch, memory)?;
     let mut named = BTreeSet::new();
     loop {

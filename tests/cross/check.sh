@@ -71,18 +71,20 @@ demo_native() {
 
 demo_big_endian() {
     cross_cargo run --locked -Zbuild-std=std,panic_unwind,test -p tapedump-firmware-sim --target $big_endian \
-        -- "$work/big-endian" && same_tape "$work/big-endian"
+        -- "$work/big-endian" && same_tapes "$work/big-endian"
 }
 
-same_tape() {
-    cmp "$work/native/demo.tape" "$1/demo.tape"
+same_tapes() {
+    for tape in demo demo-1 demo-2; do
+        cmp "$work/native/$tape.tape" "$1/$tape.tape" || return 1
+    done
 }
 
 # firmware TARGET NAME QEMU...
 firmware() {
     local target=$1 name=$2 image dir=$work/$2
     shift 2
-    cross_cargo build --locked -Zbuild-std=core --profile firmware -p tapedump-firmware-sim --target "$target" || return 1
+    cross_cargo build --locked -Zbuild-std=core -Zbuild-std-features=optimize_for_size --profile firmware -p tapedump-firmware-sim --target "$target" || return 1
     image=$cross_target/$target/firmware/tapedump-firmware-sim
     mkdir -p "$dir"
     # A board that hangs is given up.
@@ -93,7 +95,7 @@ firmware() {
     cat "$dir/log"
     [ $code -eq 0 ] || { echo "the board ended with $code"; return 1; }
     grep -q 'INFO  Passed' "$dir/log" || return 1
-    same_tape "$dir" && sizes "$image" "$name" "$dir/log"
+    same_tapes "$dir" && sizes "$image" "$name" "$dir/log"
 }
 
 # Bytes of a symbol.
@@ -109,10 +111,10 @@ sections() {
 }
 
 # Bytes of code and constants that are the engines': all of the core without its devices, and what drives it (dump and
-# restore of one step are inlined there).
+# restore of one step, the rules of chains and the opening of catalogs are inlined there).
 engine_code() {
     llvm-nm-22 -C --print-size "$1" | awk '$3 ~ /^[tTrR]$/ { print $2, $0 }' |
-        sed -nE 's/^([0-9a-f]+) [0-9a-f]+ [0-9a-f]+ . <?(tapedump_core::(engine|stream|record|catalog|checksum|units)|tapedump_firmware_sim::engine)::.*/\1/p' |
+        sed -nE 's/^([0-9a-f]+) [0-9a-f]+ [0-9a-f]+ . <?(tapedump_core::(engine|stream|record|catalog|chain|checksum|units)|tapedump_firmware_sim::engine)::.*/\1/p' |
         { total=0; while read -r bytes; do total=$((total + 0x$bytes)); done; echo "$total"; }
 }
 
@@ -167,16 +169,23 @@ sizes() {
     return $good
 }
 
-# The tape that a board left, by the host program and by Debian's restore: both see the tree that the board dumped.
+# The tapes that a board left, by the host program and by Debian's restore: both see the trees that the board dumped, that
+# of level 0 and that of the chain.
 host_reads() {
-    local tape=$1/demo.tape
+    local dir=$1 tapedump=${CARGO_TARGET_DIR:-$root/target}/debug/tapedump
     cargo build --locked --quiet -p tapedump --bin tapedump || return 1
-    local tapedump=${CARGO_TARGET_DIR:-$root/target}/debug/tapedump
-    "$tapedump" list --tape "$tape" >"$work/listing" || return 1
+    "$tapedump" list --tape "$dir/demo.tape" >"$work/listing" || return 1
     grep -q pattern "$work/listing" || return 1
-    "$tapedump" verify --tape "$tape" || return 1
-    rm -rf "$work/ours" && mkdir "$work/ours" && "$tapedump" restore --tape "$tape" --to "$work/ours" || return 1
-    [ "$(stat -c %s "$work/ours/pattern" "$work/ours/etc/sparse" | xargs)" = "5000 3000000" ]
+    for tape in demo demo-1 demo-2; do
+        "$tapedump" verify --tape "$dir/$tape.tape" || return 1
+    done
+    rm -rf "$work/ours" "$work/our-chain" && mkdir "$work/ours" "$work/our-chain"
+    "$tapedump" restore --tape "$dir/demo.tape" --to "$work/ours" || return 1
+    [ "$(stat -c %s "$work/ours/pattern" "$work/ours/etc/sparse" | xargs)" = "5000 3000000" ] || return 1
+    "$tapedump" restore --tape "$dir/demo-2.tape" --base "$dir/demo-1.tape" --base "$dir/demo.tape" \
+        --to "$work/our-chain" || return 1
+    [ "$(cat "$work/our-chain/etc/linked" "$work/our-chain/new")" = "three names, and changedas it was " ] || return 1
+    [ -e "$work/our-chain/etc/second" ] && [ ! -e "$work/our-chain/boot/1025" ]
 }
 
 # All objects below a directory: kind, permissions, owner, time, target of a link, and the checksum of a file. Not sockets,
@@ -186,13 +195,21 @@ tree() {
         find . -type f -print0 | sort -z | xargs -0 sha256sum)
 }
 
-debian_reads() {
-    local tape=$1/demo.tape
-    rm -rf "$work/theirs" && mkdir "$work/theirs"
-    (cd "$work/theirs" && restore -r -b 32 -f "$tape") || return 1
-    rm -f "$work/theirs/restoresymtable"
-    tree "$work/ours" >"$work/ours.tree" && tree "$work/theirs" >"$work/theirs.tree" || return 1
+# same_trees OURS THEIRS
+same_trees() {
+    tree "$1" >"$work/ours.tree" && tree "$2" >"$work/theirs.tree" || return 1
     [ "$(grep -c . "$work/ours.tree")" -gt 20 ] && diff "$work/ours.tree" "$work/theirs.tree"
+}
+
+debian_reads() {
+    local dir=$1 theirs=$work/theirs symbols=$work/restoresymtable
+    rm -rf "$theirs" && mkdir "$theirs"
+    (cd "$theirs" && restore -r -b 32 -f "$dir/demo.tape") && mv "$theirs/restoresymtable" "$symbols" || return 1
+    same_trees "$work/ours" "$theirs" && mv "$symbols" "$theirs/" || return 1
+    for tape in demo-1 demo-2; do
+        (cd "$theirs" && restore -r -b 32 -f "$dir/$tape.tape") || return 1
+    done
+    rm "$theirs/restoresymtable" && same_trees "$work/our-chain" "$theirs"
 }
 
 check 'core for seven bare targets' compile
@@ -201,14 +218,14 @@ check 'the example of the integrating guide, natively' \
     cargo run --locked --quiet -p tapedump-core --example firmware
 check 'tests of the core on a big-endian machine' test_big_endian
 check 'demonstration, natively' demo_native
-check 'demonstration on a big-endian machine: the same tape' demo_big_endian
-check 'demonstration on Cortex-M4 (mps2-an386): the same tape' \
+check 'demonstration on a big-endian machine: the same tapes' demo_big_endian
+check 'demonstration on Cortex-M4 (mps2-an386): the same tapes' \
     firmware thumbv7em-none-eabihf cortex-m qemu-system-arm -M mps2-an386
-check 'demonstration on RISC-V (virt): the same tape' \
+check 'demonstration on RISC-V (virt): the same tapes' \
     firmware riscv32imac-unknown-none-elf riscv qemu-system-riscv32 -M virt -m 128M -bios none
 check 'the budget, with the parts to come' whole_budget
-check "the host program reads the board's tape" host_reads "$work/cortex-m"
-check "Debian's restore reads the board's tape, and brings back the same" debian_reads "$work/cortex-m"
+check "the host program reads the board's tapes" host_reads "$work/cortex-m"
+check "Debian's restore reads the board's tapes, and brings back the same" debian_reads "$work/cortex-m"
 
 echo "$passed passed, $failed failed"
 [ $failed -eq 0 ]

@@ -18,7 +18,7 @@ cross_cargo() {
     env PATH="$cross_path" RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$cross_target" DEFMT_LOG=info \
         CARGO_TARGET_THUMBV7EM_NONE_EABIHF_LINKER=ld.lld-22 \
         CARGO_TARGET_RISCV32IMAC_UNKNOWN_NONE_ELF_LINKER=ld.lld-22 \
-        CARGO_TARGET_RISCV32IMAC_UNKNOWN_NONE_ELF_RUSTFLAGS=-Ctarget-feature=+relax \
+        CARGO_TARGET_RISCV32IMAC_UNKNOWN_NONE_ELF_RUSTFLAGS=-Ctarget-feature=+relax,+save-restore \
         CARGO_TARGET_S390X_UNKNOWN_LINUX_GNU_LINKER=s390x-linux-gnu-gcc \
         CARGO_TARGET_S390X_UNKNOWN_LINUX_GNU_RUNNER="qemu-s390x -L /usr/s390x-linux-gnu" \
         cargo "$@"

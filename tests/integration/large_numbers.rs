@@ -11,7 +11,8 @@ use tapedump_tests::scratch::{Mount, Scratch, make_large_xfs};
 use tapedump_tests::tree::Tree;
 
 use crate::Case;
-use crate::increments::{World, check, debian_applies, dump_and_restore, dump_level};
+use crate::increments::{check, debian_applies, dump_and_restore, dump_level};
+use crate::world::World;
 
 const XFS: &[Need] = &[Need::Root, Need::Loop, Need::MKFS_XFS];
 

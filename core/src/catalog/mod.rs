@@ -4,6 +4,7 @@
 
 mod build;
 mod cache;
+mod check;
 mod error;
 mod page;
 mod query;
@@ -18,6 +19,7 @@ mod tree;
 mod view;
 
 pub use build::{CATALOG_MEMORY_MIN, CatalogSize, CatalogWriter};
+pub use check::PageCheck;
 pub use error::CatalogError;
 pub use page::{Entry, EntryBuf};
 pub use query::{Catalog, LinkCursor, MapCursor, NameCursor, NumberCursor, TapeCursor};
@@ -26,7 +28,7 @@ pub use sink::CatalogSink;
 pub use sort::{MEMORY_LEN_MIN, TableBuilder, region_len};
 pub use superblock::{CatalogFigures, CatalogIdentity};
 pub use table::{Cursor, Table, TableError};
-pub use view::{RestoreCursor, View, ViewCursor};
+pub use view::{RestoreCursor, View, ViewCursor, ViewLinkCursor};
 
 #[cfg(test)]
 mod catalog_tests;

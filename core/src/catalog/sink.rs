@@ -72,6 +72,30 @@ impl<D: BlockDevice, C: Crc32c> CatalogSink for CatalogWriter<'_, D, C> {
     }
 }
 
+/// A sink that stays where it is: a dump is smaller without it.
+impl<K: CatalogSink + ?Sized> CatalogSink for &mut K {
+    type Error = K::Error;
+
+    fn tape(&mut self, tape: TapeNo, first: BlockAddr) -> Result<(), K::Error> {
+        (**self).tape(tape, first)
+    }
+    fn map(&mut self, which: WhichMap, at: u32, bytes: &[u8]) -> Result<(), K::Error> {
+        (**self).map(which, at, bytes)
+    }
+    fn name(&mut self, row: NameRow<'_>) -> Result<(), K::Error> {
+        (**self).name(row)
+    }
+    fn object(&mut self, row: &ObjectRow) -> Result<(), K::Error> {
+        (**self).object(row)
+    }
+    fn attributes(&mut self, from: BlockAddr) {
+        (**self).attributes(from);
+    }
+    fn apart(&mut self, ino: Ino, place: TapePlace) -> Result<(), K::Error> {
+        (**self).apart(ino, place)
+    }
+}
+
 impl CatalogSink for () {
     type Error = Infallible;
 

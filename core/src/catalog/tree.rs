@@ -63,6 +63,18 @@ impl Tree {
         Expected { number, pass }
     }
 
+    /// What the page `number` of the region must say of itself, if it is one of this tree.
+    pub(super) fn expected_at(&self, number: u32) -> Option<Expected> {
+        let mut within = number.checked_sub(self.first)?;
+        for (level, pages) in self.levels.iter().enumerate() {
+            match within.checked_sub(*pages) {
+                None => return Some(self.expected(level, within)),
+                Some(rest) => within = rest,
+            }
+        }
+        None
+    }
+
     /// Writes the index of leaves that are in place.
     pub(super) fn build_index<D: BlockDevice, C: Crc32c>(
         &mut self,

@@ -16,6 +16,14 @@ pub struct ViewCursor {
     cursor: NameCursor,
 }
 
+/// A place among the names of an object of a view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ViewLinkCursor {
+    dump: usize,
+    ino: Ino,
+    cursor: LinkCursor,
+}
+
 /// A place among the objects that a restore takes from one dump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RestoreCursor {
@@ -218,34 +226,53 @@ impl<'v, 'm, D: BlockDevice, C: Crc32c> View<'v, 'm, D, C> {
         Ok(newest.filter(|(_, row)| row.is_directory).map(|(dump, _)| dump))
     }
 
+    /// The place before the first name of an object.
+    ///
+    /// # Errors
+    /// A page is damaged, or the device failed.
+    pub fn names_of(&mut self, ino: Ino) -> Answer<Option<ViewLinkCursor>, D> {
+        self.names_in_dump(ino, self.catalogs.len())
+    }
+
+    /// As [`names_of`](Self::names_of), in the newest dump before one.
+    fn names_in_dump(&mut self, ino: Ino, before: usize) -> Answer<Option<ViewLinkCursor>, D> {
+        let Some(dump) = before.checked_sub(1) else { return Ok(None) };
+        let Some(catalog) = self.catalogs.get_mut(dump) else { return Ok(None) };
+        let cursor = catalog.names_of(ino)?;
+        Ok(Some(ViewLinkCursor { dump, ino, cursor }))
+    }
+
+    /// The next name of the object, with the directory that it is in.
+    ///
+    /// # Errors
+    /// A page is damaged, or the device failed.
+    pub fn next_name_of(&mut self, cursor: &mut ViewLinkCursor) -> Answer<Option<NameRow<'_>>, D> {
+        loop {
+            let (dump, before) = (cursor.dump, cursor.cursor);
+            let Some(catalog) = self.catalogs.get_mut(dump) else { return Ok(None) };
+            let Some(parent) = catalog.next_name_of(&mut cursor.cursor)?.map(|row| row.parent) else {
+                match self.names_in_dump(cursor.ino, dump)? {
+                    Some(older) => *cursor = older,
+                    None => return Ok(None),
+                }
+                continue;
+            };
+            // A name that a directory had in an earlier dump than the newest that holds it is none any more.
+            if self.holder(parent)? == Some(dump) {
+                let Some(catalog) = self.catalogs.get_mut(dump) else { return Ok(None) };
+                let mut again = before;
+                return catalog.next_name_of(&mut again);
+            }
+        }
+    }
+
     /// Puts a name of the object before what is in `room` from `from` on; gives its directory, and where it begins.
     fn prepend_name(&mut self, ino: Ino, room: &mut [u8], from: usize) -> Answer<Option<(Ino, usize)>, D> {
         if !self.exists(ino)? {
             return Ok(None);
         }
-        for dump in (0..self.catalogs.len()).rev() {
-            let Some(catalog) = self.catalogs.get_mut(dump) else { break };
-            let mut cursor = catalog.names_of(ino)?;
-            while let Some((parent, start)) = self.next_place(dump, &mut cursor, room, from)? {
-                // A name that a directory had in an earlier dump than the newest that holds it is none any more.
-                if self.holder(parent)? == Some(dump) {
-                    return Ok(Some((parent, start)));
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    /// As [`prepend_name`](Self::prepend_name), of the next name in one catalog.
-    fn next_place(
-        &mut self,
-        dump: usize,
-        cursor: &mut LinkCursor,
-        room: &mut [u8],
-        from: usize,
-    ) -> Answer<Option<(Ino, usize)>, D> {
-        let Some(catalog) = self.catalogs.get_mut(dump) else { return Ok(None) };
-        let Some(row) = catalog.next_name_of(cursor)? else { return Ok(None) };
+        let Some(mut cursor) = self.names_of(ino)? else { return Ok(None) };
+        let Some(row) = self.next_name_of(&mut cursor)? else { return Ok(None) };
         let start = prepend(room, from, row.name).ok_or(CatalogError::PathTooLong)?;
         Ok(Some((row.parent, start)))
     }

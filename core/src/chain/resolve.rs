@@ -249,8 +249,9 @@ pub fn base<S: Dumps>(dumps: &mut S, request: &DumpRequest) -> Result<Option<Dum
     loop {
         let found = candidate(dumps, request.level, before, &lost).map_err(BaseError::Source)?;
         let Some((place, dump)) = found else { return Err(BaseError::Baseline(reason)) };
-        match complete(dumps, place, &dump) {
-            Ok(_) => {
+        // The links are not kept: a chain is the largest thing here, and this is asked in little memory.
+        match descend(dumps, place, &dump, &mut |_| {}) {
+            Ok(()) => {
                 let newest = newest_release(dumps, key_of(&dump)).map_err(BaseError::Source)?;
                 let objection = request.objection(&dump, newest);
                 return objection.map_or(Ok(Some(dump)), |reason| Err(BaseError::Baseline(reason)));
@@ -335,17 +336,29 @@ pub(super) fn complete<S: Dumps>(
     place: Place,
     dump: &Dump,
 ) -> Result<Chain, ChainError<S::Error>> {
-    let mut links = Vec::new();
+    let mut chain = Chain { links: Vec::new() };
+    descend(dumps, place, dump, &mut |link| {
+        // Levels descend, so there is room for every link.
+        let _ = chain.links.push(link);
+    })?;
+    chain.links.reverse();
+    Ok(chain)
+}
+
+/// Visits a dump and all that it builds on.
+fn descend<S: Dumps>(
+    dumps: &mut S,
+    place: Place,
+    dump: &Dump,
+    visit: &mut dyn FnMut(Link),
+) -> Result<(), ChainError<S::Error>> {
     let mut top = Link::new(place, dump);
     while let Some(wanted) = top.base {
         let found = below(dumps, &top, &wanted)?;
-        // Levels descend, so there is room for every link.
-        let _ = links.push(top);
-        top = found;
+        visit(core::mem::replace(&mut top, found));
     }
-    let _ = links.push(top);
-    links.reverse();
-    Ok(Chain { links })
+    visit(top);
+    Ok(())
 }
 
 /// What a dump builds on.

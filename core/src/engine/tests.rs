@@ -11,14 +11,21 @@ use std::vec::Vec;
 use crate::checksum::{Crc32c, PortableCrc32c};
 use crate::device::mem::{MemBlock, MemTape, MemVolume, Node, NullTarget, differs};
 use crate::device::tape::TapeDevice;
-use crate::device::volume::{Attributes, DeviceNumber, Kind, NameBuf, PropertyKind, TargetVolume};
+use crate::device::volume::{
+    Attributes, DeviceNumber, Kind, NameBuf, PropertyKind, TargetVolume, VolumeNames,
+};
 use crate::engine::dump::{Dump, DumpEvent, DumpMemory, DumpOptions, DumpSummary};
-use crate::engine::restore::{Damage, Restore, RestoreEvent, RestoreMemory, RestoreSummary, Selected};
+use crate::engine::restore::{
+    Damage, LINUX_XATTRS_LEN_MAX, Restore, RestoreEvent, RestoreMemory, RestoreSummary, Selected,
+};
 use crate::limits::NAME_LEN_MAX;
+use crate::record::dialect::Dialect;
+use crate::record::header::{Header, HeaderKind, HeaderTemplate, LINUX_EXTENDED_XATTR, flags};
+use crate::record::holes::Holes;
 use crate::stream::writer::DumpIdentity;
-use crate::units::{BlockingFactor, DumpId, Ino, Level, TAPE_BLOCK_LEN, Timestamp};
+use crate::units::{BlockAddr, BlockingFactor, DumpId, Ino, Level, TAPE_BLOCK_LEN, Timestamp};
 
-fn leak(len: usize) -> &'static mut [u8] {
+pub(super) fn leak(len: usize) -> &'static mut [u8] {
     Box::leak(vec![0u8; len].into_boxed_slice())
 }
 
@@ -43,7 +50,7 @@ fn pattern(len: usize, seed: u32) -> Vec<u8> {
 }
 
 /// A tree with everything a volume contract can express.
-fn sample() -> MemVolume<'static> {
+pub(super) fn sample() -> MemVolume<'static> {
     let mut v = volume();
     let dir = v.add_directory(Ino::ROOT, b"dir", &attributes(Kind::Directory, 1)).unwrap();
     let deep = v.add_directory(dir, b"deep", &attributes(Kind::Directory, 2)).unwrap();
@@ -82,7 +89,7 @@ fn sample() -> MemVolume<'static> {
     v
 }
 
-fn options(blocking: u32) -> DumpOptions {
+pub(super) fn options(blocking: u32) -> DumpOptions {
     let id = DumpId(*b"0123456789abcdef");
     DumpOptions {
         identity: DumpIdentity { id, date: 1_700_000_000, base_date: 0, level: Level::BASELINE },
@@ -119,10 +126,20 @@ struct Outcome {
 }
 
 fn restore<V: TargetVolume>(tape: &mut MemTape<'_>, target: V, paths: &[&[u8]]) -> Outcome {
+    restore_lending(tape, target, paths, &mut [0; LINUX_XATTRS_LEN_MAX])
+}
+
+fn restore_lending<V: TargetVolume>(
+    tape: &mut MemTape<'_>,
+    target: V,
+    paths: &[&[u8]],
+    attributes: &mut [u8],
+) -> Outcome {
     let mut scratch = vec![0; 1 << 20];
     let scratch = MemBlock::new(&mut scratch, 512).unwrap();
     let (mut stream, mut maps, mut names) = (vec![0; 257 << 10], vec![0; 6 * 1024], vec![0; 16 << 10]);
-    let memory = RestoreMemory { stream: &mut stream, maps: &mut maps, chain: &mut [], names: &mut names };
+    let memory =
+        RestoreMemory { stream: &mut stream, maps: &mut maps, chain: &mut [], names: &mut names, attributes };
     tape.rewind().unwrap();
     let mut restore = Restore::<_, _, _, PortableCrc32c>::new(tape, target, scratch, memory).unwrap();
     let mut outcome = Outcome { summary: None, damage: vec![], failures: 0, error: None };
@@ -390,5 +407,82 @@ fn directories_on_the_way_are_made_like_those_of_the_dump_or_stay_as_they_are() 
         let found = target.attributes(dir).unwrap();
         assert_eq!((found.permissions, found.modified), (expected.permissions, expected.modified));
         assert!(target.look_up(dir, b"linked").is_some() && target.look_up(Ino::ROOT, b"a-link").is_none());
+    }
+}
+
+/// A tape as Linux' `dump` writes it, made of one of ours: without what is ours, and with this block of extended
+/// attributes behind each file.
+fn as_of_linux(ours: &[u8], attributes: &[u8]) -> Vec<u8> {
+    let template = HeaderTemplate::new(&VolumeNames::default(), &[0; 16]);
+    let mut bytes: Vec<u8> = Vec::new();
+    let mut rest = ours;
+    while let Some((block, behind)) = rest.split_first_chunk::<TAPE_BLOCK_LEN>() {
+        let view = Header::new(block);
+        let mut repr = view.parse::<PortableCrc32c>(Dialect::OURS).unwrap();
+        let holes = view.holes(repr.count);
+        let of_object = matches!(repr.kind, HeaderKind::Inode | HeaderKind::Continuation);
+        let blocks = match repr.kind {
+            HeaderKind::Tape | HeaderKind::End => 0,
+            _ if of_object => holes.data_count(repr.count as usize),
+            _ => repr.count as usize,
+        };
+        repr.extension = None;
+        if !of_object {
+            repr.flags |= flags::NEW_INODE_FORMAT;
+        }
+        let (data, behind) = behind.split_at(blocks * TAPE_BLOCK_LEN);
+        let mut out = [0; TAPE_BLOCK_LEN];
+        repr.addr = BlockAddr((bytes.len() / TAPE_BLOCK_LEN) as u64);
+        template.emit::<PortableCrc32c>(&repr, &holes, &mut out);
+        bytes.extend_from_slice(&out);
+        bytes.extend_from_slice(data);
+        if repr.attributes.is_some_and(|attributes| attributes.kind == Kind::File) {
+            repr.addr = BlockAddr((bytes.len() / TAPE_BLOCK_LEN) as u64);
+            repr.flags |= flags::LINUX_EXTENDED;
+            repr.linux_extended = LINUX_EXTENDED_XATTR;
+            repr.count = attributes.len().div_ceil(TAPE_BLOCK_LEN) as u32;
+            repr.attributes.as_mut().unwrap().size = attributes.len() as u64;
+            let holes = Holes::all_data(repr.count as usize);
+            template.emit::<PortableCrc32c>(&repr, &holes, &mut out);
+            bytes.extend_from_slice(&out);
+            bytes.extend_from_slice(attributes);
+            bytes.resize(bytes.len().next_multiple_of(TAPE_BLOCK_LEN), 0);
+        }
+        if repr.kind == HeaderKind::End {
+            break;
+        }
+        rest = behind;
+    }
+    bytes.resize(bytes.len().next_multiple_of(4 * TAPE_BLOCK_LEN), 0);
+    bytes
+}
+
+#[test]
+fn attributes_of_linux_are_restored_in_the_memory_lent_for_them_or_told() {
+    let mut source = volume();
+    let file = source.add_file(Ino::ROOT, b"file", &attributes(Kind::File, 1), b"data").unwrap();
+    // Attributes within the inode, whose hash may be 0: an entry, the end of the list, and the value at the end.
+    let mut content = vec![0; 1100];
+    content[..4].copy_from_slice(&0xea02_0001_u32.to_le_bytes());
+    content[4..6].copy_from_slice(&[4, 1]);
+    content[6..8].copy_from_slice(&1091_u16.to_le_bytes());
+    content[12..16].copy_from_slice(&5_u32.to_le_bytes());
+    content[20..24].copy_from_slice(b"note");
+    content[1095..].copy_from_slice(b"value");
+    let (tape, _) = dump(&mut source, 4, 1);
+    let bytes = as_of_linux(&tape_bytes(&tape), &content);
+    let mut tape = MemTape::blank(leak(1 << 20));
+    tape.write_file(&bytes, 4096).unwrap();
+    for (len, fits) in [(LINUX_XATTRS_LEN_MAX, true), (1100, true), (1099, false), (10, false), (0, false)] {
+        let mut target = volume();
+        let outcome = restore_lending(&mut tape, &mut target, &[], &mut vec![0xee; len]);
+        assert_eq!(outcome.error, None, "{len}");
+        let told = [Damage::Properties { ino: file }];
+        assert_eq!(outcome.damage, if fits { &[][..] } else { &told[..] }, "{len}");
+        let restored = target.look_up(Ino::ROOT, b"file").unwrap();
+        let value = target.property_value(restored, PropertyKind::Xattr, b"user.note");
+        assert_eq!(value, fits.then_some(&b"value"[..]), "{len}");
+        let mut data = [0; 10];
+        assert_eq!(target.read_data(restored, 0, &mut data).unwrap(), 4, "{len}");
     }
 }

@@ -77,6 +77,8 @@ pub mod extension_flags {
     pub const PRECEDING_CHANGED: u16 = 0x0002;
     /// Properties of the object before this header could not be read, and are not on the dump.
     pub const PROPERTIES_UNREAD: u16 = 0x0004;
+    /// In a tape header: no dump follows, but the catalog of one.
+    pub const CATALOG: u16 = 0x8000;
 }
 
 /// The extension: bytes 904 to 1023 of every header we write (`format.md` 7.2).

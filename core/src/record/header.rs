@@ -12,11 +12,11 @@ use crate::device::volume::{Attributes, VolumeNames};
 use crate::limits::SEGMENT_BLOCKS_MAX;
 use crate::record::dialect::{Dialect, InodeLayout, MAGIC_MTB, MAGIC_NFS, MAGIC_OFS, MAGIC_UFS2, Order};
 use crate::record::extension::{
-    EXTENSION_AT, EXTENSION_MAGIC, Extension, RawExtension, emit_extension, parse_extension,
+    EXTENSION_AT, EXTENSION_MAGIC, Extension, RawExtension, emit_extension, extension_flags, parse_extension,
 };
 use crate::record::holes::Holes;
 use crate::record::inode::{RawInode, attributes_of, emit_attributes};
-use crate::units::{BlockAddr, TAPE_BLOCK_LEN, TapeNo};
+use crate::units::{BlockAddr, Ino, TAPE_BLOCK_LEN, TapeNo};
 
 /// One tape block.
 pub type TapeBlock = [u8; TAPE_BLOCK_LEN];
@@ -367,10 +367,10 @@ impl HeaderTemplate {
         raw.linux_extended.set(repr.linux_extended);
         if repr.kind_has_holes() {
             holes.emit(repr.count as usize, &mut raw.holes);
-        } else if repr.kind == HeaderKind::Tape {
-            // c_inos[1]: "unknown", or illumos believes that all files are on the first tape (format.md 1).
+        } else if let Some(first) = repr.first_on_tape() {
+            // c_inos[1]
             if let Some(slot) = raw.holes.get_mut(4..8) {
-                slot.copy_from_slice(&u32::MAX.to_be_bytes());
+                slot.copy_from_slice(&first.to_be_bytes());
             }
         }
         if let Some(attributes) = &repr.attributes {
@@ -391,9 +391,41 @@ impl HeaderTemplate {
 }
 
 impl HeaderRepr {
+    /// Whether a catalog of a dump begins here, and not the dump (`format.md` 7.7).
+    #[must_use]
+    pub fn is_catalog(&self) -> bool {
+        let marked = self.extension.is_some_and(|extension| extension.flags & extension_flags::CATALOG != 0);
+        marked && self.kind == HeaderKind::Tape
+    }
+
+    /// Number of the first object on the first tape, where the header tells it. Readers that look at it in a tape header
+    /// must find "unknown": illumos believes that all files are on the first tape otherwise (`format.md` 1). At the end of a
+    /// catalog it is that of the root.
+    const fn first_on_tape(&self) -> Option<u32> {
+        match self.kind {
+            HeaderKind::Tape => Some(u32::MAX),
+            HeaderKind::End if self.flags & flags::NEW_INODE_FORMAT != 0 => Some(Ino::ROOT.0),
+            _ => None,
+        }
+    }
+
     const fn kind_has_holes(&self) -> bool {
         matches!(self.kind, HeaderKind::Inode | HeaderKind::Continuation)
     }
+}
+
+/// Sets bits of [`extension_flags`] in a header of this engine, and its checksums. Any other block becomes none.
+pub fn set_extension_flags<C: Crc32c>(block: &mut TapeBlock, bits: u16) {
+    let raw: &mut RawHeader<BE> = zerocopy::transmute_mut!(&mut *block);
+    let flags = raw.extension.flags.get();
+    raw.extension.flags.set(flags | bits);
+    raw.checksum.set(0);
+    let crc = extension_crc::<C>(block);
+    let raw: &mut RawHeader<BE> = zerocopy::transmute_mut!(&mut *block);
+    raw.extension.crc.set(crc);
+    let sum = sum::<BE>(block);
+    let raw: &mut RawHeader<BE> = zerocopy::transmute_mut!(block);
+    raw.checksum.set(CHECKSUM.wrapping_sub(sum));
 }
 
 fn four(block: &TapeBlock, at: usize) -> [u8; 4] {
@@ -529,6 +561,25 @@ mod tests {
         tape.count = 0;
         let block = emitted(&tape);
         assert_eq!(&block[164..172], &[0, 0, 0, 0, 255, 255, 255, 255]);
+    }
+
+    #[test]
+    fn the_mark_of_a_catalog_and_the_first_object_at_its_end() {
+        let mut tape = repr();
+        tape.kind = HeaderKind::Tape;
+        tape.attributes = None;
+        tape.count = 0;
+        let mut block = emitted(&tape);
+        assert!(!tape.is_catalog());
+        set_extension_flags::<PortableCrc32c>(&mut block, extension_flags::CATALOG);
+        assert_eq!(block[910..912], [0x80, 0]);
+        let marked = Header::new(&block).parse::<PortableCrc32c>(Dialect::OURS).unwrap();
+        assert!(marked.is_catalog());
+        tape.kind = HeaderKind::End;
+        tape.flags = flags::NEW_INODE_FORMAT;
+        assert_eq!(emitted(&tape)[164..172], [0, 0, 0, 0, 0, 0, 0, 2]);
+        tape.flags = 0;
+        assert_eq!(emitted(&tape)[164..172], [0; 8]);
     }
 
     #[test]

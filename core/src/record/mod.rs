@@ -2,6 +2,7 @@
 //!
 #![doc = include_str!("../../docs/format.md")]
 
+pub mod catalog_file;
 pub mod dialect;
 pub mod dirent;
 pub mod extension;

@@ -1,4 +1,4 @@
-//! A board under an emulator or a debugger: its tape and its scratch device are files of the host, by semihosting; its
+//! A board under an emulator or a debugger: its tapes and its block device are files of the host, by semihosting; its
 //! log goes there by defmt; its exit code says how it went.
 
 #[cfg_attr(target_arch = "arm", path = "cortex_m.rs")]
@@ -16,8 +16,8 @@ use semihosting::io::{Read, Seek, SeekFrom, Write};
 use semihosting::process;
 use tapedump_core::device::ErrorKind;
 use tapedump_firmware_sim::board::{Board, Report};
-use tapedump_firmware_sim::demo::{self, Arenas, Memory, Nodes, no_arenas, no_nodes};
-use tapedump_firmware_sim::engine::{BLOCKING_MAX, Work};
+use tapedump_firmware_sim::demo::{self, Arenas, Memory, Nodes, STORAGE_LEN, no_arenas, no_nodes};
+use tapedump_firmware_sim::engine::{BLOCKING_MAX, CHAIN_LEN, Work};
 use tapedump_firmware_sim::files::{BoardFile, FileBlock, FileTape};
 
 /// The board's disks. Not part of what the engines need.
@@ -26,9 +26,8 @@ static DISK_ARENAS: Mutex<RefCell<Arenas>> = Mutex::new(RefCell::new(no_arenas()
 /// What the engines work with.
 static ENGINE_WORK: Mutex<RefCell<Work>> = Mutex::new(RefCell::new(Work::new()));
 
-const TAPE: &CStr = c"demo.tape";
-const SCRATCH: &CStr = c"scratch.bin";
-const SCRATCH_LEN: u64 = 64 << 10;
+const TAPES: [&CStr; CHAIN_LEN] = [c"demo.tape", c"demo-1.tape", c"demo-2.tape"];
+const STORAGE: &CStr = c"storage.bin";
 
 /// Exit codes; 0 is success.
 const FAILED: i32 = 1;
@@ -110,15 +109,15 @@ impl BoardFile for HostFile {
 /// Called by the machine's entry point, once, with its stack painted.
 fn run() -> ! {
     let code = match devices() {
-        Ok((mut tape, mut scratch)) => critical_section::with(|cs| {
+        Ok((mut tapes, mut storage)) => critical_section::with(|cs| {
             let nodes = &mut *DISK_NODES.borrow_ref_mut(cs);
             let arenas = &mut *DISK_ARENAS.borrow_ref_mut(cs);
             let work = &mut *ENGINE_WORK.borrow_ref_mut(cs);
             let memory = Memory { nodes, arenas, work };
-            demo::run(memory, &mut tape, &mut scratch, &mut Emulated).map_or(FAILED, |()| 0)
+            demo::run(memory, tapes.each_mut(), &mut storage, &mut Emulated).map_or(FAILED, |()| 0)
         }),
         Err(kind) => {
-            defmt::error!("cannot open {} or {}: {}", TAPE.to_bytes(), SCRATCH.to_bytes(), kind);
+            defmt::error!("cannot open the files of tapes and block device: {}", kind);
             NO_FILES
         }
     };
@@ -126,11 +125,12 @@ fn run() -> ! {
     process::exit(code)
 }
 
-type Devices = (FileTape<HostFile>, FileBlock<HostFile>);
+type Devices = ([FileTape<HostFile>; CHAIN_LEN], FileBlock<HostFile>);
 
 fn devices() -> Result<Devices, ErrorKind> {
-    let tape = FileTape::new(HostFile::blank(TAPE)?, BLOCKING_MAX.record_len())?;
-    Ok((tape, FileBlock::new(HostFile::blank(SCRATCH)?, SCRATCH_LEN)))
+    let tape = |path| FileTape::new(HostFile::blank(path)?, BLOCKING_MAX.record_len());
+    let [one, two, three] = TAPES.map(tape);
+    Ok(([one?, two?, three?], FileBlock::new(HostFile::blank(STORAGE)?, STORAGE_LEN)))
 }
 
 #[panic_handler]

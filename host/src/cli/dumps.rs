@@ -9,9 +9,10 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use tapedump_core::record::catalog_file::CatalogFileHead;
 use tapedump_core::record::dialect::Dialect;
 use tapedump_core::record::header::{Header, HeaderKind, HeaderRepr, TapeBlock};
-use tapedump_core::units::TAPE_BLOCK_LEN;
+use tapedump_core::units::{DumpId, TAPE_BLOCK_LEN};
 
 /// `DR_COMPRESSED`: Linux' `dump -z` and the like. Where such a dump ends cannot be told from its last bytes.
 const FLAG_COMPRESSED: u32 = 0x0080;
@@ -58,9 +59,16 @@ pub struct DumpHead {
     #[serde(skip)]
     source_bytes: Vec<u8>,
     extent: Extent,
+    #[serde(skip)]
+    id: Option<DumpId>,
 }
 
 impl DumpHead {
+    /// Its identity, if it is one of ours.
+    pub const fn id(&self) -> Option<DumpId> {
+        self.id
+    }
+
     /// Whether all of it is there, as far as its last block tells.
     pub const fn extent(&self) -> Extent {
         self.extent
@@ -89,7 +97,7 @@ impl DumpHead {
 pub fn look(path: &Path, len: u64) -> io::Result<Option<DumpHead>> {
     let file = File::open(path)?;
     let Some((first, dialect, block)) = block_at(&file, 0)? else { return Ok(None) };
-    if first.kind != HeaderKind::Tape {
+    if first.kind != HeaderKind::Tape || first.is_catalog() {
         return Ok(None);
     }
     let extent = if first.flags & FLAG_COMPRESSED != 0 {
@@ -110,7 +118,36 @@ pub fn look(path: &Path, len: u64) -> io::Result<Option<DumpHead>> {
         source: JsonPath::new(until_nul(&names.path)),
         source_bytes: until_nul(&names.path).to_vec(),
         extent,
+        id: first.extension.map(|extension| extension.dump_id),
     }))
+}
+
+/// The catalog of a dump in a tape file.
+#[derive(Clone, Copy, Debug)]
+pub struct CatalogFile {
+    /// The dump.
+    pub dump: DumpId,
+    /// All of it is there.
+    pub is_whole: bool,
+}
+
+/// Looks for the catalog of a dump in the tape file `path`, of which `len` bytes count, by its first and its last block.
+pub fn look_for_catalog(path: &Path, len: u64) -> io::Result<Option<CatalogFile>> {
+    let file = File::open(path)?;
+    let mut block: TapeBlock = [0; TAPE_BLOCK_LEN];
+    let last = len.checked_sub(TAPE_BLOCK_LEN as u64);
+    let head = match last {
+        Some(at) => {
+            file.read_exact_at(&mut block, at).map(|()| CatalogFileHead::parse::<HostCrc32c>(&block))?
+        }
+        None => return Ok(None),
+    };
+    if let Ok(head) = head {
+        return Ok(Some(CatalogFile { dump: head.dump, is_whole: true }));
+    }
+    let first = block_at(&file, 0)?.map(|(first, ..)| first).filter(HeaderRepr::is_catalog);
+    let dump = first.and_then(|first| first.extension).map(|extension| extension.dump_id);
+    Ok(dump.map(|dump| CatalogFile { dump, is_whole: false }))
 }
 
 /// As [`look`], for messages: what cannot be looked at is no dump.

@@ -147,6 +147,8 @@ pub struct Made<'a> {
     pub summary: &'a DumpSummary,
     /// Bytes of the catalog in the state directory, if there is one.
     pub catalog_len: Option<u64>,
+    /// Tape file of the catalog on the tape, if there is one.
+    pub catalog_file: Option<u32>,
 }
 
 impl Made<'_> {
@@ -189,7 +191,7 @@ impl Made<'_> {
             blocks: self.summary.blocks,
             objects: u32::try_from(objects).unwrap_or(u32::MAX),
             catalog: self.catalog_len.map(|len| CatalogPlace { at: 0, len }),
-            catalog_file: None,
+            catalog_file: self.catalog_file,
             tapes: &tapes,
         };
         let mut history = HistoryFile::open(state).map_err(CliError::failed)?;

@@ -5,6 +5,7 @@ use super::dumps::{Extent, cut_short, extent_of};
 use super::exit::{CliError, Ended};
 use super::interrupt::Interrupt;
 use super::json::{self, JsonPath};
+use super::list_at;
 use super::names::path_of;
 use super::progress::Progress;
 use super::raw::List;
@@ -28,6 +29,9 @@ use tapedump_core::units::{Ino, Timestamp};
 
 pub fn run(raw: List) -> Result<Ended, CliError> {
     let state = StateDir::find()?;
+    if raw.moment.is_asked_for() {
+        return list_at::run(&raw, &state);
+    }
     let interrupt = Interrupt::install()?;
     let reading = Reading::open(&raw.from, Scope::Dump, &[], &state, &interrupt)?;
     let paths = reading::path_bytes(&raw.paths);
@@ -362,30 +366,30 @@ impl TargetVolume for Attributed {
 
 /// An object as `--json` shows it.
 #[derive(Serialize)]
-struct ObjectJson {
+pub struct ObjectJson {
     #[serde(flatten)]
-    path: JsonPath,
-    inode: u32,
+    pub path: JsonPath,
+    pub inode: u32,
     #[serde(flatten)]
-    attributes: Option<AttributesJson>,
+    pub attributes: Option<AttributesJson>,
 }
 
 #[derive(Serialize)]
-struct AttributesJson {
+pub struct AttributesJson {
     #[serde(rename = "type")]
-    kind: &'static str,
-    mode: String,
-    links: u32,
-    uid: u32,
-    gid: u32,
-    size: u64,
-    modified: String,
+    pub kind: &'static str,
+    pub mode: String,
+    pub links: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub size: u64,
+    pub modified: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    target: Option<String>,
+    pub target: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    target_bytes: Option<String>,
+    pub target_bytes: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    device: Option<(u32, u32)>,
+    pub device: Option<(u32, u32)>,
 }
 
 fn print_attributed(mut spool: File, table: &Table, json: bool) -> Result<(), CliError> {
@@ -418,16 +422,7 @@ fn attributes_json(kept: &Kept, link: &[u8]) -> AttributesJson {
     let is_device = matches!(kind, Some(Kind::CharDevice | Kind::BlockDevice));
     let (target, target_bytes) = JsonPath::new(link).into_parts();
     AttributesJson {
-        kind: match kind {
-            Some(Kind::File) => "file",
-            Some(Kind::Directory) => "directory",
-            Some(Kind::Symlink) => "symlink",
-            Some(Kind::Fifo) => "fifo",
-            Some(Kind::CharDevice) => "char_device",
-            Some(Kind::BlockDevice) => "block_device",
-            Some(Kind::Socket) => "socket",
-            None => "unknown",
-        },
+        kind: kind_word(kind),
         mode: format!("{:04o}", kept.mode & 0o7777),
         links: kept.links,
         uid: kept.uid,
@@ -440,18 +435,22 @@ fn attributes_json(kept: &Kept, link: &[u8]) -> AttributesJson {
     }
 }
 
+/// A type in one word, for programs.
+pub fn kind_word(kind: Option<Kind>) -> &'static str {
+    match kind {
+        Some(Kind::File) => "file",
+        Some(Kind::Directory) => "directory",
+        Some(Kind::Symlink) => "symlink",
+        Some(Kind::Fifo) => "fifo",
+        Some(Kind::CharDevice) => "char_device",
+        Some(Kind::BlockDevice) => "block_device",
+        Some(Kind::Socket) => "socket",
+        None => "unknown",
+    }
+}
+
 fn long_line(path: &[u8], object: Option<(&Kept, &[u8])>) -> String {
-    let Some((kept, link)) = object else {
-        return format!(
-            "?????????? {:>4} {:>8} {:>8} {:>12} {:>20} {}",
-            "?",
-            "?",
-            "?",
-            "?",
-            "?",
-            printable(path)
-        );
-    };
+    let Some((kept, link)) = object else { return unknown_line(path) };
     let kind = Kind::from_mode(kept.mode);
     let size = match kind {
         Some(Kind::CharDevice | Kind::BlockDevice) => format!("{},{}", kept.device.0, kept.device.1),
@@ -469,8 +468,14 @@ fn long_line(path: &[u8], object: Option<(&Kept, &[u8])>) -> String {
     )
 }
 
+/// The line of something of which only the name is known.
+pub fn unknown_line(path: &[u8]) -> String {
+    let path = printable(path);
+    format!("?????????? {:>4} {:>8} {:>8} {:>12} {:>20} {path}", "?", "?", "?", "?", "?")
+}
+
 /// `drwxr-xr-x`.
-fn mode_text(mode: u16) -> String {
+pub fn mode_text(mode: u16) -> String {
     let kind = match Kind::from_mode(mode) {
         Some(Kind::File) => '-',
         Some(Kind::Directory) => 'd',
@@ -514,7 +519,7 @@ pub fn utc(secs: i64) -> String {
 }
 
 /// For programs: `2026-11-21T22:56:12.000000001Z`.
-fn exact(time: Timestamp) -> String {
+pub fn exact(time: Timestamp) -> String {
     utc(time.secs).replace(' ', "T").replace('Z', &format!(".{:09}Z", time.nanos))
 }
 

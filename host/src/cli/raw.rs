@@ -1,5 +1,6 @@
 //! The arguments as they are written: the one definition that parsing, help, completions and the manual come from.
 
+use super::raw_history::{Chain, Find, History, Moment};
 use clap::{Args, Parser, Subcommand, ValueHint};
 use std::ffi::OsString;
 use std::num::NonZeroU64;
@@ -22,7 +23,11 @@ pub enum Command {
     Restore(Restore),
     List(List),
     Verify(Verify),
+    History(History),
+    Chain(Chain),
+    Find(Find),
     Tape(Tape),
+    Catalog(Catalog),
     /// Print the completions for a shell
     Completions {
         /// The shell
@@ -65,6 +70,12 @@ pub struct Dump {
     /// Write behind what the tape holds
     #[arg(long, conflicts_with = "overwrite")]
     pub append: bool,
+    /// Do not write the dump's catalog behind it on the tape
+    ///
+    /// It is the next tape file on virtual tapes and cartridges: with it tapedump catalog rebuild need not read the dump, and
+    /// third-party restore programs can take it as their archive (restore -A). The state directory has a catalog in any case.
+    #[arg(long)]
+    pub no_catalog: bool,
     /// Eject the cartridge of a tape drive at the end
     #[arg(long)]
     pub eject: bool,
@@ -93,7 +104,7 @@ pub struct From {
 }
 
 /// Where further cartridges come from.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Cartridges {
     /// Shell command that puts another cartridge into the drive, for when there is none or not the right one
     /// [default: $TAPEDUMP_CHANGER]
@@ -115,17 +126,32 @@ pub struct Restore {
     /// What to restore, as paths from the root of the dump [default: everything]
     pub paths: Vec<OsString>,
     /// The directory to restore into; made where it is not there
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub to: PathBuf,
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, required_unless_present = "plan")]
+    pub to: Option<PathBuf>,
     #[command(flatten)]
     pub from: From,
+    #[command(flatten)]
+    pub moment: Moment,
+    /// Show the dumps and tapes that this restore needs, and whether they are there; write nothing
+    #[arg(long)]
+    pub plan: bool,
+    /// With --plan: one JSON object for each dump
+    #[arg(long, requires = "plan")]
+    pub json: bool,
     /// Of an increment: restore only what it holds itself, not the whole tree as it was
     #[arg(long)]
     pub only: bool,
     /// Of an increment whose chain is not in the history: the tape of the dump it is based on, and once more for that one's
     /// base, down to level 0; a tape file other than the last is named by TAPE:N
-    #[arg(long, value_name = "TAPE", value_hint = ValueHint::AnyPath, conflicts_with = "only")]
+    #[arg(long, value_name = "TAPE", value_hint = ValueHint::AnyPath,
+        conflicts_with_all = ["only", "at", "of"])]
     pub base: Vec<OsString>,
+    /// Apply the dump to a tree that stays: a level 0 to an empty directory first, then each increment on it, by and by
+    ///
+    /// What is gone is removed, what was moved is moved, and what the dump holds is restored over it. The tree keeps what the next
+    /// one needs in its folder .tapedump. The dump's catalog is needed; see tapedump catalog.
+    #[arg(long, requires = "to", conflicts_with_all = ["paths", "only", "base", "plan", "at", "of"])]
+    pub apply: bool,
     /// Restore what fits even where the room seems too small
     #[arg(long)]
     pub force: bool,
@@ -135,12 +161,16 @@ pub struct Restore {
 }
 
 /// List what a dump holds
+///
+/// With --at or --of list the whole tree as it was then, from the catalogs of its dumps: no tape is read.
 #[derive(Debug, Args)]
 pub struct List {
     /// What to list, as paths from the root of the dump [default: everything]
     pub paths: Vec<OsString>,
     #[command(flatten)]
     pub from: From,
+    #[command(flatten)]
+    pub moment: Moment,
     /// With mode, links, owner, size and time
     #[arg(short, long)]
     pub long: bool,
@@ -162,6 +192,69 @@ pub struct Verify {
     /// Findings and result as JSON objects
     #[arg(long)]
     pub json: bool,
+}
+
+/// Make, check and export the catalogs of dumps
+#[derive(Debug, Args)]
+pub struct Catalog {
+    #[command(subcommand)]
+    pub command: CatalogCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CatalogCommand {
+    Rebuild(Rebuild),
+    Export(Export),
+    /// List the dumps of the history with their catalogs
+    List {
+        /// One JSON object for each dump
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read all pages of catalogs, and name those that are damaged
+    Check {
+        /// Identity of the dump, or how it begins [default: all dumps of the history]
+        dump: Option<String>,
+    },
+}
+
+/// Make the catalog of a dump from its tapes, and take the dump up in the history
+///
+/// What is behind the dump on its tape is taken if it is whole, and the dump is read otherwise. Dumps of other programs are
+/// taken up, too: they can be restored with all they are based on, and no increment of tapedump is based on them. Entries that
+/// the history has are kept.
+#[derive(Debug, Args)]
+pub struct Rebuild {
+    #[command(flatten)]
+    pub from: From,
+    /// All dumps on the tape
+    #[arg(long, conflicts_with = "file")]
+    pub all: bool,
+    /// Read the dump, whatever is behind it
+    #[arg(long)]
+    pub scan: bool,
+}
+
+/// Write the positions of a dump's files for another program
+///
+/// With --qfa: for Debian's restore -Q. Positions are bytes from the beginning of the dump, so the dump has to be in a plain
+/// file, as those of a virtual tape are.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// Identity of the dump, or how it begins [default: the newest dump of the history]
+    pub dump: Option<String>,
+    /// The format of restore -Q
+    #[arg(long, required = true)]
+    pub qfa: bool,
+    /// The dump on this tape
+    #[arg(short, long, conflicts_with = "dump", value_hint = ValueHint::AnyPath)]
+    pub tape: Option<OsString>,
+    /// Tape file with the dump, counted from 0 [default: the last one]
+    #[arg(short, long, value_name = "N", requires = "tape", value_parser = tape_file)]
+    pub file: Option<u32>,
+    /// File to write [default: standard output]
+    #[arg(short, long, value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
 }
 
 /// Make, show and change virtual tapes, and look after tape drives

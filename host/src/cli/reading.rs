@@ -22,8 +22,8 @@ use std::path::PathBuf;
 use tapedump_core::catalog::TableError;
 use tapedump_core::device::volume::TargetVolume;
 use tapedump_core::engine::restore::{
-    Damage, DumpInfo, Restore, RestoreError, RestoreEvent, RestoreMemory, RestoreStage, RestoreSummary,
-    Selected,
+    Damage, DumpInfo, LINUX_XATTRS_LEN_MAX, Restore, RestoreError, RestoreEvent, RestoreMemory, RestoreStage,
+    RestoreSummary, Selected,
 };
 use tapedump_core::limits::{MAP_LEN_MAX, SEGMENT_LEN_MAX};
 use tapedump_core::stream::reader::ReaderError;
@@ -85,6 +85,14 @@ pub enum Flow {
 pub trait Visitor<V: TargetVolume> {
     /// The dump was found.
     fn dump(&mut self, _info: &DumpInfo) -> Result<(), CliError> {
+        Ok(())
+    }
+    /// Anything, as the engine tells it, and before it is told otherwise.
+    fn event(
+        &mut self,
+        _engine: &mut Engine<'_, V>,
+        _event: &RestoreEvent<V::Error>,
+    ) -> Result<(), CliError> {
         Ok(())
     }
     /// All names are known and nothing is written yet.
@@ -169,6 +177,11 @@ impl Reading {
         Ok(Self { tape, tapes, sources, name, len, data, state: state.clone() })
     }
 
+    /// The tape file with the dump.
+    pub fn file(&self) -> u32 {
+        self.sources.file()
+    }
+
     /// Reads the dump over `target`. Gives the target back, and how it ended: `None` where the visitor had enough.
     pub fn run<V>(
         self,
@@ -183,6 +196,7 @@ impl Reading {
         let scratch = ScratchDevice::new(self.state.scratch_file()?);
         let mut stream = vec![0; RECORD_LEN_MAX + TAPE_BLOCK_LEN + SEGMENT_LEN_MAX];
         let mut names = vec![0; NAMES_LEN];
+        let mut attributes = [0; LINUX_XATTRS_LEN_MAX];
         // Pages that no number on the tape touches are never there.
         // Not reserved either: a machine with less memory than address space would refuse it.
         let mut maps = memmap2::MmapOptions::new()
@@ -193,7 +207,13 @@ impl Reading {
                 CliError::failed(format!("no address space for the maps of the dump: {error}"))
             })?;
         let (maps, chain) = maps.split_at_mut(MAPS * MAP_LEN_MAX);
-        let memory = RestoreMemory { stream: &mut stream, maps, chain, names: &mut names };
+        let memory = RestoreMemory {
+            stream: &mut stream,
+            maps,
+            chain,
+            names: &mut names,
+            attributes: &mut attributes,
+        };
         let Self { tape, mut tapes, mut sources, name, .. } = self;
         let stops = sources.stops().map(<[_]>::to_vec);
         let mut route = stops.as_deref();
@@ -336,7 +356,11 @@ impl<W> Drive<'_, W> {
             if self.interrupt.is_set() {
                 return Err(interrupted().into());
             }
-            let flow = match engine.step() {
+            let event = engine.step();
+            if let Ok(event) = &event {
+                self.visitor.event(engine, event)?;
+            }
+            let flow = match event {
                 Err(_) if self.interrupt.is_set() => return Err(interrupted().into()),
                 Err(RestoreError::Stream(ReaderError::WrongTape { wanted, .. }))
                     if self.tapes.may_change() =>
@@ -398,6 +422,10 @@ impl<W> Drive<'_, W> {
                 }
                 Ok(event) => {
                     if let RestoreEvent::Dump(info) = &event {
+                        if info.is_catalog {
+                            let what = "this is the catalog of a dump, and not a dump";
+                            return Err(Stopped::Engine(what.into()));
+                        }
                         self.sources.found(info.id)?;
                         self.tapes.label = printable(label_text(&info.label));
                     }

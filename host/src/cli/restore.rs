@@ -1,8 +1,10 @@
 //! `tapedump restore`: a dump, or some paths of it, into a directory.
 
+use super::apply;
 use super::exit::{CliError, Ended};
 use super::interrupt::Interrupt;
 use super::names::{Finding, Purpose};
+use super::plan;
 use super::progress::{Progress, count, rate};
 use super::raw;
 use super::reading::{self, Engine, Entry, Reading, Visitor};
@@ -25,38 +27,73 @@ use tapedump_core::units::Ino;
 const ROOM_BESIDE: u64 = 100 << 20;
 
 pub fn run(raw: raw::Restore) -> Result<Ended, CliError> {
-    let started = Instant::now();
     let state = StateDir::find()?;
-    let interrupt = Interrupt::install()?;
-    let missing = check_destination(&raw.to)?;
+    match &raw.to {
+        Some(to) if raw.apply => apply::run(&raw, to, &state, &Interrupt::install()?),
+        Some(to) if !raw.plan => into(&raw, to, &state, &Interrupt::install()?),
+        _ => plan::run(&raw, &state),
+    }
+}
+
+/// Restores what the arguments name into this directory.
+pub fn into(
+    raw: &raw::Restore,
+    to: &Path,
+    state: &StateDir,
+    interrupt: &Interrupt,
+) -> Result<Ended, CliError> {
     let scope = if raw.only { Scope::Dump } else { Scope::Chain { bases: &raw.base } };
+    within(raw, scope, to, state, interrupt)
+}
+
+/// As [`into`], of the dump alone, whatever it is based on.
+pub fn all(
+    raw: &raw::Restore,
+    to: &Path,
+    state: &StateDir,
+    interrupt: &Interrupt,
+) -> Result<Ended, CliError> {
+    within(raw, Scope::Dump, to, state, interrupt)
+}
+
+fn within(
+    raw: &raw::Restore,
+    scope: Scope<'_>,
+    to: &Path,
+    state: &StateDir,
+    interrupt: &Interrupt,
+) -> Result<Ended, CliError> {
+    let started = Instant::now();
+    let missing = check_destination(to)?;
+    let chosen = plan::choose(raw, state)?;
+    let from = chosen.as_ref().unwrap_or(&raw.from);
     let paths = reading::path_bytes(&raw.paths);
-    let reading = Reading::open(&raw.from, scope, &paths, &state, &interrupt)?;
+    let reading = Reading::open(from, scope, &paths, state, interrupt)?;
     let mut restorer = Restorer {
         paths,
-        to: raw.to.clone(),
+        to: to.to_owned(),
         tape_len: reading.len.filter(|_| raw.paths.is_empty()),
         force: raw.force,
         only: raw.only,
         tally: Tally::new(raw.paths.is_empty()),
     };
     if missing {
-        fs::create_dir(&raw.to).map_err(|error| cannot_restore(&raw.to, &error))?;
+        fs::create_dir(to).map_err(|error| cannot_restore(to, &error))?;
     }
-    let restored = LinuxTarget::open(&raw.to).map_err(CliError::failed).and_then(|target| {
+    let restored = LinuxTarget::open(to).map_err(CliError::failed).and_then(|target| {
         let kept = target.kept();
         let target = WriteBehind::new(target, raw.threads.unwrap_or(0));
-        reading.run(target, &mut restorer, &interrupt).map(|(_, summary)| (kept.count(), summary))
+        reading.run(target, &mut restorer, interrupt).map(|(_, summary)| (kept.count(), summary))
     });
     match restored {
         Ok((kept, summary)) => {
             report_kept(kept);
-            Ok(report(&summary, &restorer.tally, &raw.to, started.elapsed()))
+            Ok(report(&summary, &restorer.tally, to, started.elapsed()))
         }
         Err(error) => {
             if missing {
                 // Goes only while nothing is in it.
-                _ = fs::remove_dir(&raw.to);
+                _ = fs::remove_dir(to);
             }
             Err(error)
         }

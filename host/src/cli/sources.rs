@@ -38,7 +38,7 @@ pub struct Source {
     file: Option<u32>,
     id: Option<DumpId>,
     /// For messages.
-    text: String,
+    pub text: String,
 }
 
 /// The dumps of a chain, the newest first, of which one is being read.
@@ -131,15 +131,8 @@ impl Sources {
                 wanted = None;
                 continue;
             }
-            let checked = if source.spec == self.dumps[0].spec {
-                source.check_on(tape)
-            } else if source.spec == TapeSpec::Standard {
-                Err("it went through a pipe: name where it is now with --base".into())
-            } else {
-                open(&source.spec, Mode::Read)
-                    .map_err(|error| error.to_string())
-                    .and_then(|mut tape| source.check_on(&mut tape))
-            };
+            let checked =
+                if source.spec == self.dumps[0].spec { source.check_on(tape) } else { source.look() };
             match checked {
                 Ok((header, _)) if wanted.is_some_and(|wanted| header.date != wanted) => {
                     missing.push(format!(
@@ -174,6 +167,11 @@ impl Sources {
     /// So little is wanted that reading ahead would read more than that.
     pub fn is_short(&self) -> bool {
         self.stops.as_ref().is_some_and(|stops| stops.len() <= STOPS_FEW)
+    }
+
+    /// The tape file of the newest dump.
+    pub fn file(&self) -> u32 {
+        self.dumps.first().and_then(|dump| dump.file).unwrap_or(0)
     }
 
     /// How many dumps there are.
@@ -217,6 +215,15 @@ impl Sources {
 }
 
 impl Source {
+    /// Whether the dump is where it was written; gives its header, and the length of its tape file as far as it is known.
+    pub fn look(&self) -> Result<(HeaderRepr, u64), String> {
+        if self.spec == TapeSpec::Standard {
+            return Err("it went through a pipe: name where it is now with --base".into());
+        }
+        let mut tape = open(&self.spec, Mode::Read).map_err(|error| error.to_string())?;
+        self.check_on(&mut tape)
+    }
+
     /// Whether the dump is on this tape; gives its header, and the length of its tape file as far as it is known.
     fn check_on(&self, tape: &mut Box<dyn Tape>) -> Result<(HeaderRepr, u64), String> {
         let rewound = go_to(tape, TapePosition::default());
@@ -256,7 +263,7 @@ fn go_to(tape: &mut Box<dyn Tape>, at: TapePosition) -> Result<(), TapeError> {
 }
 
 /// The header before which the tape stands; it stands there again afterwards.
-fn peek(tape: &mut Box<dyn Tape>, at: TapePosition) -> Result<Option<HeaderRepr>, TapeError> {
+pub fn peek(tape: &mut Box<dyn Tape>, at: TapePosition) -> Result<Option<HeaderRepr>, TapeError> {
     let mut record = vec![0; super::reading::RECORD_LEN_MAX];
     let read = tape.read(&mut record)?;
     go_to(tape, at)?;
@@ -268,14 +275,14 @@ fn peek(tape: &mut Box<dyn Tape>, at: TapePosition) -> Result<Option<HeaderRepr>
     }))
 }
 
-fn from_history(placed: &super::increments::Placed) -> Source {
+pub fn from_history(placed: &super::increments::Placed) -> Source {
     let spec =
         if placed.tape == OsStr::new("-") { TapeSpec::Standard } else { TapeSpec::of_existing(&placed.tape) };
     Source { spec, file: Some(placed.file), id: Some(placed.id), text: placed.text() }
 }
 
 /// `TAPE` or `TAPE:N`.
-fn from_argument(argument: &OsStr, state: &StateDir) -> Result<Source, CliError> {
+pub fn from_argument(argument: &OsStr, state: &StateDir) -> Result<Source, CliError> {
     let library = state.library();
     let bytes = argument.as_bytes();
     let split = bytes.iter().rposition(|byte| *byte == b':').and_then(|at| {

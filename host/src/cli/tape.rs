@@ -136,6 +136,31 @@ struct FileShown {
     missing: Option<u64>,
     /// None: no dump begins there.
     dump: Option<DumpHead>,
+    /// It is the catalog of a dump.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    catalog: Option<CatalogShown>,
+}
+
+/// The catalog of a dump in a tape file.
+#[derive(Serialize)]
+struct CatalogShown {
+    /// Identity of the dump.
+    dump: String,
+    /// Tape file of the dump, where it is on this tape.
+    of_file: Option<usize>,
+    /// All of it is there.
+    complete: bool,
+}
+
+impl CatalogShown {
+    /// The line for a person.
+    fn line(&self) -> String {
+        let of = match self.of_file {
+            Some(file) => format!("the dump in tape file {file}"),
+            None => format!("the dump {}, which is not on this tape", self.dump),
+        };
+        format!("catalog of {of}{}", if self.complete { "" } else { ", cut short" })
+    }
 }
 
 /// The tape files with their dumps.
@@ -154,12 +179,23 @@ fn shown(dir: &Path, label: &Label) -> Result<Vec<FileShown>, CliError> {
         {
             dump.set_extent(Extent::BeingWritten);
         }
-        files.push(FileShown { file: *file, missing, dump });
+        let catalog = dumps::look_for_catalog(&data_path(dir, index), file.len).ok().flatten();
+        let catalog = catalog.filter(|_| dump.is_none()).map(|catalog| {
+            let is_its = |shown: &FileShown| shown.dump.as_ref().and_then(DumpHead::id) == Some(catalog.dump);
+            let (dump, complete) = (catalog.dump.to_string(), catalog.is_whole);
+            CatalogShown { dump, of_file: files.iter().position(is_its), complete }
+        });
+        files.push(FileShown { file: *file, missing, dump, catalog });
     }
     Ok(files)
 }
 
 impl FileShown {
+    /// What is in it.
+    fn line(&self) -> Option<String> {
+        self.dump.as_ref().map(DumpHead::line).or_else(|| self.catalog.as_ref().map(CatalogShown::line))
+    }
+
     /// What is wrong with the file as a file.
     fn flaw(&self) -> String {
         let writing = self.dump.as_ref().is_some_and(|dump| dump.extent() == Extent::BeingWritten);
@@ -233,8 +269,8 @@ fn info(library: &Library, argument: Option<&OsStr>, json: bool) -> Result<Ended
             file.record_len,
             shown.flaw()
         )?;
-        if let Some(dump) = &shown.dump {
-            writeln!(out, "          {}", dump.line())?;
+        if let Some(line) = shown.line() {
+            writeln!(out, "          {line}")?;
         }
     }
     Ok(ended)
@@ -267,7 +303,7 @@ fn list(library: &Library, json: bool) -> Result<Ended, CliError> {
         let (number, used) = (count(files.len() as u64, "file"), size(used(label)));
         writeln!(out, "{:<24} {number:>10} {used:>12} of {capacity}{protected}", tape.name)?;
         for (index, file) in files.iter().enumerate() {
-            let dump = file.dump.as_ref().map_or_else(|| "no dump".into(), DumpHead::line);
+            let dump = file.line().unwrap_or_else(|| "no dump".into());
             writeln!(out, "    file {index:<4} {dump}{}", file.flaw())?;
         }
     }

@@ -1,12 +1,17 @@
 //! Which tape file of a tape has the dump that is wanted.
 
-use crate::tape::label::data_path;
+use super::dumps;
+use super::reading::RECORD_LEN_MAX;
+use crate::checksum::HostCrc32c;
+use crate::tape::label::{TapeFile, data_path};
 use crate::tape::virtual_tape::VirtualTape;
 use crate::tape::{Tape, TapeError, TapeSpec};
 use crate::text::{printable_path, size};
 use std::path::{Path, PathBuf};
 use tapedump_core::device::ErrorKind;
-use tapedump_core::device::tape::{Space, Spaced, TapeDevice, TapePosition};
+use tapedump_core::device::tape::{Space, Spaced, TapeDevice, TapePosition, TapeRead};
+use tapedump_core::record::dialect::Dialect;
+use tapedump_core::record::header::Header;
 use tapedump_core::units::TAPE_BLOCK_LEN;
 
 /// Goes to the tape file with the dump, by default the last one; gives where its data is, and how long.
@@ -22,16 +27,16 @@ pub fn find_file(
     match spec {
         TapeSpec::Virtual(dir) => {
             let files = VirtualTape::inspect(dir)?.files;
-            // One that is gone is not passed over: the dump before it is an older one.
-            let lost = VirtualTape::lost(dir)?.last().map(|lost| lost.file as usize);
-            let last = files.iter().rposition(|file| file.records > 0).max(lost);
-            let Some(last) = last else {
+            let Some(last) = last_dump(dir, &files)? else {
                 return wrong("the tape is empty: nothing was written to it".into());
             };
-            let number = file.unwrap_or(last as u32);
+            let number = file.unwrap_or(last);
             let Some(found) = files.get(number as usize) else {
                 return wrong(format!("there is no tape file {number}; the last one is {}", files.len() - 1));
             };
+            if is_catalog(dir, number, found.len) {
+                return wrong(catalog_of(number));
+            }
             if found.records > 0 && (found.record_len as usize) < TAPE_BLOCK_LEN {
                 let len = found.record_len;
                 return wrong(format!("tape file {number} has records of {len} bytes, which no dump has"));
@@ -42,25 +47,31 @@ pub fn find_file(
                     return wrong(format!("there is no tape file {number}"));
                 }
             }
-            if file.is_none() && files.len() > 1 {
-                eprintln!("reading tape file {number}, the last one of {}", spec);
+            if file.is_none() && number != 0 {
+                eprintln!("reading tape file {number}, the last dump on {spec}");
             }
             check_lost(dir, number)?;
             Ok(Some((data_path(dir, number), found.len)))
         }
         TapeSpec::Drive(_) => {
-            let number = match file {
+            let mut number = match file {
                 Some(number) => number,
                 None => match last_file(tape)? {
                     Some(last) => last,
                     None => return wrong("the tape is blank".into()).map_err(TapeError::another_cartridge),
                 },
             };
-            if !is_there(tape, number)? {
-                return wrong(format!("there is no tape file {number}"));
+            loop {
+                match is_there(tape, number)? {
+                    Found::Nothing => return wrong(format!("there is no tape file {number}")),
+                    Found::Other => break,
+                    // Behind a dump comes its catalog.
+                    Found::Catalog if file.is_none() && number > 0 => number -= 1,
+                    Found::Catalog => return wrong(catalog_of(number)),
+                }
             }
             if file.is_none() && number != 0 {
-                eprintln!("reading tape file {number}, the last one of {spec}");
+                eprintln!("reading tape file {number}, the last dump on {spec}");
             }
             Ok(None)
         }
@@ -74,13 +85,70 @@ pub fn find_file(
     }
 }
 
-/// Goes to a tape file. `false`: the tape ends before it begins, or there.
-fn is_there(tape: &mut Box<dyn Tape>, number: u32) -> Result<bool, TapeError> {
-    let begin = TapePosition { file: number, record: 0 };
-    if tape.locate(begin)? != Spaced::Done || tape.space(Space::Records(1))? == Spaced::EndOfData {
-        return Ok(false);
+/// The last tape file with a dump; where there are only catalogs, the last of these.
+pub fn last_dump(dir: &Path, files: &[TapeFile]) -> Result<Option<u32>, TapeError> {
+    // One that is gone is not passed over: the dump before it is an older one.
+    let lost = VirtualTape::lost(dir)?;
+    let is_lost = |number: u32| lost.iter().any(|lost| lost.file == number);
+    let numbered = files.iter().enumerate().rev().map(|(number, file)| (number as u32, file));
+    let written = numbered.filter(|(number, file)| file.records > 0 || is_lost(*number));
+    let mut last = None;
+    for (number, file) in written {
+        if !is_catalog(dir, number, file.len) {
+            return Ok(Some(number));
+        }
+        last = last.or(Some(number));
     }
-    Ok(tape.locate(begin)? == Spaced::Done)
+    Ok(last)
+}
+
+/// Whether the tape file of a virtual tape holds the catalog of a dump.
+pub fn is_catalog(dir: &Path, number: u32, len: u64) -> bool {
+    // What cannot be looked at is told where it is read.
+    dumps::look_for_catalog(&data_path(dir, number), len).is_ok_and(|found| found.is_some())
+}
+
+/// What is said where a dump was expected.
+fn catalog_of(number: u32) -> String {
+    match number.checked_sub(1) {
+        Some(dump) => {
+            format!("tape file {number} is the catalog of a dump, and not a dump: that is tape file {dump}")
+        }
+        None => format!("tape file {number} is the catalog of a dump, and not a dump"),
+    }
+}
+
+/// What is in a tape file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// The tape ends before it begins, or there.
+    Nothing,
+    /// The catalog of a dump.
+    Catalog,
+    /// A dump, or something else.
+    Other,
+}
+
+/// Goes to a tape file, and says by its first record what is in it.
+pub fn is_there(tape: &mut Box<dyn Tape>, number: u32) -> Result<Found, TapeError> {
+    let begin = TapePosition { file: number, record: 0 };
+    if tape.locate(begin)? != Spaced::Done {
+        return Ok(Found::Nothing);
+    }
+    let mut record = vec![0; RECORD_LEN_MAX];
+    let found = match tape.read(&mut record) {
+        Ok(TapeRead::EndOfData) => return Ok(Found::Nothing),
+        Ok(TapeRead::Record(len)) if begins_catalog(&record[..len]) => Found::Catalog,
+        // What cannot be read is told where it is wanted.
+        _ => Found::Other,
+    };
+    Ok(if tape.locate(begin)? == Spaced::Done { found } else { Found::Nothing })
+}
+
+fn begins_catalog(record: &[u8]) -> bool {
+    let header = record.first_chunk::<TAPE_BLOCK_LEN>().map(Header::new);
+    let header = header.and_then(|header| header.parse::<HostCrc32c>(Dialect::OURS).ok());
+    header.is_some_and(|header| header.is_catalog())
 }
 
 /// The last tape file with anything in it. Some programs end their tapes with several filemarks.

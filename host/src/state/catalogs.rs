@@ -2,14 +2,16 @@
 
 use super::StateDir;
 use super::file_device::{FileDevice, FileError, open_private};
-use super::history::DumpFolder;
+use super::history::{DumpFolder, sync_directory};
 use crate::checksum::HostCrc32c;
 use crate::text::printable_path;
 use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
-use tapedump_core::catalog::{Catalog, CatalogError, CatalogIdentity, CatalogWriter};
+use tapedump_core::catalog::{Catalog, CatalogError, CatalogIdentity, CatalogWriter, PageCheck};
+use tapedump_core::device::block::BlockDevice;
+use tapedump_core::limits::PAGE_LEN;
 use tapedump_core::units::DumpId;
 
 /// Memory that a catalog is made in, and read through.
@@ -81,12 +83,92 @@ pub fn create<'m>(
     memory: &'m mut [u8],
 ) -> Result<HostCatalogWriter<'m>, CatalogFailure> {
     let id = identity.dump;
+    let device = make(state, id, path_of(state, id))?;
+    CatalogWriter::new(device, REGION, memory, identity).map_err(|error| failure(state, id, &error))
+}
+
+/// Begins a catalog in place of one that is there; that one stays until this one is [`finish`]ed and [`replace`] was
+/// called.
+///
+/// # Errors
+/// The state directory cannot be used.
+pub fn create_anew<'m>(
+    state: &StateDir,
+    identity: CatalogIdentity,
+    memory: &'m mut [u8],
+) -> Result<HostCatalogWriter<'m>, CatalogFailure> {
+    let id = identity.dump;
+    let device = device_anew(state, id)?;
+    CatalogWriter::new(device, REGION, memory, identity).map_err(|error| failure(state, id, &error))
+}
+
+/// An empty file for a catalog that comes from elsewhere, until [`replace`] is called.
+///
+/// # Errors
+/// The state directory cannot be used.
+pub fn device_anew(state: &StateDir, id: DumpId) -> Result<FileDevice, CatalogFailure> {
+    let device = make(state, id, new_path_of(state, id))?;
+    device.truncate(0).map_err(|source| failure(state, id, &CatalogError::Device { at: 0, source }))?;
+    Ok(device)
+}
+
+/// The catalog that was made anew is from now on the one of the dump, durably.
+///
+/// # Errors
+/// The state directory cannot be used.
+pub fn replace(state: &StateDir, id: DumpId) -> Result<(), CatalogFailure> {
     let path = path_of(state, id);
+    std::fs::rename(new_path_of(state, id), &path)
+        .and_then(|()| sync_directory(DumpFolder::of(state, id).path()))
+        .map_err(|error| CatalogFailure { id, absent: false, path, what: error.to_string() })
+}
+
+/// Forgets a catalog that was being made anew.
+pub fn give_up(state: &StateDir, id: DumpId) {
+    _ = std::fs::remove_file(new_path_of(state, id));
+    // Only a folder with nothing in it goes.
+    _ = std::fs::remove_dir(DumpFolder::of(state, id).path());
+}
+
+fn new_path_of(state: &StateDir, id: DumpId) -> PathBuf {
+    DumpFolder::of(state, id).path().join("catalog.new")
+}
+
+fn make(state: &StateDir, id: DumpId, path: PathBuf) -> Result<FileDevice, CatalogFailure> {
     let file = DumpFolder::of(state, id).make().and_then(|()| open_private(&path)).map_err(|error| {
         CatalogFailure { id, absent: false, path, what: format!("cannot make the catalog: {error}") }
     })?;
-    CatalogWriter::new(FileDevice::new(file, REGION.end), REGION, memory, identity)
-        .map_err(|error| failure(state, id, &error))
+    Ok(FileDevice::new(file, REGION.end))
+}
+
+/// Reads all pages of a dump's catalog, and gives its length in bytes.
+///
+/// # Errors
+/// There is none, or a page is not as it was written.
+pub fn check(state: &StateDir, id: DumpId) -> Result<u64, CatalogFailure> {
+    let mut memory = vec![0; MEMORY_LEN];
+    let len = open(state, id, &mut memory)?.figures().len;
+    let mut device = device(state, id)?;
+    let mut check: Option<PageCheck> = None;
+    let damaged = |page: u64| failure(state, id, &CatalogError::Damaged { page });
+    for chunk_at in (0..len).step_by(MEMORY_LEN) {
+        let wanted = usize::try_from(len - chunk_at).unwrap_or(usize::MAX).min(MEMORY_LEN);
+        let chunk = memory.get_mut(..wanted).unwrap_or_default();
+        device
+            .read(chunk_at, chunk)
+            .map_err(|source| failure(state, id, &CatalogError::Device { at: chunk_at, source }))?;
+        for (page, number) in chunk.as_chunks::<PAGE_LEN>().0.iter().zip(chunk_at / PAGE_LEN as u64..) {
+            let pages = u32::try_from(len / PAGE_LEN as u64).unwrap_or(u32::MAX);
+            let check = match check {
+                Some(check) => check,
+                None => *check.insert(PageCheck::new::<HostCrc32c>(page, pages).ok_or_else(|| damaged(0))?),
+            };
+            if !check.is_genuine::<HostCrc32c>(u32::try_from(number).unwrap_or(u32::MAX), page) {
+                return Err(damaged(number));
+            }
+        }
+    }
+    Ok(len)
 }
 
 /// Makes the catalog durable, and gives its length in bytes.
@@ -105,6 +187,21 @@ pub fn finish(state: &StateDir, id: DumpId, writer: HostCatalogWriter<'_>) -> Re
     done().map_err(|error| failure(state, id, &error))
 }
 
+/// The file of a dump's catalog as it is, whatever is in it.
+///
+/// # Errors
+/// It cannot be opened.
+pub fn device(state: &StateDir, id: DumpId) -> Result<FileDevice, CatalogFailure> {
+    let path = path_of(state, id);
+    let failed = |error: &io::Error| CatalogFailure {
+        id,
+        absent: error.kind() == io::ErrorKind::NotFound,
+        path: path.clone(),
+        what: error.to_string(),
+    };
+    File::open(&path).map(|file| FileDevice::new(file, REGION.end)).map_err(|error| failed(&error))
+}
+
 /// Opens the catalog of a dump, to be read through `memory`.
 ///
 /// # Errors
@@ -114,14 +211,21 @@ pub fn open<'m>(
     id: DumpId,
     memory: &'m mut [u8],
 ) -> Result<HostCatalog<'m>, CatalogFailure> {
-    let path = path_of(state, id);
+    open_file(path_of(state, id), id, memory)
+}
+
+/// As [`open`], of a catalog that is kept elsewhere.
+///
+/// # Errors
+/// See [`open`].
+pub fn open_file(path: PathBuf, id: DumpId, memory: &mut [u8]) -> Result<HostCatalog<'_>, CatalogFailure> {
     let failed = |absent, what: String| CatalogFailure { id, absent, path: path.clone(), what };
     let file = File::open(&path).map_err(|error| {
         let absent = error.kind() == io::ErrorKind::NotFound;
         failed(absent, if absent { "there is no catalog of this dump".into() } else { error.to_string() })
     })?;
     let catalog = HostCatalog::open(FileDevice::new(file, REGION.end), REGION, memory)
-        .map_err(|error| failure(state, id, &error))?;
+        .map_err(|error| failed(matches!(error, CatalogError::Absent), text(&error)))?;
     if catalog.identity().dump != id {
         return Err(failed(
             false,

@@ -141,7 +141,7 @@ fn text(error: &HistoryError<FileError>) -> String {
     }
 }
 
-fn sync_directory(path: &Path) -> io::Result<()> {
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     Ok(rustix::fs::fsync(fd)?)
 }
@@ -183,9 +183,16 @@ impl DumpFolder {
         let used = known.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         let known = &known[..used];
         let crc = HostCrc32c::update(0, known).to_be_bytes();
-        for (name, parts) in [("known", [&crc[..], known]), ("tape", [tape.as_os_str().as_bytes(), b""])] {
-            self.put(name, |file| parts.iter().try_for_each(|part| file.write_all(part)))?;
-        }
+        self.put("known", |file| [&crc[..], known].iter().try_for_each(|part| file.write_all(part)))?;
+        self.keep_tape(tape)
+    }
+
+    /// Makes durable where the dump is, and what else was stored.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn keep_tape(&self, tape: &Path) -> Result<(), StateError> {
+        self.put("tape", |file| file.write_all(tape.as_os_str().as_bytes()))?;
         sync_directory(&self.path)
             .and_then(|()| sync_directory(self.path.parent().unwrap_or(Path::new("/"))))
             .map_err(|error| self.failed("", &error))

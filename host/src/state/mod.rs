@@ -1,5 +1,6 @@
 //! The state directory: where the tape library and scratch files live. Layer: host.
 
+pub mod applied;
 pub mod catalogs;
 pub mod file_device;
 pub mod history;

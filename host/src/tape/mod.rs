@@ -2,6 +2,7 @@
 //! [`compressed`], which knows how one kind of them is packed.
 
 pub mod compressed;
+pub mod copied;
 mod error;
 mod guarded;
 mod holes;

@@ -8,6 +8,7 @@ pub mod errno;
 mod error;
 pub(crate) mod failures;
 pub mod identity;
+pub mod rearrange;
 pub mod source;
 pub mod spool;
 pub mod target;

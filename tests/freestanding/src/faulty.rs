@@ -119,6 +119,7 @@ fn restore(tape: &mut MemTape<'_>) -> Option<bool> {
         maps: &mut memory.maps,
         chain: &mut [],
         names: &mut names,
+        attributes: &mut [],
     };
     tape.rewind().ok()?;
     let mut restore = Restore::<_, _, _, PortableCrc32c>::new(tape, target, scratch, lent).ok()?;

@@ -15,11 +15,10 @@ use core::panic::PanicInfo;
 
 use tapedump_core::device::mem::{MemBlock, MemTape};
 use tapedump_firmware_sim::board::{Board, Report};
-use tapedump_firmware_sim::demo::{self, Memory, no_arenas, no_nodes};
-use tapedump_firmware_sim::engine::Work;
+use tapedump_firmware_sim::demo::{self, Memory, STORAGE_LEN, no_arenas, no_nodes};
+use tapedump_firmware_sim::engine::{CHAIN_LEN, Work};
 
-const TAPE_LEN: usize = 128 * 1024;
-const SCRATCH_LEN: usize = 32 * 1024;
+const TAPE_LEN: usize = 160 * 1024;
 
 /// Writes lines to standard output by system calls.
 struct Console;
@@ -50,12 +49,12 @@ fn main() -> u8 {
     let mut nodes = black_box(no_nodes());
     let mut arenas = black_box(no_arenas());
     let mut work = black_box(Work::new());
-    let mut tape = black_box([0; TAPE_LEN]);
-    let mut scratch = black_box([0; SCRATCH_LEN]);
+    let mut tapes = black_box([[0; TAPE_LEN]; CHAIN_LEN]);
+    let mut storage = black_box([0; STORAGE_LEN as usize]);
     let memory = Memory { nodes: &mut nodes, arenas: &mut arenas, work: &mut work };
-    let mut tape = MemTape::blank(&mut tape);
-    let Ok(mut scratch) = MemBlock::new(&mut scratch, 512) else { return DEMO_FAILED };
-    demo::run(memory, &mut tape, &mut scratch, &mut Console).map_or(DEMO_FAILED, |()| 0)
+    let mut tapes = tapes.each_mut().map(|tape| MemTape::blank(tape));
+    let Ok(mut storage) = MemBlock::new(&mut storage, 512) else { return DEMO_FAILED };
+    demo::run(memory, tapes.each_mut(), &mut storage, &mut Console).map_or(DEMO_FAILED, |()| 0)
 }
 
 #[panic_handler]

@@ -22,7 +22,10 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         match repr.kind {
             HeaderKind::Tape | HeaderKind::Unknown(_) => {}
             HeaderKind::InUseMap | HeaderKind::OnTapeMap => self.begin_map(&repr, building),
-            HeaderKind::End => self.end_of_dump = true,
+            HeaderKind::End => {
+                self.end_of_dump = true;
+                self.tell(RestoreEvent::End { at: repr.addr });
+            }
             HeaderKind::Inode | HeaderKind::Continuation => {
                 let role = repr.extension.map_or(Role::Normal, |extension| extension.role);
                 let of_directory =
@@ -102,6 +105,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
             return Ok(());
         }
         self.maps.on_tape.remove(ino);
+        self.tell(RestoreEvent::Directory { ino, attributes, at: repr.addr });
         self.chain.note(ino);
         self.summary.directories += 1;
         let mut object = Object::new(repr, ino, attributes, Use::Directory);
@@ -193,6 +197,9 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
             || self.chain.is_superseded(owner);
         if again || !there && !told {
             self.damage(Damage::Properties { ino: owner });
+        }
+        if !again {
+            self.tell(RestoreEvent::Apart { ino: owner, at: repr.addr });
         }
         let mut name = EMPTY_NAME;
         if there

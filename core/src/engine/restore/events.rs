@@ -4,6 +4,7 @@
 use heapless::Deque;
 
 use super::{Damage, DumpInfo, RestoreEvent, RestoreStage, RestoreSummary};
+use crate::catalog::WhichMap;
 use crate::device::volume::{Attributes, Failure, Kind};
 use crate::units::{BlockAddr, Ino, TapeNo};
 
@@ -16,7 +17,11 @@ enum Waiting<E> {
     Dump,
     Catalogued,
     Entry { ino: Ino, parent: Ino, depth: u32, directory: bool },
+    Map { which: WhichMap, at: u64 },
+    Directory { ino: Ino, at: BlockAddr },
     Object { ino: Ino, at: BlockAddr },
+    Apart { ino: Ino, at: BlockAddr },
+    End { at: BlockAddr },
     Damage(Damage),
     Failed(Failure<E>),
     NeedTape(TapeNo),
@@ -27,7 +32,7 @@ pub struct Events<E> {
     waiting: Deque<Waiting<E>, EVENTS_MAX>,
     /// Of the one [`Waiting::Dump`].
     dump: Option<DumpInfo>,
-    /// Of the one [`Waiting::Object`].
+    /// Of the one [`Waiting::Directory`] or [`Waiting::Object`].
     attributes: Attributes,
     /// Of the end, behind all others.
     done: Option<RestoreSummary>,
@@ -52,10 +57,17 @@ impl<E> Events<E> {
             RestoreEvent::Entry { ino, parent, depth, directory } => {
                 Waiting::Entry { ino, parent, depth, directory }
             }
+            RestoreEvent::Map { which, at } => Waiting::Map { which, at },
+            RestoreEvent::Directory { ino, attributes, at } => {
+                self.attributes = attributes;
+                Waiting::Directory { ino, at }
+            }
             RestoreEvent::Object { ino, attributes, at } => {
                 self.attributes = attributes;
                 Waiting::Object { ino, at }
             }
+            RestoreEvent::Apart { ino, at } => Waiting::Apart { ino, at },
+            RestoreEvent::End { at } => Waiting::End { at },
             RestoreEvent::Damage(damage) => Waiting::Damage(damage),
             RestoreEvent::Failed(failure) => Waiting::Failed(failure),
             RestoreEvent::NeedTape(tape) => Waiting::NeedTape(tape),
@@ -86,7 +98,13 @@ impl<E> Events<E> {
             Waiting::Entry { ino, parent, depth, directory } => {
                 RestoreEvent::Entry { ino, parent, depth, directory }
             }
+            Waiting::Map { which, at } => RestoreEvent::Map { which, at },
+            Waiting::Directory { ino, at } => {
+                RestoreEvent::Directory { ino, attributes: self.attributes, at }
+            }
             Waiting::Object { ino, at } => RestoreEvent::Object { ino, attributes: self.attributes, at },
+            Waiting::Apart { ino, at } => RestoreEvent::Apart { ino, at },
+            Waiting::End { at } => RestoreEvent::End { at },
             Waiting::Damage(damage) => RestoreEvent::Damage(damage),
             Waiting::Failed(failure) => RestoreEvent::Failed(failure),
             Waiting::NeedTape(tape) => RestoreEvent::NeedTape(tape),

@@ -25,7 +25,7 @@ use self::chain::Chain;
 use self::events::Events;
 use self::route::Way;
 pub use self::route::{ChainStop, Leg, Route, RouteFailed, Stop, stops_at, stops_on_the_way};
-use crate::catalog::{Cursor, TableError};
+use crate::catalog::{Cursor, TableError, WhichMap};
 use crate::checksum::Crc32c;
 use crate::device::block::BlockDevice;
 use crate::device::tape::TapeDevice;
@@ -41,7 +41,7 @@ use crate::stream::reader::{Gap, Reader, ReaderError};
 use crate::units::{BlockAddr, DumpId, Ino, TapeNo};
 
 /// Longest extended attribute block that Linux `dump` writes (`format.md` 2.4).
-const LINUX_XATTRS_LEN_MAX: usize = 4096;
+pub const LINUX_XATTRS_LEN_MAX: usize = 4096;
 
 /// The number under which the engine makes `lost+found` on the target: no object of a dump has it.
 pub const LOST_FOUND: Ino = Ino(1);
@@ -61,6 +61,9 @@ pub struct RestoreMemory<'m> {
     pub chain: &'m mut [u8],
     /// For sorting names: the more, the fewer passes over the scratch device. At least 2 × [`crate::catalog::MEMORY_LEN_MIN`].
     pub names: &'m mut [u8],
+    /// For the extended attributes of an object on a dump of Linux: [`LINUX_XATTRS_LEN_MAX`] bytes hold all there can be. What
+    /// does not fit is not restored, but told as [`Damage::Properties`]: who reads dumps of this engine only needs none.
+    pub attributes: &'m mut [u8],
 }
 
 /// Where a restore is (R-RESTORE-1).
@@ -97,6 +100,8 @@ pub struct DumpInfo {
     pub label: [u8; 16],
     /// Names of the volume.
     pub names: VolumeNames,
+    /// It is not the dump, but its catalog: its directories, and none of its objects.
+    pub is_catalog: bool,
 }
 
 /// Something on the tape that is not as it was written, or cannot be used as it is.
@@ -241,6 +246,35 @@ pub enum RestoreEvent<E> {
         depth: u32,
         /// The object is a directory of this dump; its entries follow one deeper.
         directory: bool,
+    },
+    /// Bytes of one of the dump's maps: [`Restore::map_piece`] gives them, until the next step. They are good unless
+    /// [`Damage::Maps`] comes behind them.
+    Map {
+        /// Which map.
+        which: WhichMap,
+        /// The first of them, within the map.
+        at: u64,
+    },
+    /// A directory of the dump begins: before the tree is known, and before any of its names is told.
+    Directory {
+        /// The directory.
+        ino: Ino,
+        /// Its attributes.
+        attributes: Attributes,
+        /// Where its header is.
+        at: BlockAddr,
+    },
+    /// Properties that stand apart from their object, in stage V, begin.
+    Apart {
+        /// The object.
+        ino: Ino,
+        /// Where their header is.
+        at: BlockAddr,
+    },
+    /// The end of a dump was met.
+    End {
+        /// Where its header is.
+        at: BlockAddr,
     },
     /// An object that is not a directory begins.
     Object {
@@ -494,7 +528,7 @@ pub struct Restore<'m, T, V: TargetVolume, B, C> {
     /// The object whose names were looked up last.
     name_ino: Ino,
     /// Linux' extended attribute block.
-    linux_xattrs: [u8; LINUX_XATTRS_LEN_MAX],
+    linux_xattrs: &'m mut [u8],
     /// The name that the last damage of a directory is about, and its length.
     culprit: (NameBuf, usize),
     events: Events<V::Error>,
@@ -586,7 +620,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             orphans: Orphans { from: Ino::FIRST, circles: false },
             name_cursor: Cursor::START,
             name_ino: Ino(0),
-            linux_xattrs: [0; LINUX_XATTRS_LEN_MAX],
+            linux_xattrs: memory.attributes,
             culprit: (EMPTY_NAME, 0),
             events: Events::new(),
             selected: false,
@@ -655,6 +689,12 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
     #[must_use]
     pub fn entry_name(&self) -> &[u8] {
         self.walk.name()
+    }
+
+    /// The bytes that the last [`RestoreEvent::Map`] is about.
+    #[must_use]
+    pub fn map_piece(&self) -> &[u8] {
+        self.reader.last_data()
     }
 
     /// Does some work: at most one tape record, one object's begin or end, or one name.

@@ -3,7 +3,7 @@
 //! It borrows what it needs of the restore, because the blocks themselves are borrowed from the reader.
 
 use super::chain::Chain;
-use super::{Catalog, Collect, LINUX_XATTRS_LEN_MAX, Maps, Object, Use};
+use super::{Catalog, Collect, Maps, Object, Use};
 use crate::catalog::TableError;
 use crate::checksum::Crc32c;
 use crate::device::block::BlockDevice;
@@ -27,7 +27,7 @@ pub struct Sink<'s, 'm, V, B, C> {
     pub target: &'s mut V,
     pub catalog: &'s mut Catalog<'m, C>,
     pub scratch: &'s mut B,
-    pub linux_xattrs: &'s mut [u8; LINUX_XATTRS_LEN_MAX],
+    pub linux_xattrs: &'s mut [u8],
     pub data_len: &'s mut u64,
     pub dialect: Dialect,
 }

@@ -5,6 +5,7 @@ use super::{
     Catalog, Collect, Damage, DumpInfo, EMPTY_NAME, Phase, Restore, RestoreError, RestoreEvent, is_final,
 };
 use super::{RestoreResult, Use};
+use crate::catalog::WhichMap;
 use crate::checksum::Crc32c;
 use crate::device::DeviceError;
 use crate::device::block::BlockDevice;
@@ -73,7 +74,10 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
         let result = sink.data(entry, bytes);
         let ino = self.object.as_ref().map_or(Ino::ROOT, |object| object.ino);
         match result {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.tell_map(entry);
+                Ok(())
+            }
             Err(SinkError::Scratch(error)) => Err(RestoreError::Scratch(error)),
             Err(SinkError::Target(what, error)) => {
                 self.outcome::<()>(ino, what, Err(error))?;
@@ -88,6 +92,17 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
         }
     }
 
+    /// Tells the blocks of a map, as long as the names are gathered.
+    fn tell_map(&mut self, entry: usize) {
+        let Some(object) = &self.object else { return };
+        let Use::Map { on_tape } = object.taken else { return };
+        if matches!(self.catalog, Catalog::Building(_)) {
+            let which = if on_tape { WhichMap::OnTape } else { WhichMap::InUse };
+            let at = object.segment_at.saturating_add(entry as u64 * TAPE_BLOCK_LEN as u64);
+            self.tell(RestoreEvent::Map { which, at });
+        }
+    }
+
     fn sink(&mut self) -> Option<SinkAndData<'_, 'm, V, B, C>> {
         let sink = Sink {
             object: self.object.as_mut()?,
@@ -96,7 +111,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             target: &mut self.target,
             catalog: &mut self.catalog,
             scratch: &mut self.scratch,
-            linux_xattrs: &mut self.linux_xattrs,
+            linux_xattrs: self.linux_xattrs,
             data_len: &mut self.summary.data_len,
             dialect: self.dialect,
         };
@@ -347,9 +362,9 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
         let (ino, directory) = (object.ino, object.taken == Use::Directory);
         let mut name = EMPTY_NAME;
         let mut value_buf = [0; ACL_LEN_MAX];
-        let mut bad = false;
+        let mut bad = len > self.linux_xattrs.len();
         let mut failed = None;
-        let content = self.linux_xattrs.get(..len).unwrap_or(&self.linux_xattrs);
+        let content = self.linux_xattrs.get(..len).unwrap_or(self.linux_xattrs);
         // Values that overlap would be more than what is on the tape.
         let mut left = content.len();
         for xattr in LinuxXattrs::new(content) {
@@ -411,5 +426,6 @@ fn dump_info(repr: &HeaderRepr, view: Header<'_>) -> DumpInfo {
         blocking: repr.blocking.min(BlockingFactor::MAX.blocks()),
         label: view.label(),
         names: view.names(),
+        is_catalog: repr.is_catalog(),
     }
 }

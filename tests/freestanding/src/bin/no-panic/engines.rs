@@ -35,12 +35,13 @@ pub fn dump() {
 
 pub fn restore() {
     let (mut stream, mut maps, mut names) = (black_box([0; 5120]), black_box([0; 48]), black_box([0; 8192]));
-    let mut chain = black_box([0; 24]);
+    let (mut chain, mut attributes) = (black_box([0; 24]), black_box([0; 4096]));
     let memory = RestoreMemory {
         stream: bytes(&mut stream),
         maps: bytes(&mut maps),
         chain: bytes(&mut chain),
         names: bytes(&mut names),
+        attributes: bytes(&mut attributes),
     };
     let len = black_box(3);
     let Ok(mut restore) = Restore::<_, _, _, Unit>::of_chain(Opaque, Opaque, Opaque, memory, len) else {

@@ -37,12 +37,7 @@ pub fn record() {
     let block = black_box([0; TAPE_BLOCK_LEN]);
     let header = Header::new(&block);
     black_box(header.detect()).ok();
-    black_box((
-        header.may_be_ours(),
-        header.holes(number() as u32),
-        header.names(),
-        header.label(),
-    ));
+    black_box((header.may_be_ours(), header.holes(number() as u32), header.names(), header.label()));
     let dialect = black_box(Dialect::OURS);
     black_box((header.may_be(dialect), dialect.magic_bytes()));
     if let Ok(mut repr) = black_box(header.parse::<Unit>(dialect)) {

@@ -1,0 +1,186 @@
+//! What a dump is to do, with everything checked that can be checked before anything is touched.
+
+use super::super::changer::Changer;
+use super::super::exit::CliError;
+use super::super::increments::Base;
+use super::super::raw;
+use super::super::tape::{existing, new_name};
+use crate::state::StateDir;
+use crate::tape::virtual_tape::{Access, VirtualTape};
+use crate::tape::{Mode, TapeSpec};
+use crate::text::printable_path;
+use std::path::PathBuf;
+use tapedump_core::stream::writer::DumpIdentity;
+use tapedump_core::units::{BlockingFactor, DumpId, Level, Timestamp};
+
+/// What a dump is to do, with everything checked that can be checked before anything is touched.
+pub(super) struct Plan {
+    pub(super) tree: PathBuf,
+    pub(super) tape: TapeSpec,
+    pub(super) mode: Mode,
+    pub(super) created: Created,
+    pub(super) blocking: BlockingFactor,
+    pub(super) label: [u8; 16],
+    pub(super) label_text: String,
+    pub(super) identity: DumpIdentity,
+    pub(super) base: Base,
+    /// When the dump began, as file systems count the time.
+    pub(super) date: Timestamp,
+    pub(super) threads: usize,
+    pub(super) eject: bool,
+    /// The catalog goes to the tape, too.
+    pub(super) catalog: bool,
+    pub(super) changer: Option<Changer>,
+}
+
+/// What was made for this dump, to be removed should nothing get onto it.
+pub(super) enum Created {
+    Nothing,
+    Tape(PathBuf),
+    File(PathBuf),
+}
+
+impl Created {
+    pub(super) fn remove(&self) {
+        // Best effort: what cannot be removed is a blank tape.
+        match self {
+            Self::Nothing => {}
+            Self::Tape(path) => _ = VirtualTape::open(path, Access::Write).and_then(VirtualTape::remove),
+            Self::File(path) => {
+                if std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0) {
+                    _ = std::fs::remove_file(path);
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn resolve(raw: raw::Dump, state: &StateDir) -> Result<Plan, CliError> {
+    let tree = raw.path;
+    let cannot = |why: &dyn std::fmt::Display| {
+        CliError::failed(format!("{}: cannot dump this tree: {why}", printable_path(&tree)))
+    };
+    let metadata = std::fs::metadata(&tree).map_err(|error| cannot(&error))?;
+    if !metadata.is_dir() {
+        return Err(cannot(&"it is not a directory; name the directory it is in"));
+    }
+    let (mut identity, date) = identity()?;
+    let library = state.library();
+    let mode = Mode::Write(existing(raw.overwrite, raw.append));
+    let mut created = Created::Nothing;
+    let tape = match &raw.tape {
+        Some(argument) => {
+            let spec = TapeSpec::resolve(argument, &library, mode)?;
+            if let TapeSpec::File(path) = &spec
+                && !path.exists()
+            {
+                created = Created::File(path.clone());
+            }
+            spec
+        }
+        None if raw.append => {
+            let newest = library.newest()?;
+            eprintln!("the dump goes behind the last one on {}, the newest tape of the library", newest.name);
+            TapeSpec::Virtual(newest.path)
+        }
+        None => {
+            let name = new_name(&library, raw.label.as_deref(), u64::from(identity.date))?;
+            let path = library.create(&name, None)?;
+            eprintln!("the dump goes to the new tape {name}");
+            created = Created::Tape(path.clone());
+            TapeSpec::Virtual(path)
+        }
+    };
+    let overwritten = Some(&tape).filter(|_| raw.overwrite);
+    let base = Base::find(state, &tree, raw.level, date, overwritten).inspect_err(|_| created.remove())?;
+    identity.level = raw.level;
+    identity.base_date = base.date();
+    let changer = Changer::find(raw.cartridges.changer.as_deref(), std::iter::once(&tape))?;
+    let mut label = [0; 16];
+    let text = raw.label.as_deref().unwrap_or("none");
+    label.iter_mut().zip(text.bytes()).for_each(|(to, from)| *to = from);
+    let threads = raw.threads.unwrap_or(0);
+    let blocking = raw.blocking_factor;
+    let (label_text, eject, catalog) = (raw.label.unwrap_or_default(), raw.eject, !raw.no_catalog);
+    Ok(Plan {
+        tree,
+        tape,
+        mode,
+        created,
+        blocking,
+        label,
+        label_text,
+        identity,
+        base,
+        date,
+        threads,
+        eject,
+        catalog,
+        changer,
+    })
+}
+
+/// Identity and time of the dump. For reproducible dumps both can be given: `TAPEDUMP_DUMP_ID` (32 hexadecimal
+/// digits) and `SOURCE_DATE_EPOCH` (seconds since 1970).
+fn identity() -> Result<(DumpIdentity, Timestamp), CliError> {
+    let wrong =
+        |name: &str, what: &str| CliError::failed(format!("{name}: it is {what}; correct or unset it"));
+    let date = match std::env::var("SOURCE_DATE_EPOCH") {
+        Ok(text) => {
+            let secs: u32 =
+                text.parse().map_err(|_| wrong("SOURCE_DATE_EPOCH", "not a number of seconds since 1970"))?;
+            Timestamp { secs: secs.into(), nanos: 0 }
+        }
+        Err(_) => now(),
+    };
+    let secs = u32::try_from(date.secs)
+        .map_err(|_| CliError::failed("the clock shows a year that no tape can hold"))?;
+    let id = match std::env::var("TAPEDUMP_DUMP_ID") {
+        Ok(text) => parse_id(&text).ok_or_else(|| wrong("TAPEDUMP_DUMP_ID", "not 32 hexadecimal digits"))?,
+        Err(_) => random_id()?,
+    };
+    Ok((DumpIdentity { id, date: secs, base_date: 0, level: Level::BASELINE }, date))
+}
+
+/// The time as file systems note it: this clock is some milliseconds behind others, and a file that changes after the dump
+/// has begun must not seem older than it.
+pub(super) fn now() -> Timestamp {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+    Timestamp { secs: now.tv_sec, nanos: u32::try_from(now.tv_nsec).unwrap_or(0) }
+}
+
+fn parse_id(text: &str) -> Option<DumpId> {
+    let digits: String = text.chars().filter(|c| *c != '-').collect();
+    (digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(())?;
+    u128::from_str_radix(&digits, 16).ok().map(|id| DumpId(id.to_be_bytes()))
+}
+
+/// A random UUID (version 4).
+fn random_id() -> Result<DumpId, CliError> {
+    let mut id = [0_u8; 16];
+    let filled = rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty());
+    if filled != Ok(id.len()) {
+        return Err(CliError::failed("the system gives no random numbers for the dump's identity"));
+    }
+    id[6] = (id[6] & 0x0f) | 0x40;
+    id[8] = (id[8] & 0x3f) | 0x80;
+    Ok(DumpId(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identities() {
+        let id = parse_id("00112233445566778899aabbccddeeff").unwrap();
+        assert_eq!(id.to_string(), "00112233-4455-6677-8899-aabbccddeeff");
+        assert_eq!(parse_id(&id.to_string()), Some(id));
+        for bad in ["", "0", "+0112233445566778899aabbccddeeff", "x0112233445566778899aabbccddeeff"] {
+            assert_eq!(parse_id(bad), None, "{bad}");
+        }
+        let (a, b) = (random_id().unwrap(), random_id().unwrap());
+        assert_ne!(a, b);
+        assert_eq!((a.0[6] >> 4, a.0[8] >> 6), (4, 2));
+    }
+}
