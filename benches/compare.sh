@@ -4,12 +4,14 @@
 #   sudo benches/compare.sh [--pairs N] [--work DIR] [--small FILES] [--large MIB] [--empty FILES] [PART...]
 #
 # Parts (all, when none is named):
-#   small      level 0 of 200,000 small files (ACLs, attributes, links), caches warm: against tar and dump
-#   restore    the same back to an empty ext4 file system: against tar and restore
-#   large      8 files of 512 MiB to nowhere: against cat
-#   sparse     2 files of 10 GiB with 64 MiB of data each: against tar and dump
-#   cold       as small, with every cache dropped before each run: against tar and dump
-#   empty      1,000,000 empty files: peak memory
+#   small        level 0 of 200,000 small files (ACLs, attributes, links), caches warm: against tar and dump
+#   restore      the same back to an empty ext4 file system: against tar and restore
+#   one-file     one of them from a dump of level 0, caches warm: against restore -Q
+#   incremental  level 1 after one in a thousand of them has changed: against tar --listed-incremental and dump
+#   large        8 files of 512 MiB to nowhere: against cat
+#   sparse       2 files of 10 GiB with 64 MiB of data each: against tar and dump
+#   cold         as small, with every cache dropped before each run: against tar and dump
+#   empty        1,000,000 empty files: peak memory
 #
 #   --pairs N   runs of each program, in turn (5); medians and least values are shown
 #   --work DIR  where the images go, in a new directory (/var/tmp): 12 GiB for everything
@@ -19,8 +21,9 @@
 # already built program is taken from $TAPEDUMP. Nothing is left behind.
 #
 # Dumps go to nowhere: `null:` for tapedump, /dev/null for dump, which reads all the same, and /dev/zero for tar, which
-# reads nothing when it recognizes /dev/null. Times are the program's own; what a restore leaves in the page cache is
-# written by a sync afterwards, which is shown as a time of its own (tapedump syncs before it ends).
+# reads nothing when it recognizes /dev/null. Those of level 1 go to files, since what went to nowhere has no history.
+# Times are the program's own; what a restore leaves in the page cache is written by a sync afterwards, which is shown as
+# a time of its own (tapedump syncs before it ends).
 # Peak memory below some 16 MiB shows as that much: it is what the measuring program has when it starts the others.
 # Ratios are tapedump's time by the peer's: below 1 tapedump is faster.
 set -euo pipefail
@@ -40,12 +43,12 @@ while [ $# -gt 0 ]; do
         --large) large=$2; shift ;;
         --empty) empty=$2; shift ;;
         -h | --help) usage 0 ;;
-        small | restore | large | sparse | cold | empty) parts+=("$1") ;;
+        small | restore | incremental | one-file | large | sparse | cold | empty) parts+=("$1") ;;
         *) usage 2 >&2 ;;
     esac
     shift
 done
-[ ${#parts[@]} -gt 0 ] || parts=(small restore large sparse cold empty)
+[ ${#parts[@]} -gt 0 ] || parts=(small restore incremental one-file large sparse cold empty)
 
 if [ "$(id -u)" -ne 0 ]; then
     echo "compare.sh: it mounts file systems and drops caches: run it as root" >&2
@@ -94,9 +97,10 @@ fresh() {
     sync
 }
 
-if wants small restore cold; then
+if wants small restore cold one-file incremental; then
     fresh small "$small"
-    for part in small restore cold; do
+    # The last one changes files.
+    for part in small restore cold one-file incremental; do
         if wants "$part"; then run "$part"; fi
     done
 fi

@@ -7,6 +7,7 @@
     gen.py large DIRECTORY [MIB]     whole/: 8 files of MIB (512) MiB of noise; sparse/: 2 of 10 GiB, holes but for
                                      64 MiB
     gen.py empty DIRECTORY [FILES]   FILES (1,000,000) empty files, 500 in a directory
+    gen.py touch DIRECTORY           changes one in a thousand of the files that `small` made there, says how many
 """
 
 import math
@@ -105,7 +106,17 @@ def empty(root, count=1_000_000):
         os.close(os.open(f"{directory}/f{number:07d}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
 
 
-TREES = {"small": small, "large": large, "empty": empty}
+def touch(root):
+    """Appends a byte to files; which ones is the same each time."""
+    files = sorted(path for path in root.rglob("f*.dat") if path.is_file() and not path.is_symlink())
+    chosen = random.Random(5).sample(files, len(files) // 1000 or 1)
+    for path in chosen:
+        with open(path, "ab") as file:
+            file.write(b"+")
+    print(len(chosen))
+
+
+TREES = {"small": small, "large": large, "empty": empty, "touch": touch}
 
 
 def main(arguments):

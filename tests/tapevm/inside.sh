@@ -4,6 +4,7 @@
 #
 # Drive 0 is a good one with a cartridge of 24 MiB that warns 6 MiB before its end. Drive 1 knows no positions, takes
 # records up to 128 KiB, and warns 256 KiB before its end, which is less than what is on its way to the tape.
+# The drives themselves count how many records they are made to read.
 set -u
 binary=$1
 shift
@@ -374,6 +375,51 @@ check_changer() {
 }
 cartridge_holds() { cartridge 0 "$1" && restored_same "$2" -t $drive && cartridge 0 fresh; }
 
+# From here on, what the drive does is counted; it gets to know with its next command.
+count() { rm -f /run/counts && control "$1" 'count /run/counts'; }
+counted() {	# counted read|spaced|located
+	local read spaced located
+	read -r read spaced located </run/counts && echo "${!1}"
+}
+straight_to() {	# straight_to DRIVE DEVICE MOST PATH: restores the path, as it is in grown/, with so many records read at most
+	local told read
+	rm -rf to expected
+	count "$1"
+	run 0 restore "$4" -t "$2" --to to || return
+	# It tells when it went past anything; and does not count what finding the dump takes.
+	told=$(sed -n 's/^went straight to it: \([0-9]*\) tape records* read$/\1/p' err) read=$(counted read)
+	echo "        the drive has read $read of $all records for $4; the program tells ${told:-nothing}" | tee -a err
+	[ "$read" -le "$3" ] && [ "${told:-1}" -gt 0 ] && [ "${told:-1}" -le "$read" ] || return
+	mkdir -p "expected/$(dirname "$4")" && cp -a grown/"$4" expected/"$4" && touch -r to expected &&
+		if [ "$(dirname "$4")" != . ]; then touch -r grown/"$(dirname "$4")" expected/"$(dirname "$4")"; fi && same_tree expected to
+}
+check_levels() {
+	levels_on 0 $drive
+	levels_on 1 $poor
+	check '  and a drive without positions is not asked for any' test "$(counted located)" = 0
+}
+levels_on() {	# levels_on DRIVE DEVICE: levels 0, 1 and 2 behind each other
+	local few=30
+	rm -rf grown && mkdir -p grown/sub/deep && cp -a big/f[123]* grown/ && cp -a small/dir/deeper/n1* grown/sub/deep/
+	new_cartridge "$1" levels
+	check "level 0 on $2" run 0 dump grown -t "$2" -L 0
+	echo new >grown/f13 && rm grown/f14 && mv grown/f15 grown/sub/moved && ln grown/f16 grown/sub/linked && mkdir grown/late
+	check '  level 1 behind it' run 0 dump grown -t "$2" -L 1 --append
+	echo newer >>grown/f13 && mv grown/sub/deep grown/late/ && rm grown/late/deep/n11 && echo late >grown/late/late && chmod 600 grown/f17
+	check '  level 2 behind it' run 0 dump grown -t "$2" -L 2 --append
+	count "$1"
+	check '  all three of them restore the tree' restored_same grown -t "$2"
+	all=$(counted read)
+	check '    from hundreds of records' test "$all" -gt 250
+	check '  what was deleted is in none' run 3 restore f14 -t "$2" --to to
+	check '    which is said' says 'not on the dump'
+	check '  what all have goes to the third one' straight_to "$1" "$2" $few f13
+	check '  a directory brings what it holds' straight_to "$1" "$2" $few late
+	check '  what moved goes to the second one' straight_to "$1" "$2" $few sub/moved
+	check '  what never changed goes to the middle of the first one' straight_to "$1" "$2" $few f25
+	check '    of which the drive passes over what is before, as it is told to' test "$(counted spaced)" -gt 100
+}
+
 check_two_drives() {
 	new_cartridge 0 left
 	new_cartridge 1 right
@@ -410,7 +456,7 @@ check_qualify() {
 }
 
 make_trees
-for group in round_trips several end_of_medium errors cartridges changes record_lengths devices information changer two_drives qualify; do
+for group in round_trips several end_of_medium errors cartridges changes record_lengths devices information changer levels two_drives qualify; do
 	if [ "$wanted" = '  ' ] || [[ $wanted == *" $group "* ]]; then
 		echo "--- $group ($(cut -d' ' -f1 /proc/uptime) s)"
 		# Cartridges are in memory. One that is still in a drive goes when the next one is put in.

@@ -11,7 +11,9 @@
  *   load FILE | eject | wp 0|1 | fail OPCODE AFTER TIMES KEY ASC ASCQ     (numbers in hexadecimal)
  *   e.g. "fail 0a 5 1 3 0c 00": let 5 WRITE(6) pass, then fail one with MEDIUM ERROR / write error.
  *   With key 1 (RECOVERED ERROR) the command is carried out all the same.
- *   eject-after N | load-after N FILE: the same after N further WRITE(6) or READ(6), as if by hand. */
+ *   eject-after N | load-after N FILE: the same after N further WRITE(6) or READ(6), as if by hand.
+ *   count FILE: from here on, FILE says how many records and filemarks the drive has read, how many it has spaced over
+ *   one by one, and how often it was told to go to a place (LOCATE), as three numbers. */
 #define _DEFAULT_SOURCE
 #include <endian.h>
 #include <err.h>
@@ -40,6 +42,7 @@ static int change_after = -1;					/* transfers until the cartridge is changed */
 static char change_to[400];
 static struct { int op, after, times, key, asc, ascq; } fault;
 static const char *control;
+static struct { int file; uint32_t read, spaced, located; } counts = { .file = -1 };
 
 /* ---- the medium ---- */
 
@@ -127,6 +130,7 @@ static int do_read(const uint8_t *c)
 		moved = done;
 		if (pos >= nrec) return bad(BLANK, 0x0005, left, true);
 		struct rec *r = &recs[pos];
+		counts.read++;
 		if (r->len == MARK) { pos++; return bad(NO_SENSE | F_MARK, 0x0001, left, true); }
 		uint32_t k = r->len < want ? r->len : want;
 		if (done + k > buf_len) k = buf_len - done;
@@ -166,12 +170,14 @@ static int do_space(const uint8_t *c)
 	for (; n > 0; n--) {
 		do {
 			if (pos >= nrec) return bad(BLANK, 0x0005, n, true);
+			counts.spaced += code == 0;
 			if (recs[pos++].len == MARK && code == 0) return bad(NO_SENSE | F_MARK, 0x0001, n, true);
 		} while (code == 1 && recs[pos - 1].len != MARK);
 	}
 	for (; n < 0; n++) {
 		do {
 			if (!pos) return bad(NO_SENSE | F_EOM, 0x0004, -n, true);
+			counts.spaced += code == 0;
 			if (recs[--pos].len == MARK && code == 0) return bad(NO_SENSE | F_MARK, 0x0001, -n, true);
 		} while (code == 1 && recs[pos].len != MARK);
 	}
@@ -179,6 +185,7 @@ static int do_space(const uint8_t *c)
 }
 static int do_locate(uint64_t to)
 {
+	counts.located++;
 	pos = to < nrec ? to : nrec;
 	return to <= nrec ? 0 : bad(BLANK, 0x0005, 0, false);
 }
@@ -252,6 +259,19 @@ static int do_log_sense(const uint8_t *c)			/* page 0 and TapeAlert (nothing rai
 	for (int i = 0; i < 64; i++) put(r + 4 + i * 5, 2, i + 1), r[4 + i * 5 + 2] = 0x40, r[4 + i * 5 + 3] = 1;
 	return reply(r, sizeof r, be(c + 7, 2));
 }
+static void count_into(const char *path)
+{
+	if (counts.file >= 0) close(counts.file);
+	counts.file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	if (counts.file < 0) warn("%s", path);
+	counts.read = counts.spaced = counts.located = 0;
+}
+static void show_counts(void)					/* of one length: each replaces the last one whole */
+{
+	char line[40];
+	int n = snprintf(line, sizeof line, "%10u %10u %10u\n", counts.read, counts.spaced, counts.located);
+	if (counts.file >= 0 && pwrite(counts.file, line, n, 0) != n) warn("counts");
+}
 static void obey_control(void)
 {
 	char line[512], path[400];
@@ -262,6 +282,7 @@ static void obey_control(void)
 		else if (sscanf(line, "load-after %d %399s", &change_after, change_to) == 2) continue;
 		else if (sscanf(line, "load %399s", path) == 1) load(path);
 		else if (!strncmp(line, "eject", 5)) eject();
+		else if (sscanf(line, "count %399s", path) == 1) count_into(path);
 		else if (sscanf(line, "wp %d", &wprot) == 1) continue;
 		else if (sscanf(line, "fail %x %x %x %x %x %x", &fault.op, &fault.after, &fault.times, &fault.key, &fault.asc, &fault.ascq) != 6)
 			warnx("control: %s", line);
@@ -341,6 +362,7 @@ static void serve(uint8_t *map, struct tcmu_cmd_entry *e)
 	bool in = cdb[0] != 0x0a && cdb[0] != 0x15 && cdb[0] != 0x55;
 	for (i = n = 0; i < cnt && !in; n += iov[i++].iov_len) memcpy(buf + n, map + (uintptr_t)iov[i].iov_base, iov[i].iov_len);
 	int status = command(cdb);
+	show_counts();
 	for (i = n = 0; i < cnt && in && n < moved; n += iov[i++].iov_len)
 		memcpy(map + (uintptr_t)iov[i].iov_base, buf + n, moved - n < iov[i].iov_len ? moved - n : iov[i].iov_len);
 	memset(&e->rsp, 0, sizeof e->rsp);
