@@ -305,7 +305,13 @@ fn rebuilt(
 ) -> (Vec<u8>, Vec<Damage>, crate::engine::rebuild::Rebuilt) {
     let (mut bytes, mut room, mut scratch) = (vec![0; REGION], vec![0; CATALOG_MEMORY_MIN], vec![0; 1 << 20]);
     let (mut stream, mut maps, mut sorted) = (vec![0; 257 << 10], vec![0; 6 * 1024], vec![0; 16 << 10]);
-    let memory = RestoreMemory { stream: &mut stream, maps: &mut maps, chain: &mut [], names: &mut sorted };
+    let memory = RestoreMemory {
+        stream: &mut stream,
+        maps: &mut maps,
+        chain: &mut [],
+        names: &mut sorted,
+        attributes: &mut [],
+    };
     tape.rewind().unwrap();
     let scratch = MemBlock::new(&mut scratch, 512).unwrap();
     let mut restore =

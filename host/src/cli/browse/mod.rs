@@ -259,6 +259,7 @@ impl Browser<'_, '_> {
             plan: false,
             json: false,
             only: false,
+            apply: false,
             base: Vec::new(),
             force: false,
             threads: None,
