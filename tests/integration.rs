@@ -6,6 +6,8 @@
 use libtest_mimic::{Arguments, Failed, Trial};
 use tapedump_tests::needs::{self, Need};
 
+#[path = "integration/catalogs.rs"]
+mod catalogs;
 #[path = "integration/commands.rs"]
 mod commands;
 #[path = "integration/damage.rs"]
@@ -51,6 +53,7 @@ pub(crate) struct Case {
 fn main() {
     let arguments = Arguments::from_args();
     let cases = [
+        ("catalogs", catalogs::CASES),
         ("commands", commands::CASES),
         ("damage", damage::CASES),
         ("format", format::CASES),
