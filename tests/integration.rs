@@ -10,6 +10,8 @@ use tapedump_tests::needs::{self, Need};
 mod applying;
 #[path = "integration/browse.rs"]
 mod browse;
+#[path = "integration/catalogs.rs"]
+mod catalogs;
 #[path = "integration/commands.rs"]
 mod commands;
 #[path = "integration/damage.rs"]
@@ -65,6 +67,7 @@ fn main() {
     let cases = [
         ("applying", applying::CASES),
         ("browse", browse::CASES),
+        ("catalogs", catalogs::CASES),
         ("commands", commands::CASES),
         ("damage", damage::CASES),
         ("direct", direct::CASES),

@@ -143,7 +143,10 @@ pub fn look_for_catalog(path: &Path, len: u64) -> io::Result<Option<CatalogFile>
         None => return Ok(None),
     };
     if let Ok(head) = head {
-        return Ok(Some(CatalogFile { dump: head.dump, is_whole: true }));
+        // The same block stands before the pages: there, nothing is behind it.
+        let is_whole =
+            len / TAPE_BLOCK_LEN as u64 > head.archive_blocks.saturating_add(head.pages).saturating_add(1);
+        return Ok(Some(CatalogFile { dump: head.dump, is_whole }));
     }
     let first = block_at(&file, 0)?.map(|(first, ..)| first).filter(HeaderRepr::is_catalog);
     let dump = first.and_then(|first| first.extension).map(|extension| extension.dump_id);

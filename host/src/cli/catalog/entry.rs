@@ -134,7 +134,11 @@ impl Found {
             dump,
             volume: made_up_volume(&info.names),
             volume_name: until_nul(&info.names.device).to_vec(),
-            path: Vec::new(),
+            path: until_nul(&info.names.path)
+                .trim_ascii_start()
+                .strip_prefix(b"/")
+                .unwrap_or_default()
+                .to_vec(),
             blocking: BlockingFactor::new(info.blocking).unwrap_or_default(),
             blocks: 0,
             objects: 0,
@@ -318,7 +322,7 @@ mod tests {
     #[test]
     fn made_up_identities_are_stable_and_tell_dumps_apart() {
         let id = made_up_id(5, 0, 0, &names(b"/home", b"/dev/sda1", b"vm"));
-        assert_eq!(id.to_string(), "MADEUP");
+        assert_eq!(id.to_string(), "MADEUP-to-fix");
         let others = [
             made_up_id(6, 0, 0, &names(b"/home", b"/dev/sda1", b"vm")),
             made_up_id(5, 1, 0, &names(b"/home", b"/dev/sda1", b"vm")),

@@ -7,7 +7,7 @@ use crate::state::StateDir;
 use crate::state::catalogs;
 use crate::state::scratch::ScratchDevice;
 use crate::tape::copied::Copied;
-use crate::tape::{Tape, TapeSpec};
+use crate::tape::{Tape, TapeError, TapeSpec};
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -133,8 +133,11 @@ impl Behind<'_> {
         interrupt: &Interrupt,
     ) -> Result<(), String> {
         let mut archive = ScratchDevice::new(archive);
-        let blocks = seal_archive::<_, HostCrc32c>(&mut archive, self.beginning.blocks())
-            .map_err(|error| explain(&error))?;
+        let blocks = match seal_archive::<_, HostCrc32c>(&mut archive, self.beginning.blocks()) {
+            Ok(blocks) => blocks,
+            Err(CatalogWriteError::Archive(error)) => return Err(error.to_string()),
+            Err(_) => return Err("the beginning of the dump is not as it was written".into()),
+        };
         let catalog =
             catalogs::device(self.state, self.plan.identity.id).map_err(|error| error.to_string())?;
         let head = self.head(blocks);
@@ -154,18 +157,17 @@ impl Behind<'_> {
     }
 }
 
-fn explain<T, A, D>(error: &CatalogWriteError<T, A, D>) -> String
+fn explain<A, D>(error: &CatalogWriteError<TapeError, A, D>) -> String
 where
-    T: std::fmt::Display,
     A: std::fmt::Display,
     D: std::fmt::Display,
 {
     match error {
         CatalogWriteError::EndOfMedium => "the tape is full".into(),
+        CatalogWriteError::Tape(error) if error.is_end_of_medium() => "the tape is full".into(),
         CatalogWriteError::Tape(error) => error.to_string(),
         CatalogWriteError::Archive(error) => error.to_string(),
         CatalogWriteError::Catalog(error) => error.to_string(),
-        CatalogWriteError::BadArchive => "the beginning of the dump is not as it was written".into(),
         _ => "there is too little memory for a tape record".into(),
     }
 }

@@ -14,6 +14,7 @@ mod opaque;
 #[path = "../../parts.rs"]
 mod parts;
 mod pieces;
+mod tape_catalogs;
 
 use core::hint::black_box;
 use core::panic::PanicInfo;
@@ -43,6 +44,8 @@ fn main() -> u8 {
         pieces::volume,
         chains::rules_in_memory,
         chains::history,
+        tape_catalogs::on_tape,
+        tape_catalogs::rebuilt,
     ] {
         black_box(part)();
     }
