@@ -17,6 +17,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "another_point_in_time", needs: &[], run: another_point_in_time },
     Case { name: "many_names", needs: &[], run: many_names },
     Case { name: "sizes_and_signals", needs: &[], run: sizes_and_signals },
+    Case { name: "the_terminal_goes_away", needs: &[], run: the_terminal_goes_away },
     Case { name: "without_a_terminal", needs: &[], run: without_a_terminal },
 ];
 
@@ -67,7 +68,8 @@ fn what_is_marked_is_restored() {
     terminal.type_keys(ENTER);
     let outcome = running.wait().done();
     assert!(outcome.mentions("restored"), "{outcome}");
-    assert!(terminal.shown().contains(LEAVES_SCREEN) && terminal.is_plain());
+    let _ = terminal.wait_for(0, LEAVES_SCREEN);
+    assert!(terminal.is_plain());
     Compare::EXACT.assert_equal(
         &Tree::read(&tree.join("docs")).expect("tree"),
         &Tree::read(&out.join("docs")).expect("restored"),
@@ -137,7 +139,17 @@ fn sizes_and_signals() {
     running.signal(Signal::TERM);
     let ended = running.wait().expect(code::FAILED).says("interrupted");
     assert!(ended.is_orderly().is_ok(), "{ended}");
-    assert!(terminal.shown().contains(LEAVES_SCREEN) && terminal.is_plain());
+    let _ = terminal.wait_for(0, LEAVES_SCREEN);
+    assert!(terminal.is_plain());
+}
+
+fn the_terminal_goes_away() {
+    let scratch = Scratch::in_memory("browse-gone");
+    let _ = tree(&scratch);
+    let terminal = Terminal::new(120, 30);
+    let running = start(&scratch, &terminal, &["browse"]);
+    drop(terminal);
+    let _ = running.wait().expect(code::FAILED).says("the terminal is gone");
 }
 
 fn without_a_terminal() {

@@ -4,10 +4,13 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
@@ -23,6 +26,7 @@ pub struct Terminal {
     slave: File,
     path: PathBuf,
     shown: Arc<Mutex<Vec<u8>>>,
+    closed: Arc<AtomicBool>,
     reader: Option<JoinHandle<()>>,
 }
 
@@ -33,23 +37,20 @@ impl Terminal {
     /// When the system has none.
     #[must_use]
     pub fn new(columns: u16, rows: u16) -> Self {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("pseudo terminal");
+        let master =
+            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("pseudo terminal");
         grantpt(&master).and_then(|()| unlockpt(&master)).expect("pseudo terminal");
         let name = ptsname(&master, Vec::new()).expect("its name");
         let path = Path::new(std::ffi::OsStr::from_bytes(name.to_bytes())).to_owned();
-        let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY;
-        let slave =
-            File::from(rustix::fs::open(&path, flags, rustix::fs::Mode::empty()).expect("its other end"));
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let slave = File::from(rustix::fs::open(&path, flags, Mode::empty()).expect("its other end"));
         let master = File::from(master);
         let shown = Arc::new(Mutex::new(Vec::new()));
-        let (mut from, to) = (master.try_clone().expect("descriptor"), Arc::clone(&shown));
-        let reader = std::thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            while let Ok(count @ 1..) = from.read(&mut bytes) {
-                to.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&bytes[..count]);
-            }
-        });
-        let terminal = Self { master, slave, path, shown, reader: Some(reader) };
+        let closed = Arc::new(AtomicBool::new(false));
+        let (from, to, stop) =
+            (master.try_clone().expect("descriptor"), Arc::clone(&shown), Arc::clone(&closed));
+        let reader = std::thread::spawn(move || read_until(&from, &to, &stop));
+        let terminal = Self { master, slave, path, shown, closed, reader: Some(reader) };
         terminal.resize(columns, rows);
         terminal
     }
@@ -119,9 +120,25 @@ impl Terminal {
     }
 }
 
+/// What is written to the terminal, until it is closed.
+fn read_until(mut from: &File, to: &Mutex<Vec<u8>>, closed: &AtomicBool) {
+    let wait = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+    let mut bytes = [0; 4096];
+    while !closed.load(Ordering::SeqCst) {
+        let mut ready = [PollFd::new(from, PollFlags::IN)];
+        if !matches!(poll(&mut ready, Some(&wait)), Ok(1..)) {
+            continue;
+        }
+        // It fails while nobody has the other end.
+        let Ok(count) = from.read(&mut bytes) else { return };
+        to.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&bytes[..count]);
+    }
+}
+
+/// As when a window is closed: a program that runs there finds its terminal gone.
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // The reader ends when the last other end is closed, which may be that of a program still running.
-        drop(self.reader.take());
+        self.closed.store(true, Ordering::SeqCst);
+        _ = self.reader.take().map(JoinHandle::join);
     }
 }

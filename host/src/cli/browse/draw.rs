@@ -8,7 +8,7 @@ use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Borders, Clear, Paragraph, Wrap};
+use ratatui::widgets::{Block, Borders, Clear, Padding, Paragraph, Wrap};
 use tapedump_core::device::volume::Kind;
 
 /// Narrower, there is no room for versions beside the names.
@@ -115,7 +115,8 @@ fn columns(row: &Row) -> String {
 
 fn draw_versions(frame: &mut Frame<'_>, state: &State, scene: &Scene<'_>, area: Rect) {
     let name = state.current().map_or_else(String::new, |row| printable(&row.name));
-    let block = Block::new().borders(Borders::LEFT).title(Span::styled(format!(" versions of {name} "), DIM));
+    let title = Span::styled(format!(" versions of {name} "), DIM);
+    let block = Block::new().borders(Borders::LEFT).title(title).padding(Padding::left(1));
     let mut lines: Vec<Line<'_>> =
         scene.versions.iter().rev().map(|text| Line::from(text.as_str())).collect();
     if scene.looking {
@@ -201,8 +202,7 @@ fn window(frame: &mut Frame<'_>, area: Rect, title: &str, lines: Vec<Line<'_>>) 
     let place =
         Rect { x: area.x + (area.width - width) / 2, y: area.y + (area.height - height) / 2, width, height };
     frame.render_widget(Clear, place);
-    let block =
-        Block::bordered().title(format!(" {title} ")).padding(ratatui::widgets::Padding::horizontal(1));
+    let block = Block::bordered().title(format!(" {title} ")).padding(Padding::horizontal(1));
     frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }).block(block), place);
 }
 
