@@ -78,6 +78,15 @@ fn time_line(recordings: &Recordings, way: &Way<'_>) -> String {
     format!("{date}  level {level}  {}  {}", recordings.short(last.dump.id), last.outcome())
 }
 
+/// The directory that was typed, `~` being the user's own as in a shell.
+fn destination(typed: &str, home: Option<PathBuf>) -> PathBuf {
+    match (typed.strip_prefix('~'), home) {
+        (Some(""), Some(home)) => home,
+        (Some(rest), Some(home)) if rest.starts_with('/') => home.join(rest.trim_start_matches('/')),
+        _ => PathBuf::from(typed),
+    }
+}
+
 /// How looking at one point in time ended.
 enum Next {
     At(usize),
@@ -247,15 +256,12 @@ impl Browser<'_, '_> {
     fn restore(&self, to: &str) -> Result<Ended, CliError> {
         let way = self.ways.get(self.shown.at).and_then(Way::last);
         let dump = way.ok_or_else(|| CliError::failed("there is no such dump"))?;
-        let to = PathBuf::from(to);
+        let to = destination(to, std::env::home_dir());
         let raw = raw::Restore {
             paths: self.shown.marks.iter().map(|path| OsString::from_vec(path.clone())).collect(),
             to: Some(to.clone()),
             from: raw::From { tape: Vec::new(), file: None, cartridges: raw::Cartridges { changer: None } },
-            moment: Moment {
-                at: Some(When::Dump(dump.dump.id.to_string().replace('-', ""))),
-                of: Some(self.tree.into()),
-            },
+            moment: Moment { at: Some(When::Dump(dump.dump.id.to_string().replace('-', ""))), of: None },
             plan: false,
             json: false,
             only: false,
@@ -265,5 +271,20 @@ impl Browser<'_, '_> {
             threads: None,
         };
         restore::into(&raw, &to, self.state, &Interrupt::install()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn destinations() {
+        let typed = |text: &str| destination(text, Some("/home/alice".into())).display().to_string();
+        assert_eq!(typed("~"), "/home/alice");
+        assert_eq!(typed("~/found//x"), "/home/alice/found//x");
+        assert_eq!(typed("~bob/x"), "~bob/x");
+        assert_eq!(typed("/tmp/~"), "/tmp/~");
+        assert_eq!(destination("~/x", None), PathBuf::from("~/x"));
     }
 }
