@@ -114,7 +114,8 @@ sections() {
 # restore of one step, the rules of chains and the opening of catalogs are inlined there).
 engine_code() {
     llvm-nm-22 -C --print-size "$1" | awk '$3 ~ /^[tTrR]$/ { print $2, $0 }' |
-        sed -nE 's/^([0-9a-f]+) [0-9a-f]+ [0-9a-f]+ . <?(tapedump_core::(engine|stream|record|catalog|chain|checksum|units)|tapedump_firmware_sim::engine)::.*/\1/p' |
+        sed -nE -e 's/^([0-9a-f]+) [0-9a-f]+ [0-9a-f]+ . <?(tapedump_core::(engine|stream|record|catalog|chain|checksum|units)|tapedump_firmware_sim::engine)::.*/\1/p' \
+            -e 's/^([0-9a-f]+) [0-9a-f]+ [0-9a-f]+ . <tapedump_firmware_sim::demo::Demo<.*>>::(base|record|level|catalogs|look_up)(::.*)?$/\1/p' |
         { total=0; while read -r bytes; do total=$((total + 0x$bytes)); done; echo "$total"; }
 }
 
@@ -126,10 +127,10 @@ within() {
     [ -n "$limit" ] && [ "$3" -le "$limit" ]
 }
 
-# What there is and what is to come, by the budget: together within the limit.
+# What there is of the core and what is to come, by the budget: together within the limit.
 whole_budget() {
     awk '
-        $2 == "flash" { flash[$1] += $3 }
+        $2 == "engines" { flash[$1] += $3 }
         $2 == "ram" { ram[$1] += $3 }
         $2 ~ /^later:/ { flash[$1] += $3; ram[$1] += $4 }
         $2 == "limit" { most_flash[$1] = $3; most_ram[$1] = $4; boards++ }

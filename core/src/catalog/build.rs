@@ -130,8 +130,11 @@ impl<'m, D: BlockDevice, C: Crc32c> CatalogWriter<'m, D, C> {
     /// # Errors
     /// The device is too small, or failed.
     pub fn map(&mut self, which: WhichMap, at: u32, bytes: &[u8]) -> Done<D> {
-        let first = (1..=Ino::LAST.0).step_by(PIECE_INOS as usize).skip(at as usize / PIECE_LEN);
-        for (first, piece) in first.zip(bytes.chunks(PIECE_LEN)) {
+        for (number, piece) in (at / PIECE_LEN as u32..).zip(bytes.chunks(PIECE_LEN)) {
+            let first = number.saturating_mul(PIECE_INOS).saturating_add(1);
+            if first > Ino::LAST.0 {
+                break;
+            }
             if piece.iter().all(|byte| *byte == 0) {
                 continue;
             }

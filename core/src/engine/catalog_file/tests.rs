@@ -311,6 +311,7 @@ fn rebuilt(
         chain: &mut [],
         names: &mut sorted,
         attributes: &mut [],
+        attributes: &mut [],
     };
     tape.rewind().unwrap();
     let scratch = MemBlock::new(&mut scratch, 512).unwrap();

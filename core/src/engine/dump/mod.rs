@@ -281,6 +281,7 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, 
     ///
     /// # Errors
     /// See [`new`](Dump::new).
+    #[inline(never)]
     pub fn with_catalog(
         mut source: S,
         tape: T,

@@ -2,14 +2,16 @@
 
 use core::hint::black_box;
 
+use tapedump_core::catalog::{CATALOG_MEMORY_MIN, CatalogIdentity, CatalogWriter};
+use tapedump_core::device::volume::VolumeNames;
 use tapedump_core::engine::dump::{Dump, DumpMemory, DumpOptions};
-use tapedump_core::engine::restore::{Restore, RestoreEvent, RestoreMemory};
+use tapedump_core::engine::restore::{Leg, Restore, RestoreEvent, RestoreMemory, Route, RouteFailed, Stop};
 use tapedump_core::limits::NAME_LEN_MAX;
 use tapedump_core::stream::writer::DumpIdentity;
-use tapedump_core::units::{BlockingFactor, DumpId, Ino, Level};
+use tapedump_core::units::{BlockAddr, BlockingFactor, DumpId, Ino, Level};
 
 use crate::opaque::{Opaque, Unit};
-use crate::pieces::bytes;
+use crate::pieces::{bytes, number};
 
 pub fn dump() {
     let identity = DumpIdentity { id: DumpId([1; 16]), date: 1, base_date: 0, level: black_box(Level::MAX) };
@@ -33,6 +35,56 @@ pub fn dump() {
     black_box(dump.into_devices());
 }
 
+/// As [`dump`], with a catalog.
+pub fn dump_with_catalog() {
+    let date = black_box(1);
+    let level = black_box(Level::MAX);
+    let identity = CatalogIdentity {
+        dump: DumpId([1; 16]),
+        base: black_box(None),
+        level,
+        date: date.into(),
+        base_date: black_box(0),
+        volume: black_box([0; 16]),
+        names: black_box(VolumeNames::default()),
+        label: black_box([0; 16]),
+    };
+    let mut space = black_box([0; CATALOG_MEMORY_MIN]);
+    let region = black_box(0)..black_box(1 << 20);
+    let writer = CatalogWriter::<_, Unit>::new(Opaque, region, bytes(&mut space), identity);
+    let Ok(mut writer) = writer else { return };
+    let identity = DumpIdentity { id: DumpId([1; 16]), date, base_date: 0, level };
+    let options = black_box(DumpOptions { identity, blocking: BlockingFactor::MIN, label: [0; 16] });
+    let (mut stream, mut in_use, mut on_tape) = (black_box([0; 4096]), black_box([0; 8]), black_box([0; 8]));
+    let mut known = black_box([0; 8]);
+    let memory = DumpMemory {
+        stream: bytes(&mut stream),
+        in_use: bytes(&mut in_use),
+        on_tape: bytes(&mut on_tape),
+        known: bytes(&mut known),
+    };
+    let sink = black_box(true).then_some(&mut writer);
+    let Ok(mut dump) = Dump::<_, _, Unit, _>::with_catalog(Opaque, Opaque, sink, memory, options) else {
+        return;
+    };
+    while black_box(dump.step()).is_ok() {
+        black_box(dump.catalog().is_ok());
+    }
+    black_box(dump.into_parts().2.is_ok());
+    black_box(writer.finish()).ok();
+}
+
+/// Leads anywhere.
+struct Anywhere;
+
+impl Route for Anywhere {
+    fn next_stop(&mut self, dump: u32, leg: Leg, from: BlockAddr) -> Result<Option<Stop>, RouteFailed> {
+        black_box((dump, leg, from));
+        let stop = Stop { ino: Ino(black_box(3)), block: BlockAddr(black_box(4)) };
+        if black_box(true) { Ok(black_box(Some(stop))) } else { Err(RouteFailed) }
+    }
+}
+
 pub fn restore() {
     let (mut stream, mut maps, mut names) = (black_box([0; 5120]), black_box([0; 48]), black_box([0; 8192]));
     let (mut chain, mut attributes) = (black_box([0; 24]), black_box([0; 4096]));
@@ -44,9 +96,15 @@ pub fn restore() {
         attributes: bytes(&mut attributes),
     };
     let len = black_box(3);
+    let (mut anywhere, mut stops) = (Anywhere, black_box(&[][..]));
     let Ok(mut restore) = Restore::<_, _, _, Unit>::of_chain(Opaque, Opaque, Opaque, memory, len) else {
         return;
     };
+    match black_box(number()) {
+        0 => restore.go_along(&mut anywhere),
+        1 => restore.go_along(&mut stops),
+        _ => {}
+    }
     let mut name = black_box([0; NAME_LEN_MAX]);
     while black_box(true) {
         let event = black_box(restore.step());

@@ -36,6 +36,7 @@ fn main() -> u8 {
     }
     for part in [
         engines::dump,
+        engines::dump_with_catalog,
         engines::restore,
         pieces::record,
         pieces::stream,

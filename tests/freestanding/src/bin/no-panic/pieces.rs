@@ -9,6 +9,7 @@ use tapedump_core::catalog::{
 use tapedump_core::checksum::combine;
 use tapedump_core::device::mem::{MemVolume, Node, differs};
 use tapedump_core::device::volume::{Kind, NameBuf, PropertyKind, SourceVolume, VolumeNames};
+use tapedump_core::engine::restore::{stops_at, stops_on_the_way};
 use tapedump_core::limits::{NAME_LEN_MAX, SEGMENT_BLOCKS_MAX};
 use tapedump_core::record::dialect::Dialect;
 use tapedump_core::record::dirent::{ChunkWriter, DirectoryLen, Dirents};
@@ -29,7 +30,7 @@ pub fn bytes(space: &mut [u8]) -> &mut [u8] {
     black_box(space)
 }
 
-fn number() -> usize {
+pub fn number() -> usize {
     black_box(7)
 }
 
@@ -222,6 +223,8 @@ pub fn dump_catalog() {
         black_box(writer.object(&black_box(row))).ok();
         black_box(writer.tape(black_box(TapeNo::FIRST), BlockAddr(black_box(1)))).ok();
         writer.attributes(BlockAddr(black_box(1)));
+        let place = TapePlace { block: BlockAddr(black_box(1)), tape: TapeNo::FIRST };
+        black_box(writer.apart(ino, black_box(place))).ok();
         black_box(writer.size());
     }
     if let Ok(catalog) = black_box(writer.finish()) {
@@ -236,6 +239,13 @@ pub fn dump_catalog() {
         black_box((view.exists(ino), view.newest(ino))).0.ok();
         black_box(view.look_up(bytes(&mut name))).ok();
         black_box(view.path_of(ino, bytes(&mut name))).ok();
+        black_box(view.child(ino, bytes(&mut name))).ok();
+        black_box((view.len(), view.is_empty()));
+        let mut visit = |stop| {
+            black_box(stop);
+        };
+        black_box(stops_at(&mut view, ino, &mut visit)).ok();
+        black_box(stops_on_the_way(&mut view, bytes(&mut name), &mut visit)).ok();
         if let Ok(Some(mut cursor)) = view.names_from(ino, bytes(&mut name)) {
             black_box(view.next_name(&mut cursor)).ok();
         }
@@ -252,6 +262,7 @@ fn ask(catalog: &mut Catalog<'_, Opaque, Unit>, ino: Ino, which: WhichMap, name:
         black_box((catalog.identity(), catalog.figures(), catalog.attributes_from()));
         black_box((catalog.object(ino), catalog.directory(ino))).0.ok();
         black_box(catalog.child(ino, bytes(name))).ok();
+        black_box(catalog.apart(ino)).ok();
         black_box(catalog.look_up(bytes(name))).ok();
         black_box(catalog.path_of(ino, bytes(name))).ok();
         black_box((catalog.contains(&mut map, ino), catalog.next_in_map(which, ino))).0.ok();

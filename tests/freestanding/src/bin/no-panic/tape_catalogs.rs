@@ -57,6 +57,7 @@ pub fn rebuilt() {
         maps: bytes(&mut maps),
         chain: &mut [],
         names: bytes(&mut names),
+        attributes: &mut [],
     };
     let Ok(mut restore) = Restore::<_, _, _, Unit>::new(Opaque, Opaque, Opaque, memory) else { return };
     let mut rebuild = Rebuild::new(());
