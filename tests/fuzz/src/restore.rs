@@ -102,8 +102,15 @@ impl Case<'_> {
         let scratch = MemBlock::new(&mut scratch, 512).expect("the length of a block");
         let (mut stream, mut maps) = (vec![0; TAPE_BLOCK_LEN + RECORD_LEN], vec![0; 6 * MAP_LEN]);
         let (mut chain, mut names) = (vec![0; 3 * MAP_LEN], vec![0; 8 << 10]);
-        let memory =
-            RestoreMemory { stream: &mut stream, maps: &mut maps, chain: &mut chain, names: &mut names };
+        // Half of what all extended attributes of Linux need, so that some do not fit.
+        let mut attributes = vec![0; 2048];
+        let memory = RestoreMemory {
+            stream: &mut stream,
+            maps: &mut maps,
+            chain: &mut chain,
+            names: &mut names,
+            attributes: &mut attributes,
+        };
         let stops = self.stops();
         let mut route = stops.as_slice();
         let len = if has(CHAIN) { 2 } else { 1 };
