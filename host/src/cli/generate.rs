@@ -1,7 +1,7 @@
 //! Completions and manual pages, from the definitions of the arguments.
 
 use super::exit::{CliError, Ended};
-use super::raw::Arguments;
+use crate::cli::raw::Arguments;
 use crate::text::printable_path;
 use clap::CommandFactory;
 use clap::builder::Resettable;

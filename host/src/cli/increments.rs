@@ -227,7 +227,7 @@ impl Placed {
         format!(
             "level {} of {} on {}, tape file {}",
             self.level,
-            super::list::utc(self.date.secs),
+            crate::cli::list::utc(self.date.secs),
             printable_path(&self.tape),
             self.file
         )

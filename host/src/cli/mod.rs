@@ -1,46 +1,22 @@
 //! The command line: raw arguments → resolved plan → work → exit code. Layer: top; the only one that prints.
 
-mod apply;
 mod browse;
 mod catalog;
-mod chain;
-mod chain_drawing;
-mod chain_svg;
 mod changer;
-mod directions;
-mod drive;
 mod dump;
-mod dumps;
 mod exit;
-mod find;
 mod generate;
-mod glob;
 mod history;
 mod increments;
 mod interrupt;
 mod json;
 mod list;
-mod list_at;
-mod names;
-mod plan;
-mod points;
 mod progress;
-mod qualify;
 mod raw;
-mod raw_history;
 mod reading;
-mod recorded;
-mod repeats;
 mod restore;
-mod sources;
-mod spool;
-mod table;
-mod tally;
 mod tape;
-mod tape_file;
-mod tree_view;
 mod verify;
-mod versions;
 
 use clap::Parser;
 use exit::{CliError, Ended};
@@ -67,9 +43,9 @@ fn run(command: raw::Command) -> Result<Ended, CliError> {
         raw::Command::List(raw) => list::run(raw),
         raw::Command::Verify(raw) => verify::run(raw),
         raw::Command::History(raw) => history::run(raw),
-        raw::Command::Chain(raw) => chain::run(raw),
+        raw::Command::Chain(raw) => history::chain::run(raw),
         raw::Command::Browse(raw) => browse::run(raw),
-        raw::Command::Find(raw) => find::run(raw),
+        raw::Command::Find(raw) => history::find::run(raw),
         raw::Command::Tape(raw) => tape::run(raw),
         raw::Command::Catalog(raw) => catalog::run(raw),
         raw::Command::Completions { shell } => generate::completions(shell),

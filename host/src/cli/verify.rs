@@ -3,12 +3,12 @@
 use super::exit::{CliError, Ended};
 use super::interrupt::Interrupt;
 use super::json;
-use super::names::{Finding, Kind};
 use super::progress::{Progress, count};
-use super::raw::Verify;
-use super::reading::{self, Engine, Entry, Reading, Visitor};
-use super::sources::Scope;
-use super::tally::Tally;
+use crate::cli::raw::Verify;
+use crate::cli::reading::names::{Finding, Kind};
+use crate::cli::reading::sources::Scope;
+use crate::cli::reading::{self, Engine, Entry, Reading, Visitor};
+use crate::cli::restore::tally::Tally;
 use crate::state::StateDir;
 use crate::text::size;
 use crate::volume::compare::CompareTarget;

@@ -1,8 +1,8 @@
 //! A directory of the merged tree, a window of it at a time: of a large one, neither names nor objects are kept, but where
 //! each so-and-so-many-th name is.
 
-use super::super::tree_view::{HostCatalogError, HostView};
 use super::state::{Row, State};
+use crate::cli::history::tree_view::{HostCatalogError, HostView};
 use tapedump_core::catalog::ViewCursor;
 use tapedump_core::units::Ino;
 

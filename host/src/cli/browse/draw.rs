@@ -1,8 +1,8 @@
 //! Draws the state.
 
-use super::super::list::{mode_text, utc};
-use super::super::list_at::mode_of;
 use super::state::{Dialog, Marked, Row, State};
+use crate::cli::list::at::mode_of;
+use crate::cli::list::{mode_text, utc};
 use crate::text::{printable, size};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};

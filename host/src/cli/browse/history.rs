@@ -1,10 +1,10 @@
 //! What the selected name was in all dumps of the tree, looked for dump by dump.
 
-use super::super::list::utc;
-use super::super::points::Way;
-use super::super::recorded::Recordings;
-use super::super::tree_view::{self, HostCatalogError, ids_of};
-use super::super::versions::{Track, Version, What};
+use crate::cli::history::points::Way;
+use crate::cli::history::recorded::Recordings;
+use crate::cli::history::tree_view::{self, HostCatalogError, ids_of};
+use crate::cli::history::versions::{Track, Version, What};
+use crate::cli::list::utc;
 use crate::state::StateDir;
 use crate::text::size;
 use tapedump_core::catalog::View;

@@ -2,8 +2,8 @@
 
 use super::super::exit::CliError;
 use super::super::increments::place_of;
-use super::super::reading::RECORD_LEN_MAX;
 use crate::checksum::HostCrc32c;
+use crate::cli::reading::RECORD_LEN_MAX;
 use crate::state::StateDir;
 use crate::state::catalogs::{self, HostCatalog};
 use crate::state::history::{DumpFolder, HistoryFile};

@@ -1,9 +1,9 @@
 //! `tapedump catalog export --qfa`: where the files of a dump are, for Debian's `restore -Q`.
 
 use super::super::exit::{CliError, Ended};
-use super::super::raw::Export;
-use super::super::tape_file::find_file;
 use super::{dumps, entry, find};
+use crate::cli::raw::Export;
+use crate::cli::reading::tape_file::find_file;
 use crate::state::StateDir;
 use crate::state::catalogs;
 use crate::tape::{Mode, TapeSpec, open};

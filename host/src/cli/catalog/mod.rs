@@ -6,8 +6,8 @@ mod rebuild;
 
 use super::exit::{CliError, Ended};
 use super::json;
-use super::list::utc;
-use super::raw::{Catalog, CatalogCommand};
+use crate::cli::list::utc;
+use crate::cli::raw::{Catalog, CatalogCommand};
 use crate::state::StateDir;
 use crate::state::catalogs;
 use crate::state::history::HistoryFile;

@@ -1,16 +1,16 @@
 //! `tapedump catalog rebuild`: catalogs and history from tapes alone.
 
-use super::super::dumps::look_for_catalog;
 use super::super::exit::{CliError, Ended};
 use super::super::interrupt::Interrupt;
-use super::super::list::utc;
 use super::super::progress::count;
-use super::super::raw::{Cartridges, From, Rebuild as Raw};
-use super::super::reading::{Engine, RECORD_LEN_MAX, Reading, Visitor};
-use super::super::sources::Scope;
-use super::super::tape_file::{self, is_there, last_dump};
 use super::entry::{self, Found, first_header, id_of};
 use crate::checksum::HostCrc32c;
+use crate::cli::list::utc;
+use crate::cli::raw::{Cartridges, From, Rebuild as Raw};
+use crate::cli::reading::sources::Scope;
+use crate::cli::reading::tape_file::{self, is_there, last_dump};
+use crate::cli::reading::{Engine, RECORD_LEN_MAX, Reading, Visitor};
+use crate::cli::tape::dumps::look_for_catalog;
 use crate::state::StateDir;
 use crate::state::catalogs::{self, HostCatalogWriter};
 use crate::state::history::HistoryFile;

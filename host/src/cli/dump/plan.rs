@@ -3,8 +3,8 @@
 use super::super::changer::Changer;
 use super::super::exit::CliError;
 use super::super::increments::Base;
-use super::super::raw;
-use super::super::tape::{existing, new_name};
+use crate::cli::raw;
+use crate::cli::tape::{existing, new_name};
 use crate::state::StateDir;
 use crate::tape::virtual_tape::{Access, VirtualTape};
 use crate::tape::{Mode, TapeSpec};

@@ -1,13 +1,13 @@
 //! The dumps of a chain that is read: found, opened and checked before anything is written.
 
-use super::directions;
-use super::exit::CliError;
-use super::increments::chain_of;
-use super::interrupt::Interrupt;
-use super::list::utc;
-use super::reading::{Engine, read_ahead};
-use super::tape_file::find_file;
 use crate::checksum::HostCrc32c;
+use crate::cli::exit::CliError;
+use crate::cli::increments::chain_of;
+use crate::cli::interrupt::Interrupt;
+use crate::cli::list::utc;
+use crate::cli::reading::directions;
+use crate::cli::reading::tape_file::find_file;
+use crate::cli::reading::{Engine, read_ahead};
 use crate::state::StateDir;
 use crate::tape::{Mode, Tape, TapeError, TapeSpec, open};
 use std::ffi::{OsStr, OsString};
@@ -264,7 +264,7 @@ fn go_to(tape: &mut Box<dyn Tape>, at: TapePosition) -> Result<(), TapeError> {
 
 /// The header before which the tape stands; it stands there again afterwards.
 pub fn peek(tape: &mut Box<dyn Tape>, at: TapePosition) -> Result<Option<HeaderRepr>, TapeError> {
-    let mut record = vec![0; super::reading::RECORD_LEN_MAX];
+    let mut record = vec![0; crate::cli::reading::RECORD_LEN_MAX];
     let read = tape.read(&mut record)?;
     go_to(tape, at)?;
     let TapeRead::Record(len) = read else { return Ok(None) };
@@ -275,7 +275,7 @@ pub fn peek(tape: &mut Box<dyn Tape>, at: TapePosition) -> Result<Option<HeaderR
     }))
 }
 
-pub fn from_history(placed: &super::increments::Placed) -> Source {
+pub fn from_history(placed: &crate::cli::increments::Placed) -> Source {
     let spec =
         if placed.tape == OsStr::new("-") { TapeSpec::Standard } else { TapeSpec::of_existing(&placed.tape) };
     Source { spec, file: Some(placed.file), id: Some(placed.id), text: placed.text() }

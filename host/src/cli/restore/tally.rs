@@ -1,7 +1,7 @@
 //! Which objects came through whole, for the figures at the end.
 
-use super::names::{Finding, Kind};
-use super::reading::Entry;
+use crate::cli::reading::Entry;
+use crate::cli::reading::names::{Finding, Kind};
 use std::collections::HashMap;
 use tapedump_core::units::Ino;
 

@@ -1,16 +1,21 @@
 //! What restore, list and verify share: finding the dump, lending the memory, driving the engine.
 
-use super::changer::{Changer, Wanted, may_change, with_changes};
-use super::directions;
-use super::exit::{CliError, Ended};
-use super::interrupt::Interrupt;
-use super::names::{self, Finding, Kind, Purpose};
-use super::progress::{Progress, Progressed};
-use super::raw::From;
-use super::repeats::Repeats;
-use super::sources::{Scope, Sources};
-use super::tape_file::find_file;
+pub mod directions;
+pub mod names;
+pub mod repeats;
+pub mod sources;
+pub mod tape_file;
+
+use self::names::{Finding, Kind, Purpose};
+use self::repeats::Repeats;
+use self::sources::{Scope, Sources};
+use self::tape_file::find_file;
 use crate::checksum::HostCrc32c;
+use crate::cli::changer::{Changer, Wanted, may_change, with_changes};
+use crate::cli::exit::{CliError, Ended};
+use crate::cli::interrupt::Interrupt;
+use crate::cli::progress::{Progress, Progressed};
+use crate::cli::raw::From;
 use crate::state::StateDir;
 use crate::state::scratch::ScratchDevice;
 use crate::tape::null::NullTape;

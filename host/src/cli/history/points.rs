@@ -1,8 +1,8 @@
 //! Points in time: what `--at` and `--of` mean, and the chain that leads there.
 
-use super::exit::CliError;
-use super::list::utc;
-use super::recorded::{DumpedTree, RecordedDump, Recordings, for_rules};
+use crate::cli::exit::CliError;
+use crate::cli::history::recorded::{DumpedTree, RecordedDump, Recordings, for_rules};
+use crate::cli::list::utc;
 use crate::text::printable;
 use crate::volume::identity::TreeIdentity;
 use std::ffi::OsStr;
@@ -110,7 +110,7 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> Option<i64> {
     let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
     let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468;
     // A day that the month does not have is one of the next.
-    (super::tape::civil(days) == (year, month, day)).then_some(days)
+    (crate::cli::tape::civil(days) == (year, month, day)).then_some(days)
 }
 
 /// The tree that `--of` names; without it, the only one there is.
@@ -274,8 +274,8 @@ pub fn by_prefix<'r>(recordings: &'r Recordings, prefix: &str) -> Result<&'r Rec
 
 #[cfg(test)]
 mod tests {
-    use super::super::recorded::tests::recorded;
     use super::*;
+    use crate::cli::history::recorded::tests::recorded;
 
     fn at(text: &str) -> (i64, u32) {
         match when(text) {

@@ -1,7 +1,7 @@
 //! The names of a dump in the order of its tree, each with the number of its directory only: with whole paths, a file of
 //! them would outgrow the tape by far, since a deep directory's path is that of all it holds.
 
-use super::reading::Entry;
+use crate::cli::reading::Entry;
 use std::io::{self, Read, Write};
 use tapedump_core::units::Ino;
 

@@ -1,6 +1,6 @@
 //! Where on the tapes of a chain the wanted paths are, out of its catalogs (R-RESTORE-2).
 
-use super::exit::CliError;
+use crate::cli::exit::CliError;
 use crate::state::StateDir;
 use crate::state::catalogs::{self, CatalogFailure, HostCatalog};
 use crate::text::printable;

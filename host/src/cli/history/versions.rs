@@ -1,8 +1,8 @@
 //! What a path was in all dumps of a tree, one after the other.
 
-use super::chain::{Below, Forest};
-use super::points::Way;
-use super::recorded::RecordedDump;
+use crate::cli::history::chain::{Below, Forest};
+use crate::cli::history::points::Way;
+use crate::cli::history::recorded::RecordedDump;
 use tapedump_core::catalog::ObjectRow;
 use tapedump_core::units::Timestamp;
 
@@ -98,9 +98,9 @@ impl<'r> Track<'r> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::chain::tests::documented;
-    use super::super::recorded::{Recordings, tests::recorded};
     use super::*;
+    use crate::cli::history::chain::tests::documented;
+    use crate::cli::history::recorded::{Recordings, tests::recorded};
     use tapedump_core::device::volume::Kind;
     use tapedump_core::units::Ino;
 

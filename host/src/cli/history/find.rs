@@ -4,17 +4,17 @@
 //! are looked up in the merged tree as of each dump. So a directory that is renamed is found under both of its paths,
 //! although no increment holds what is in it.
 
-use super::chain::Forest;
-use super::exit::{CliError, Ended};
-use super::glob::Glob;
-use super::json::{self, JsonPath};
-use super::list::{exact, kind_word, utc};
-use super::list_at::mode_of;
-use super::points::{self, Way};
-use super::raw_history::Find;
-use super::recorded::{DumpedTree, RecordedDump, Recordings};
-use super::tree_view::{self, HostCatalogError, HostView, ids_of};
-use super::versions::{Track, Version, What, ways};
+use crate::cli::exit::{CliError, Ended};
+use crate::cli::history::chain::Forest;
+use crate::cli::history::glob::Glob;
+use crate::cli::history::points::{self, Way};
+use crate::cli::history::recorded::{DumpedTree, RecordedDump, Recordings};
+use crate::cli::history::tree_view::{self, HostCatalogError, HostView, ids_of};
+use crate::cli::history::versions::{Track, Version, What, ways};
+use crate::cli::json::{self, JsonPath};
+use crate::cli::list::at::mode_of;
+use crate::cli::list::{exact, kind_word, utc};
+use crate::cli::raw::history::Find;
 use crate::state::StateDir;
 use crate::state::catalogs::{self, HostCatalog, MEMORY_LEN};
 use crate::text::printable;

@@ -1,8 +1,8 @@
 //! What a tape file says of the dump in it, by its first and its last block only: enough to tell dumps apart.
 
-use super::json::JsonPath;
-use super::list::utc;
 use crate::checksum::HostCrc32c;
+use crate::cli::json::JsonPath;
+use crate::cli::list::utc;
 use crate::text::{printable, printable_path};
 use serde::Serialize;
 use std::fs::File;

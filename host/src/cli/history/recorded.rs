@@ -1,7 +1,7 @@
 //! All dumps that the history knows, in memory: what the commands that look at it work on.
 
-use super::exit::{CliError, Ended};
-use super::progress::count;
+use crate::cli::exit::{CliError, Ended};
+use crate::cli::progress::count;
 use crate::state::StateDir;
 use crate::state::history::{DumpFolder, HistoryFile};
 use crate::text::printable;

@@ -1,9 +1,9 @@
 //! `tapedump tape` on the cartridge in a tape drive.
 
-use super::exit::{CliError, Ended};
-use super::interrupt::Interrupt;
-use super::json::JsonPath;
-use super::tape::print_json;
+use crate::cli::exit::{CliError, Ended};
+use crate::cli::interrupt::Interrupt;
+use crate::cli::json::JsonPath;
+use crate::cli::tape::print_json;
 use crate::tape::st::{StTape, TapeFile};
 use crate::tape::virtual_tape::Access;
 use crate::text::{printable_path, size};

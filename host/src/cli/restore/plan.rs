@@ -1,17 +1,17 @@
 //! `tapedump restore --plan`, and the choice of a dump from the history: which dumps a restore needs, and whether their tapes
 //! are there, before anything is written (R-CHAIN-5).
 
-use super::exit::{CliError, Ended};
-use super::increments::{Placed, chain_of};
-use super::json;
-use super::list::utc;
-use super::points::{self, Way};
-use super::progress::count;
-use super::raw::{From, Restore};
-use super::recorded::{RecordedDump, Recordings};
-use super::sources::{Source, from_argument, from_history, peek};
-use super::table::{self, Align};
-use super::tape_file::find_file;
+use crate::cli::exit::{CliError, Ended};
+use crate::cli::history::points::{self, Way};
+use crate::cli::history::recorded::{RecordedDump, Recordings};
+use crate::cli::history::table::{self, Align};
+use crate::cli::increments::{Placed, chain_of};
+use crate::cli::json;
+use crate::cli::list::utc;
+use crate::cli::progress::count;
+use crate::cli::raw::{From, Restore};
+use crate::cli::reading::sources::{Source, from_argument, from_history, peek};
+use crate::cli::reading::tape_file::find_file;
 use crate::state::StateDir;
 use crate::tape::{Mode, TapeSpec, open};
 use crate::text::size;

@@ -1,9 +1,9 @@
 //! Chains as a tree on the terminal.
 
-use super::chain::{Below, Forest};
-use super::list::utc;
-use super::recorded::Recordings;
-use super::table::{self, Align};
+use crate::cli::history::chain::{Below, Forest};
+use crate::cli::history::recorded::Recordings;
+use crate::cli::history::table::{self, Align};
+use crate::cli::list::utc;
 use crate::state::StateDir;
 use tapedump_core::chain::BaseRef;
 
@@ -131,9 +131,9 @@ impl Drawing<'_, '_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::chain::tests::documented;
-    use super::super::recorded::tests::recorded;
     use super::*;
+    use crate::cli::history::chain::tests::documented;
+    use crate::cli::history::recorded::tests::recorded;
 
     fn drawn(recordings: &Recordings, glyphs: Glyphs) -> Vec<String> {
         let forest = Forest::of(recordings, &recordings.trees[0]);

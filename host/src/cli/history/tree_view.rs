@@ -1,8 +1,8 @@
 //! A tree as of a dump, out of the catalogs of the dump's chain.
 
-use super::exit::CliError;
-use super::points::Way;
 use crate::checksum::HostCrc32c;
+use crate::cli::exit::CliError;
+use crate::cli::history::points::Way;
 use crate::state::StateDir;
 use crate::state::catalogs::{self, CatalogFailure, HostCatalog, MEMORY_LEN};
 use crate::state::file_device::{FileDevice, FileError};

@@ -1,6 +1,6 @@
 //! The arguments of the commands that look at the history and at catalogs, as they are written.
 
-use super::points::{When, when};
+use crate::cli::history::points::{When, when};
 use clap::{Args, ValueHint};
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -1,13 +1,13 @@
 //! `tapedump chain`: which dump is based on which.
 
-use super::chain_drawing::{self, Glyphs};
-use super::chain_svg;
-use super::exit::{CliError, Ended};
-use super::history::DumpJson;
-use super::json::{self, JsonPath};
-use super::points::{self, way_to};
-use super::raw_history::Chain;
-use super::recorded::{DumpedTree, RecordedDump, Recordings};
+use crate::cli::exit::{CliError, Ended};
+use crate::cli::history::DumpJson;
+use crate::cli::history::chain_drawing::{self, Glyphs};
+use crate::cli::history::chain_svg;
+use crate::cli::history::points::{self, way_to};
+use crate::cli::history::recorded::{DumpedTree, RecordedDump, Recordings};
+use crate::cli::json::{self, JsonPath};
+use crate::cli::raw::history::Chain;
 use crate::state::StateDir;
 use crate::text::printable_path;
 use serde::Serialize;

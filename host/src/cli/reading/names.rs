@@ -1,8 +1,8 @@
 //! What the engine tells by number, as text with paths.
 
-use super::json::JsonPath;
-use super::progress::count as count_of;
-use super::reading::Engine;
+use crate::cli::json::JsonPath;
+use crate::cli::progress::count as count_of;
+use crate::cli::reading::Engine;
 use crate::text::printable;
 use serde::Serialize;
 use std::fmt::Display;

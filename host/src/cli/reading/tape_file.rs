@@ -1,8 +1,8 @@
 //! Which tape file of a tape has the dump that is wanted.
 
-use super::dumps;
-use super::reading::RECORD_LEN_MAX;
 use crate::checksum::HostCrc32c;
+use crate::cli::reading::RECORD_LEN_MAX;
+use crate::cli::tape::dumps;
 use crate::tape::label::{TapeFile, data_path};
 use crate::tape::virtual_tape::VirtualTape;
 use crate::tape::{Tape, TapeError, TapeSpec};

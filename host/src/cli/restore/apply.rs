@@ -7,15 +7,15 @@
 //!
 //! Which names these are tell the catalogs of the dumps applied before and of the new one: `.tapedump` in the tree has them.
 
-use super::exit::{CliError, Ended};
-use super::interrupt::Interrupt;
-use super::list::utc;
-use super::progress::count;
-use super::raw;
-use super::restore;
-use super::sources::peek;
-use super::tape_file::find_file;
-use super::tree_view::{HostCatalogError, HostView};
+use crate::cli::exit::{CliError, Ended};
+use crate::cli::history::tree_view::{HostCatalogError, HostView};
+use crate::cli::interrupt::Interrupt;
+use crate::cli::list::utc;
+use crate::cli::progress::count;
+use crate::cli::raw;
+use crate::cli::reading::sources::peek;
+use crate::cli::reading::tape_file::find_file;
+use crate::cli::restore;
 use crate::state::StateDir;
 use crate::state::applied::Applied;
 use crate::state::catalogs;

@@ -1,18 +1,20 @@
 //! `tapedump list`: what a dump holds. Names alone are known once the directories are read; everything else needs
 //! the whole tape, and is kept in scratch files meanwhile, so that memory does not grow with the dump.
 
-use super::dumps::{Extent, cut_short, extent_of};
-use super::exit::{CliError, Ended};
-use super::interrupt::Interrupt;
-use super::json::{self, JsonPath};
-use super::list_at;
-use super::names::path_of;
-use super::progress::Progress;
-use super::raw::List;
-use super::reading::{self, Engine, Entry, Flow, Reading, Visitor};
-use super::sources::Scope;
-use super::spool::Spool;
-use super::tape::civil;
+pub mod at;
+pub mod spool;
+
+use self::spool::Spool;
+use crate::cli::exit::{CliError, Ended};
+use crate::cli::interrupt::Interrupt;
+use crate::cli::json::{self, JsonPath};
+use crate::cli::progress::Progress;
+use crate::cli::raw::List;
+use crate::cli::reading::names::path_of;
+use crate::cli::reading::sources::Scope;
+use crate::cli::reading::{self, Engine, Entry, Flow, Reading, Visitor};
+use crate::cli::tape::civil;
+use crate::cli::tape::dumps::{Extent, cut_short, extent_of};
 use crate::state::StateDir;
 use crate::text::printable;
 use serde::Serialize;
@@ -30,7 +32,7 @@ use tapedump_core::units::{Ino, Timestamp};
 pub fn run(raw: List) -> Result<Ended, CliError> {
     let state = StateDir::find()?;
     if raw.moment.is_asked_for() {
-        return list_at::run(&raw, &state);
+        return at::run(&raw, &state);
     }
     let interrupt = Interrupt::install()?;
     let reading = Reading::open(&raw.from, Scope::Dump, &[], &state, &interrupt)?;
@@ -524,5 +526,4 @@ pub fn exact(time: Timestamp) -> String {
 }
 
 #[cfg(test)]
-#[path = "list_tests.rs"]
 mod tests;

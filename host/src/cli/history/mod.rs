@@ -1,12 +1,22 @@
 //! `tapedump history`: which dumps there are.
 
-use super::exit::{CliError, Ended};
-use super::json::{self, JsonPath};
-use super::list::{exact, utc};
-use super::points;
-use super::raw_history::History;
-use super::recorded::{RecordedDump, Recordings};
-use super::table::{self, Align};
+pub mod chain;
+pub mod chain_drawing;
+pub mod chain_svg;
+pub mod find;
+pub mod glob;
+pub mod points;
+pub mod recorded;
+pub mod table;
+pub mod tree_view;
+pub mod versions;
+
+use self::recorded::{RecordedDump, Recordings};
+use self::table::Align;
+use crate::cli::exit::{CliError, Ended};
+use crate::cli::json::{self, JsonPath};
+use crate::cli::list::{exact, utc};
+use crate::cli::raw::history::History;
 use crate::state::StateDir;
 use crate::text::size;
 use serde::Serialize;

@@ -1,10 +1,10 @@
 //! `tapedump tape qualify`: puts a drive or a virtual tape through the suite of the tape contract, and reports.
 
-use super::exit::{CliError, Ended};
-use super::interrupt::Interrupt;
-use super::progress::rate;
-use super::raw::Qualify;
-use super::tape::print_json;
+use crate::cli::exit::{CliError, Ended};
+use crate::cli::interrupt::Interrupt;
+use crate::cli::progress::rate;
+use crate::cli::raw::Qualify;
+use crate::cli::tape::print_json;
 use crate::tape::library::Library;
 use crate::tape::qualify::{Area, Capacity, Speed, checks, fill, speed};
 use crate::tape::st::StTape;

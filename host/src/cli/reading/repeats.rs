@@ -1,7 +1,7 @@
 //! How often each kind of finding was told. A tape of a megabyte can make millions of them, and nobody reads those: from
 //! some number on they are counted, and the end tells how many there were.
 
-use super::names::Finding;
+use crate::cli::reading::names::Finding;
 use std::collections::BTreeMap;
 
 /// Findings of one kind that are told one by one.

@@ -1,6 +1,8 @@
 //! The arguments as they are written: the one definition that parsing, help, completions and the manual come from.
 
-use super::raw_history::{Browse, Chain, Find, History, Moment};
+pub mod history;
+
+use self::history::{Browse, Chain, Find, History, Moment};
 use clap::{Args, Parser, Subcommand, ValueHint};
 use std::ffi::OsString;
 use std::num::NonZeroU64;
@@ -11,7 +13,7 @@ const TAPE_HELP: &str = "Name of a tape in the library, directory of a virtual t
 
 /// Dumps directory trees to BSD-style dump tapes and restores them.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 110, after_help = super::exit::HELP)]
+#[command(version, max_term_width = 110, after_help = crate::cli::exit::HELP)]
 pub struct Arguments {
     #[command(subcommand)]
     pub command: Command,

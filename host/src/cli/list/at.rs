@@ -1,12 +1,12 @@
 //! `tapedump list --at`: the whole tree as of a dump, from catalogs alone.
 
-use super::exit::{CliError, Ended};
-use super::json::{self, JsonPath};
-use super::list::{AttributesJson, ObjectJson, exact, kind_word, mode_text, unknown_line, utc};
-use super::points;
-use super::raw::List;
-use super::recorded::Recordings;
-use super::tree_view::{self, HostView, Walk, ids_of, plain_path};
+use crate::cli::exit::{CliError, Ended};
+use crate::cli::history::points;
+use crate::cli::history::recorded::Recordings;
+use crate::cli::history::tree_view::{self, HostView, Walk, ids_of, plain_path};
+use crate::cli::json::{self, JsonPath};
+use crate::cli::list::{AttributesJson, ObjectJson, exact, kind_word, mode_text, unknown_line, utc};
+use crate::cli::raw::List;
 use crate::state::StateDir;
 use crate::text::printable;
 use std::io::{self, BufWriter, Write};

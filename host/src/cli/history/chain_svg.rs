@@ -1,9 +1,9 @@
 //! Chains as an SVG document for a report: time from left to right, levels from top to bottom, an arrow from each dump to
 //! its base. It stands alone, and takes light or dark colors as its reader has them.
 
-use super::chain::{Below, Forest, Node};
-use super::list::utc;
-use super::recorded::Recordings;
+use crate::cli::history::chain::{Below, Forest, Node};
+use crate::cli::history::recorded::Recordings;
+use crate::cli::list::utc;
 use crate::state::StateDir;
 use std::fmt::Write as _;
 use tapedump_core::chain::Outcome;
@@ -297,9 +297,9 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::chain::tests::documented;
-    use super::super::recorded::tests::recorded;
     use super::*;
+    use crate::cli::history::chain::tests::documented;
+    use crate::cli::history::recorded::tests::recorded;
 
     fn drawn(recordings: &Recordings) -> String {
         let forests: Vec<Forest<'_>> =

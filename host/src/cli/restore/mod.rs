@@ -1,15 +1,17 @@
 //! `tapedump restore`: a dump, or some paths of it, into a directory.
 
-use super::apply;
-use super::exit::{CliError, Ended};
-use super::interrupt::Interrupt;
-use super::names::{Finding, Purpose};
-use super::plan;
-use super::progress::{Progress, count, rate};
-use super::raw;
-use super::reading::{self, Engine, Entry, Reading, Visitor};
-use super::sources::Scope;
-use super::tally::Tally;
+pub mod apply;
+pub mod plan;
+pub mod tally;
+
+use self::tally::Tally;
+use crate::cli::exit::{CliError, Ended};
+use crate::cli::interrupt::Interrupt;
+use crate::cli::progress::{Progress, count, rate};
+use crate::cli::raw;
+use crate::cli::reading::names::{Finding, Purpose};
+use crate::cli::reading::sources::Scope;
+use crate::cli::reading::{self, Engine, Entry, Reading, Visitor};
 use crate::pipeline::write_behind::WriteBehind;
 use crate::state::StateDir;
 use crate::text::{printable_path, size};

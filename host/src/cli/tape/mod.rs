@@ -1,13 +1,15 @@
 //! `tapedump tape`: making, showing and changing virtual tapes; what can be done with drives, too, is passed on.
 
-use super::drive;
-use super::dumps::{self, DumpHead, Extent};
-use super::exit::{CliError, Ended};
-use super::increments::forget;
-use super::json::JsonPath;
-use super::progress::count;
-use super::qualify;
-use super::raw::{Tape, TapeCommand};
+pub mod drive;
+pub mod dumps;
+pub mod qualify;
+
+use self::dumps::{DumpHead, Extent};
+use crate::cli::exit::{CliError, Ended};
+use crate::cli::increments::forget;
+use crate::cli::json::JsonPath;
+use crate::cli::progress::count;
+use crate::cli::raw::{Tape, TapeCommand};
 use crate::state::StateDir;
 use crate::tape::label::{FileState, Label, Lost, TapeFile, data_path};
 use crate::tape::library::Library;
@@ -227,7 +229,7 @@ fn used(label: &Label) -> u64 {
 }
 
 pub fn print_json(value: &impl Serialize) -> Result<(), CliError> {
-    writeln!(io::stdout(), "{}", super::json::text(value)?)?;
+    writeln!(io::stdout(), "{}", crate::cli::json::text(value)?)?;
     Ok(())
 }
 
