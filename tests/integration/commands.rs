@@ -190,12 +190,12 @@ fn several_dumps_on_one_tape() {
     fs::write(source.join("later"), b"later").expect("tree");
     let second = Tree::read(&source).expect("tree");
     let _ = dump(&scratch, &source, &tape).arg("--append").outcome().done();
-    for (file, expected) in [("0", &first), ("1", &second)] {
+    for (file, expected) in [("0", &first), ("2", &second)] {
         let target = scratch.directory(&format!("target {file}"));
         let _ = restore(&scratch, &tape, &target).args(["--file", file]).outcome().done();
         Compare::EXACT.assert_equal(expected, &Tree::read(&target).expect("tree"));
     }
-    let missing = restore(&scratch, &tape, &scratch.directory("none")).args(["--file", "2"]).outcome();
+    let missing = restore(&scratch, &tape, &scratch.directory("none")).args(["--file", "4"]).outcome();
     assert!(missing.ended_with(code::FAILED), "{missing}");
 }
 

@@ -322,7 +322,7 @@ mod tests {
     #[test]
     fn made_up_identities_are_stable_and_tell_dumps_apart() {
         let id = made_up_id(5, 0, 0, &names(b"/home", b"/dev/sda1", b"vm"));
-        assert_eq!(id.to_string(), "MADEUP-to-fix");
+        assert_eq!(id.to_string(), "6ed8d3f7-5288-8622-b00e-6d5fd8970faf");
         let others = [
             made_up_id(6, 0, 0, &names(b"/home", b"/dev/sda1", b"vm")),
             made_up_id(5, 1, 0, &names(b"/home", b"/dev/sda1", b"vm")),
