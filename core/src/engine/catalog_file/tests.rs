@@ -311,7 +311,6 @@ fn rebuilt(
         chain: &mut [],
         names: &mut sorted,
         attributes: &mut [],
-        attributes: &mut [],
     };
     tape.rewind().unwrap();
     let scratch = MemBlock::new(&mut scratch, 512).unwrap();
