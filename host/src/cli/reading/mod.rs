@@ -5,20 +5,21 @@ pub mod names;
 pub mod repeats;
 pub mod sources;
 pub mod tape_file;
+mod tapes;
 
 use self::names::{Finding, Kind, Purpose};
 use self::repeats::Repeats;
 use self::sources::{Scope, Sources};
 use self::tape_file::find_file;
+use self::tapes::Tapes;
 use crate::checksum::HostCrc32c;
-use crate::cli::changer::{Changer, Wanted, may_change, with_changes};
+use crate::cli::changer::{Changer, Wanted, with_changes};
 use crate::cli::exit::{CliError, Ended};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::progress::{Progress, Progressed};
 use crate::cli::raw::From;
 use crate::state::StateDir;
 use crate::state::scratch::ScratchDevice;
-use crate::tape::null::NullTape;
 use crate::tape::{Mode, Stop, Tape, TapeError, TapeSpec, ahead_or_behind, open};
 use crate::text::printable;
 use std::collections::VecDeque;
@@ -62,19 +63,6 @@ pub struct Reading {
     /// The plain file with the dump, where it is in one; the dump is on this tape only.
     pub data: Option<PathBuf>,
     state: StateDir,
-}
-
-/// Where the tapes of the dump come from.
-struct Tapes {
-    /// What the present one is in.
-    present: TapeSpec,
-    /// The further ones, in order.
-    further: VecDeque<TapeSpec>,
-    changer: Option<Changer>,
-    /// The dump's label, once it is known.
-    label: String,
-    /// How often the present one was changed because it was not the one wanted.
-    changes: u32,
 }
 
 /// What a caller wants after an event.
@@ -464,64 +452,6 @@ where
     repeats.rest().for_each(|rest| eprintln!("tapedump: {}", rest.line()));
     if let Some(path) = open {
         eprintln!("tapedump: {}: the last one begun; it may not be whole", printable(path));
-    }
-}
-
-impl Tapes {
-    /// Whether another cartridge can be had for the present one.
-    fn may_change(&self) -> bool {
-        self.changer.is_some() && matches!(self.present, TapeSpec::Drive(_)) && may_change(self.changes)
-    }
-
-    /// Goes on on the next tape. Without one the engine says what is missing.
-    fn next<V: TargetVolume>(
-        &mut self,
-        engine: &mut Engine<'_, V>,
-        number: u32,
-        interrupt: &Interrupt,
-        progress: &Progress,
-    ) -> Result<(), CliError> {
-        self.changes = 0;
-        let next = self.further.pop_front();
-        // One drive for several tapes; without a further tape that is all there can be.
-        let is_drive = matches!(self.present, TapeSpec::Drive(_));
-        let is_same = next.as_ref().is_none_or(|next| is_drive && *next == self.present);
-        if is_same && !self.may_change() {
-            // The engine says that the dump is cut short.
-            return Ok(());
-        }
-        let why = format!("{}: the dump goes on on tape {number}", self.present);
-        self.present = next.unwrap_or_else(|| self.present.clone());
-        self.put_in(engine, number, is_same.then_some(&why), interrupt, progress)
-    }
-
-    /// Opens the present tape, in place of the one before, for tape `number` of the dump; changed first because of `why`.
-    fn put_in<V: TargetVolume>(
-        &self,
-        engine: &mut Engine<'_, V>,
-        number: u32,
-        why: Option<&str>,
-        interrupt: &Interrupt,
-        progress: &Progress,
-    ) -> Result<(), CliError> {
-        // Closed before the next one is opened, since both may be in one drive.
-        drop(engine.next_tape(Box::new(NullTape::default())));
-        let (spec, changer) = (&self.present, self.changer.as_ref());
-        let wanted = Wanted { purpose: "read", number, label: &self.label };
-        let tape = progress.print(|| {
-            if let (Some(why), Some(changer), TapeSpec::Drive(device)) = (why, changer, spec) {
-                changer.change(device, &wanted, why)?;
-            }
-            with_changes(changer, spec, &wanted, interrupt, || {
-                let mut tape = open(spec, Mode::Read)?;
-                find_file(spec, &mut tape, None)?;
-                Ok(tape)
-            })
-        })?;
-        progress.tell(&format!("tape {number}: {spec}"));
-        let tape = read_ahead(spec, tape, interrupt)?;
-        drop(engine.next_tape(tape));
-        Ok(())
     }
 }
 
