@@ -206,7 +206,8 @@ fn dumps_are_told_apart() {
         .outcome()
         .done();
     let _ = dump(&scratch, &tree, "weekly").args(["--append", "--label", "other"]).outcome().done();
-    let second = scratch.join("state/tapes/weekly/file-0001.tape");
+    // Behind each dump there is its catalog.
+    let second = scratch.join("state/tapes/weekly/file-0002.tape");
     let len = fs::metadata(&second).expect("tape").len();
     for command in [&["tape", "info", "weekly"][..], &["tape", "list"]] {
         let shown = Run::tapedump(&scratch).args(command).outcome().done().out();
@@ -217,7 +218,7 @@ fn dumps_are_told_apart() {
         let files = &json_lines(&json)[0]["files"];
         assert_eq!(files[0]["dump"]["label"], "home");
         assert_eq!(files[0]["dump"]["date"], "2023-11-14T22:13:20Z");
-        assert_eq!(files[1]["dump"]["extent"], "complete");
+        assert_eq!(files[2]["dump"]["extent"], "complete");
     }
     fs::File::options().write(true).open(&second).and_then(|file| file.set_len(len / 2)).expect("tape");
     let info = Run::tapedump(&scratch).args(["tape", "info", "weekly"]).outcome().expect(code::INCOMPLETE);
@@ -293,9 +294,9 @@ fn a_tape_with_missing_files() {
     let _ = dump(&scratch, &tree, "named").outcome().done();
     let _ = dump(&scratch, &tree, "named").arg("--append").outcome().done();
     let files = scratch.join("state/tapes/named");
-    fs::remove_file(files.join("file-0001.tape")).expect("tape");
+    fs::remove_file(files.join("file-0002.tape")).expect("tape");
     let refused = list(&scratch, "named").outcome().expect(code::FAILED);
-    assert!(refused.mentions("file-0001.tape: this tape file is missing"), "{refused}");
+    assert!(refused.mentions("file-0002.tape: this tape file is missing"), "{refused}");
     let info = tapedump(&["tape", "info", "named"]).outcome().expect(code::INCOMPLETE);
     assert!(info.out().contains("missing"), "{info}");
     let _ = list(&scratch, "named").args(["--file", "0"]).outcome().done();
