@@ -10,7 +10,7 @@ use tapedump_tests::needs::Need;
 use tapedump_tests::product::{dump, restore};
 use tapedump_tests::random::{Random, seed};
 use tapedump_tests::scratch::{Mount, Scratch, make_ext4, run};
-use tapedump_tests::tree::{Compare, Tree};
+use tapedump_tests::tree::{Compare, Kind, Tree};
 
 use crate::Case;
 use crate::world::World;
@@ -187,6 +187,32 @@ fn levels_of_debian_are_a_chain() {
         let found = Tree::read(&out).expect("tree").without(|path, _| path.starts_with(b"lost+found"));
         Compare::EXACT.to_the_second().without_holes().assert_equal(expected, &found);
         tapedump_tests::scratch::remove_tree(&out).expect("own directory");
+    }
+    // With catalogs made of them they are known as ours are.
+    for (tape, _) in &made {
+        let _ = Run::tapedump(&scratch).args(["catalog", "rebuild", "--tape"]).arg(tape).outcome().done();
+    }
+    let (out, applied) = (scratch.directory("out"), scratch.join("applied"));
+    let (newest, expected) = made.last().expect("three");
+    let _ = restore(&scratch, newest, &out).outcome().done();
+    let known = Compare::EXACT.to_the_second().without_holes();
+    let not_lost = |path: &[u8], _: &_| path.starts_with(b"lost+found");
+    known.assert_equal(expected, &Tree::read(&out).expect("tree").without(not_lost));
+    let file = expected
+        .entries
+        .iter()
+        .find(|(_, entry)| matches!(entry.kind, Kind::Regular { .. }))
+        .expect("a file")
+        .0;
+    let one = scratch.join("one");
+    let path = tapedump_tests::tree::os_path(file);
+    let straight = restore(&scratch, newest, &one).arg("--").arg(&path).outcome().done();
+    let _ = straight.says("went straight to it");
+    assert_eq!(fs::read(one.join(&path)).expect("restored"), fs::read(out.join(&path)).expect("restored"));
+    for (tape, expected) in &made {
+        let _ = restore(&scratch, tape, &applied).arg("--apply").outcome().done();
+        let not_ours = |path: &[u8], _: &_| path.starts_with(b"lost+found") || path.starts_with(b".tapedump");
+        known.assert_equal(expected, &Tree::read(&applied).expect("tree").without(not_ours));
     }
 }
 

@@ -17,7 +17,7 @@ use crate::device::{DeviceError, ErrorKind};
 use crate::limits::READ_ERRORS_MAX;
 use crate::record::extension::Role;
 use crate::record::header::{HeaderKind, HeaderRepr};
-use crate::units::{BlockAddr, Ino, TAPE_BLOCK_LEN};
+use crate::units::{BlockAddr, Ino, TAPE_BLOCK_LEN, TapeNo};
 
 /// Records that are read and passed over rather than the tape moved.
 const NEAR_RECORDS: u64 = 16;
@@ -106,7 +106,7 @@ pub fn stops_on_the_way<D: BlockDevice, C: Crc32c>(
     Ok(Some(ino))
 }
 
-/// Tells the stops at one object. `Some(true)`: it is a directory; `None`: no dump has it.
+/// Tells the stops at one object. `Some(true)`: it is a directory; `None`: no dump has it, or not on its first tape.
 ///
 /// # Errors
 /// A page of a catalog is damaged, or the device failed.
@@ -116,11 +116,15 @@ pub fn stops_at<D: BlockDevice, C: Crc32c>(
     visit: &mut impl FnMut(ChainStop),
 ) -> Result<Option<bool>, CatalogError<D::Error>> {
     let Some((dump, row)) = view.newest(ino)? else { return Ok(None) };
-    let Some(place) = row.place else { return Ok(None) };
+    // What begins on a further tape is not gone to: the way there leads through the tapes before.
+    let Some(place) = row.place.filter(|place| place.tape == TapeNo::FIRST) else { return Ok(None) };
     let age = u32::try_from(view.len().saturating_sub(1).saturating_sub(dump)).unwrap_or(u32::MAX);
     let leg = if row.is_directory { Leg::Directories } else { Leg::Others };
     visit(ChainStop { dump: age, leg, block: place.block, ino });
     if let Some(apart) = view.catalog(dump).map(|catalog| catalog.apart(ino)).transpose()?.flatten() {
+        if apart.tape != TapeNo::FIRST {
+            return Ok(None);
+        }
         visit(ChainStop { dump: age, leg: Leg::Attributes, block: apart.block, ino });
     }
     Ok(Some(row.is_directory))

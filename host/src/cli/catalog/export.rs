@@ -1,8 +1,9 @@
 //! `tapedump catalog export --qfa`: where the files of a dump are, for Debian's `restore -Q`.
 
 use super::super::exit::{CliError, Ended};
-use super::{dumps, entry, find};
+use super::{dumps, find};
 use crate::cli::raw::Export;
+use crate::cli::reading::first_header::first_header;
 use crate::cli::reading::tape_file::find_file;
 use crate::state::StateDir;
 use crate::state::catalogs;
@@ -39,7 +40,7 @@ fn on_tape(state: &StateDir, tape: &std::ffi::OsStr, file: Option<u32>) -> Resul
     let spec = TapeSpec::resolve(tape, &state.library(), Mode::Read)?;
     let mut tape = open(&spec, Mode::Read)?;
     find_file(&spec, &mut tape, file)?;
-    let first = entry::first_header(&mut tape)?;
+    let first = first_header(&mut tape)?;
     first.map(|first| first.id()).ok_or_else(|| CliError::failed(format!("{spec}: there is no dump")))
 }
 

@@ -3,10 +3,11 @@
 use super::super::exit::{CliError, Ended};
 use super::super::interrupt::Interrupt;
 use super::super::progress::count;
-use super::entry::{self, Found, first_header, id_of};
+use super::entry::Found;
 use crate::checksum::HostCrc32c;
 use crate::cli::list::utc;
 use crate::cli::raw::{Cartridges, From, Rebuild as Raw};
+use crate::cli::reading::first_header::{first_header, id_of, until_nul};
 use crate::cli::reading::sources::Scope;
 use crate::cli::reading::tape_file::{self, is_there, last_dump};
 use crate::cli::reading::{Engine, RECORD_LEN_MAX, Reading, Visitor};
@@ -243,7 +244,7 @@ impl Work<'_> {
             found.dump.id,
             found.dump.level,
             utc(found.dump.date.secs),
-            printable(entry::until_nul(&names.path)),
+            printable(until_nul(&names.path)),
             count(figures.directories, "directory"),
             count(figures.others, "other object"),
             size(figures.len),

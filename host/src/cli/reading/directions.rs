@@ -30,8 +30,11 @@ pub fn find(
         match found.map_err(|error| catalogs::failure(state, ids[0], &error)) {
             Err(failure) => return Ok(read_through(&failure)),
             Ok(Some(top)) => {
-                if let Err(failure) = below(state, &mut view, top, &mut stops) {
-                    return Ok(read_through(&failure));
+                match below(state, &mut view, top, &mut stops) {
+                    Ok(true) => {}
+                    // Something in it is on no dump, which only the tapes say why.
+                    Ok(false) => return Ok(None),
+                    Err(failure) => return Ok(read_through(&failure)),
                 }
             }
             Ok(None) => match view.look_up(path) {
@@ -59,13 +62,13 @@ fn read_through<T>(failure: &CatalogFailure) -> Option<T> {
     None
 }
 
-/// The stops at all that a directory holds; at nothing, where `top` is none.
+/// The stops at all that a directory holds; at nothing, where `top` is none. `false`: something of it is on no dump.
 fn below(
     state: &StateDir,
     view: &mut View<'_, '_, crate::state::file_device::FileDevice, crate::checksum::HostCrc32c>,
     top: Ino,
     stops: &mut Vec<ChainStop>,
-) -> Result<(), CatalogFailure> {
+) -> Result<bool, CatalogFailure> {
     let id = view.catalog(0).map_or(DumpId([0; 16]), |catalog: &mut HostCatalog<'_>| catalog.identity().dump);
     let failed = |error| catalogs::failure(state, id, &error);
     let mut waiting = vec![top];
@@ -77,10 +80,12 @@ fn below(
         }
         let Some(mut cursor) = view.names_from(directory, b"").map_err(failed)? else { continue };
         while let Some(ino) = view.next_name(&mut cursor).map_err(failed)?.map(|row| row.ino) {
-            if stops_at(view, ino, &mut |stop| stops.push(stop)).map_err(failed)? == Some(true) {
-                waiting.push(ino);
+            match stops_at(view, ino, &mut |stop| stops.push(stop)).map_err(failed)? {
+                Some(true) => waiting.push(ino),
+                Some(false) => {}
+                None => return Ok(false),
             }
         }
     }
-    Ok(())
+    Ok(true)
 }

@@ -1,6 +1,7 @@
 //! What restore, list and verify share: finding the dump, lending the memory, driving the engine.
 
 pub mod directions;
+pub mod first_header;
 pub mod names;
 pub mod repeats;
 pub mod sources;
@@ -419,7 +420,7 @@ impl<W> Drive<'_, W> {
                             let what = "this is the catalog of a dump, and not a dump";
                             return Err(Stopped::Engine(what.into()));
                         }
-                        self.sources.found(info.id)?;
+                        self.sources.found(info)?;
                         self.tapes.label = printable(label_text(&info.label));
                     }
                     tell(engine, event, self.visitor, self.progress)?

@@ -1,11 +1,11 @@
 //! The dumps of a chain that is read: found, opened and checked before anything is written.
 
-use crate::checksum::HostCrc32c;
 use crate::cli::exit::CliError;
 use crate::cli::increments::chain_of;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::list::utc;
 use crate::cli::reading::directions;
+use crate::cli::reading::first_header::{id_of, peek};
 use crate::cli::reading::tape_file::find_file;
 use crate::cli::reading::{Engine, read_ahead};
 use crate::state::StateDir;
@@ -13,11 +13,11 @@ use crate::tape::{Mode, Tape, TapeError, TapeSpec, open};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use tapedump_core::device::ErrorKind;
-use tapedump_core::device::tape::{Spaced, TapeDevice, TapePosition, TapeRead};
+use tapedump_core::device::tape::{Spaced, TapeDevice, TapePosition};
 use tapedump_core::device::volume::TargetVolume;
-use tapedump_core::engine::restore::ChainStop;
-use tapedump_core::record::header::{Header, HeaderRepr};
-use tapedump_core::units::{DumpId, TAPE_BLOCK_LEN};
+use tapedump_core::engine::restore::{ChainStop, DumpInfo};
+use tapedump_core::record::header::HeaderRepr;
+use tapedump_core::units::DumpId;
 
 /// How much of an increment's chain is to be read.
 #[derive(Clone, Copy, Debug)]
@@ -76,17 +76,16 @@ impl Sources {
             };
         }
         // What is no dump is refused where it is read.
-        let Some(header) = peek(tape, at)? else { return Ok((sources, 0)) };
-        let id = header.extension.map(|extension| extension.dump_id);
-        sources.dumps[0].id = id;
+        let Some(first) = peek(tape, at)? else { return Ok((sources, 0)) };
+        let (id, header) = (first.id(), first.repr);
+        sources.dumps[0].id = Some(id);
         if header.level == 0 || matches!(scope, Scope::Dump) {
             sources.find_stops(paths, state)?;
             return Ok((sources, 0));
         }
         let older = if bases.is_empty() {
             let level = header.level;
-            let chain = id.map(|id| chain_of(state, id)).transpose()?.flatten();
-            let chain = chain.ok_or_else(|| {
+            let chain = chain_of(state, id)?.ok_or_else(|| {
                 CliError::failed(format!(
                     "{spec}: this is an increment (level {level}), and the history does not have it: name the dumps it is \
                      based on with --base, or restore only what it holds with --only"
@@ -180,9 +179,9 @@ impl Sources {
     }
 
     /// The engine found the dump that it was given: it must be the one that was meant.
-    pub fn found(&self, id: Option<DumpId>) -> Result<(), CliError> {
-        match self.dumps.get(self.present).and_then(|source| source.id.map(|wanted| (source, wanted))) {
-            Some((source, wanted)) if id != Some(wanted) => {
+    pub fn found(&self, info: &DumpInfo) -> Result<(), CliError> {
+        match self.dumps.get(self.present) {
+            Some(source) if source.id.is_some_and(|id| id != id_of(info)) => {
                 Err(CliError::failed(format!("{}: another dump is there now", source.text)))
             }
             _ => Ok(()),
@@ -230,12 +229,11 @@ impl Source {
         let found = rewound.and_then(|()| find_file(&self.spec, tape, self.file));
         let len = found.map_err(|error| error.to_string())?;
         let at = tape.position().map_err(|error| error.to_string())?;
-        let header = peek(tape, at).map_err(|error| error.to_string())?.ok_or("there is no dump")?;
-        let id = header.extension.map(|extension| extension.dump_id);
-        if self.id.is_some() && self.id != id {
+        let first = peek(tape, at).map_err(|error| error.to_string())?.ok_or("there is no dump")?;
+        if self.id.is_some_and(|id| id != first.id()) {
             return Err("another dump is there now".into());
         }
-        Ok((header, len.map_or(0, |(_, len)| len)))
+        Ok((first.repr, len.map_or(0, |(_, len)| len)))
     }
 
     fn go_on(&self, tape: &mut Box<dyn Tape>) -> Result<(), CliError> {
@@ -253,26 +251,13 @@ fn no_way_back(spec: &TapeSpec) -> String {
     )
 }
 
-fn go_to(tape: &mut Box<dyn Tape>, at: TapePosition) -> Result<(), TapeError> {
+pub fn go_to(tape: &mut Box<dyn Tape>, at: TapePosition) -> Result<(), TapeError> {
     let gone =
         if at == TapePosition::default() { tape.rewind().map(|()| Spaced::Done) } else { tape.locate(at) };
     match gone? {
         Spaced::Done => Ok(()),
         _ => Err(TapeError::new(ErrorKind::NotFound, "tape", format!("there is no tape file {}", at.file))),
     }
-}
-
-/// The header before which the tape stands; it stands there again afterwards.
-pub fn peek(tape: &mut Box<dyn Tape>, at: TapePosition) -> Result<Option<HeaderRepr>, TapeError> {
-    let mut record = vec![0; crate::cli::reading::RECORD_LEN_MAX];
-    let read = tape.read(&mut record)?;
-    go_to(tape, at)?;
-    let TapeRead::Record(len) = read else { return Ok(None) };
-    let block = record.get(..len).and_then(|record| record.first_chunk::<TAPE_BLOCK_LEN>());
-    Ok(block.and_then(|block| {
-        let header = Header::new(block);
-        header.parse::<HostCrc32c>(header.detect().ok()?).ok()
-    }))
 }
 
 pub fn from_history(placed: &crate::cli::increments::Placed) -> Source {

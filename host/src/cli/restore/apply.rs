@@ -13,7 +13,7 @@ use crate::cli::interrupt::Interrupt;
 use crate::cli::list::utc;
 use crate::cli::progress::count;
 use crate::cli::raw;
-use crate::cli::reading::sources::peek;
+use crate::cli::reading::first_header::peek;
 use crate::cli::reading::tape_file::find_file;
 use crate::cli::restore;
 use crate::state::StateDir;
@@ -122,15 +122,9 @@ fn look(raw: &raw::Restore, state: &StateDir) -> Result<(HeaderRepr, DumpId), Cl
     }
     find_file(&spec, &mut tape, raw.from.file)?;
     let at = tape.position()?;
-    let header =
+    let first =
         peek(&mut tape, at)?.ok_or_else(|| CliError::failed(format!("{spec}: this tape holds no dump")))?;
-    let id = header.extension.map(|extension| extension.dump_id);
-    let id = id.ok_or_else(|| {
-        CliError::failed(format!(
-            "{spec}: dumps of other programs are restored with their --base, not applied"
-        ))
-    })?;
-    Ok((header, id))
+    Ok((first.repr, first.id()))
 }
 
 /// What happens to the names of the tree before the dump is restored over it, and what after it.

@@ -10,7 +10,8 @@ use crate::cli::json;
 use crate::cli::list::utc;
 use crate::cli::progress::count;
 use crate::cli::raw::{From, Restore};
-use crate::cli::reading::sources::{Source, from_argument, from_history, peek};
+use crate::cli::reading::first_header::peek;
+use crate::cli::reading::sources::{Source, from_argument, from_history};
 use crate::cli::reading::tape_file::find_file;
 use crate::state::StateDir;
 use crate::tape::{Mode, TapeSpec, open};
@@ -143,9 +144,9 @@ fn of_tape(raw: &Restore, recordings: &Recordings, state: &StateDir) -> Result<V
     let at = tape.position()?;
     let header =
         peek(&mut tape, at)?.ok_or_else(|| CliError::failed(format!("{spec}: this tape holds no dump")))?;
+    let (id, header) = (Some(header.id()), header.repr);
     // Closed before the others are looked for: they may be on tapes for the same drive.
     drop(tape);
-    let id = header.extension.map(|extension| extension.dump_id);
     let newest = Needed {
         id,
         level: Some(header.level),
