@@ -121,15 +121,17 @@ check_several() {
 	check 'second dump behind it' run 0 dump other -t $drive --append -b 4
 	check 'third dump behind it' run 0 dump third -t $drive --append -b 256
 	check 'first one by its number' restored_same small -t $drive --file 0
-	check 'second one by its number' restored_same other -t $drive --file 1
-	check 'third one by its number' restored_same third -t $drive --file 2
+	check 'second one by its number, behind the catalog of the first' restored_same other -t $drive --file 2
+	check 'third one by its number' restored_same third -t $drive --file 4
 	check 'the last one without a number' restored_same third -t $drive
-	check 'Debian restore reads the second one by its number' debian_reads other 4 -s 2
-	check 'a number too large' run 3 list -t $drive --file 3
-	check '  is said' says 'no tape file 3'
+	check 'Debian restore reads the second one by its number' debian_reads other 4 -s 3
+	check 'a number too large' run 3 list -t $drive --file 6
+	check '  is said' says 'no tape file 6'
+	check 'the number of a catalog' run 3 list -t $drive --file 3
+	check '  is said' says 'tape file 3 is the catalog of a dump'
 	check 'overwriting' run 0 dump other -t $drive --overwrite
 	check '  leaves one dump' restored_same other -t $drive
-	check '  and no more' run 3 list -t $drive --file 1
+	check '  and no more' run 3 list -t $drive --file 2
 	check 'ejecting at the end' run 0 dump other -t $drive --overwrite --eject
 	check '  empties the drive' run 3 list -t $drive
 	check '  which is said' says 'no cartridge'
@@ -284,11 +286,11 @@ check_information() {
 	run 0 dump small -t $drive && run 0 dump other -t $drive --append -b 4 && run 0 dump third -t $drive --append -b 256
 	check 'a cartridge with three dumps is shown' run 0 tape info $drive
 	check '  with its first file' says 'records of 65536 bytes'
-	check '  and its last one' grep -qx 'file 2 .* in [0-9]* records of 262144 bytes' out
+	check '  and its last one' grep -qx 'file 4 .* in [0-9]* records of 262144 bytes' out
 	check '  as JSON' run 0 tape info $drive --json
-	check '  with what dd reads of the second one' says "\"record_len\":4096,\"records\":$(records_of 1 4096),"
+	check '  with what dd reads of the second one' says "\"record_len\":4096,\"records\":$(records_of 2 4096),"
 	check 'a dump behind it' run 0 dump other -t $drive --append
-	check '  is the fourth' restored_same other -t $drive -f 3
+	check '  is the fourth' restored_same other -t $drive -f 6
 	new_cartridge 1 info
 	run 0 dump third -t $poor
 	check 'a cartridge in a drive without positions is shown' run 0 tape info $poor
@@ -395,18 +397,19 @@ straight_to() {	# straight_to DRIVE DEVICE MOST PATH: restores the path, as it i
 }
 check_levels() {
 	levels_on 0 $drive
-	levels_on 1 $poor
+	# Its cartridge has no room for three catalogs as well.
+	levels_on 1 $poor --no-catalog
 	check '  and a drive without positions is not asked for any' test "$(counted located)" = 0
 }
-levels_on() {	# levels_on DRIVE DEVICE: levels 0, 1 and 2 behind each other
+levels_on() {	# levels_on DRIVE DEVICE OPTION...: levels 0, 1 and 2 behind each other
 	local few=30
 	rm -rf grown && mkdir -p grown/sub/deep && cp -a big/f[123]* grown/ && cp -a small/dir/deeper/n1* grown/sub/deep/
 	new_cartridge "$1" levels
-	check "level 0 on $2" run 0 dump grown -t "$2" -L 0
+	check "level 0 on $2" run 0 dump grown -t "$2" -L 0 "${@:3}"
 	echo new >grown/f13 && rm grown/f14 && mv grown/f15 grown/sub/moved && ln grown/f16 grown/sub/linked && mkdir grown/late
-	check '  level 1 behind it' run 0 dump grown -t "$2" -L 1 --append
+	check '  level 1 behind it' run 0 dump grown -t "$2" -L 1 --append "${@:3}"
 	echo newer >>grown/f13 && mv grown/sub/deep grown/late/ && rm grown/late/deep/n11 && echo late >grown/late/late && chmod 600 grown/f17
-	check '  level 2 behind it' run 0 dump grown -t "$2" -L 2 --append
+	check '  level 2 behind it' run 0 dump grown -t "$2" -L 2 --append "${@:3}"
 	count "$1"
 	check '  all three of them restore the tree' restored_same grown -t "$2"
 	all=$(counted read)
@@ -431,7 +434,7 @@ check_two_drives() {
 	check 'what the second one wrote' restored_same third -t $poor
 	check 'a second dump on a drive without positions' run 0 dump other -t $poor --append
 	check '  is found' restored_same other -t $poor
-	check '  by its number, too' restored_same other -t $poor -f 1
+	check '  by its number, too' restored_same other -t $poor -f 2
 	check '  as is the first one' restored_same third -t $poor -f 0
 }
 
