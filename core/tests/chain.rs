@@ -359,6 +359,17 @@ fn header_at(dump: &Made, block: u64) -> tapedump_core::record::header::HeaderRe
     Header::new(block).parse::<PortableCrc32c>(Dialect::OURS).unwrap()
 }
 
+fn open_catalogs<'m>(
+    bytes: &'m mut [Vec<u8>],
+    memory: &'m mut [u8],
+) -> Vec<Catalog<'m, MemBlock<'m>, PortableCrc32c>> {
+    let devices = bytes.iter_mut().map(|bytes| MemBlock::new(bytes, 512).unwrap());
+    devices
+        .zip(memory.chunks_mut(CATALOG_MEMORY_MIN))
+        .map(|(device, memory)| Catalog::open(device, 0..u64::MAX, memory).unwrap())
+        .collect()
+}
+
 /// The stops at what is in a directory.
 fn stops_below(view: &mut View<'_, '_, MemBlock<'_>, PortableCrc32c>, top: Ino, stops: &mut Vec<ChainStop>) {
     let mut children = Vec::new();
@@ -380,11 +391,7 @@ fn check_route(seed: u64, made: &[Made], newest: usize) {
     dumps.reverse();
     let mut bytes: Vec<_> = dumps.iter().map(|index| made[*index].catalog.clone()).collect();
     let mut memory = vec![0; CATALOG_MEMORY_MIN * dumps.len()];
-    let devices = bytes.iter_mut().map(|bytes| MemBlock::new(bytes, 512).unwrap());
-    let mut catalogs: Vec<Catalog<'_, _, PortableCrc32c>> = devices
-        .zip(memory.chunks_mut(CATALOG_MEMORY_MIN))
-        .map(|(device, memory)| Catalog::open(device, 0..u64::MAX, memory).unwrap())
-        .collect();
+    let mut catalogs = open_catalogs(&mut bytes, &mut memory);
     let mut view = View::new(&mut catalogs);
     let mut random = Random(seed ^ newest as u64);
     replay(seed, made[newest].changes, |world| {
@@ -432,11 +439,7 @@ fn check_catalogs(seed: u64, made: &[Made], newest: usize) {
     dumps.reverse();
     let mut bytes: Vec<_> = dumps.iter().map(|index| made[*index].catalog.clone()).collect();
     let mut memory = vec![0; CATALOG_MEMORY_MIN * dumps.len()];
-    let devices = bytes.iter_mut().map(|bytes| MemBlock::new(bytes, 512).unwrap());
-    let mut catalogs: Vec<Catalog<'_, _, PortableCrc32c>> = devices
-        .zip(memory.chunks_mut(CATALOG_MEMORY_MIN))
-        .map(|(device, memory)| Catalog::open(device, 0..u64::MAX, memory).unwrap())
-        .collect();
+    let mut catalogs = open_catalogs(&mut bytes, &mut memory);
     let mut view = View::new(&mut catalogs);
     replay(seed, made[newest].changes, |world| {
         let mut objects = world.objects(true);

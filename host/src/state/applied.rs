@@ -10,6 +10,7 @@
 
 use super::catalogs::{CatalogFailure, HostCatalog, MEMORY_LEN, open_file, path_of};
 use super::file_device::open_private;
+use super::history::parse_id;
 use super::{StateDir, mode_700};
 use crate::text::printable_path;
 use std::fmt;
@@ -51,12 +52,6 @@ impl std::error::Error for AppliedError {}
 
 fn error(path: &Path, what: impl fmt::Display) -> AppliedError {
     AppliedError { path: path.to_owned(), what: what.to_string() }
-}
-
-fn parse_id(text: &str) -> Option<DumpId> {
-    let digits: String = text.chars().filter(|c| *c != '-').collect();
-    let is_id = digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_id.then(|| u128::from_str_radix(&digits, 16).ok().map(|id| DumpId(id.to_be_bytes())))?
 }
 
 impl Applied {

@@ -146,6 +146,14 @@ pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     Ok(rustix::fs::fsync(fd)?)
 }
 
+/// The identity of a dump as it is written: 32 hexadecimal digits, with dashes or without.
+#[must_use]
+pub fn parse_id(text: &str) -> Option<DumpId> {
+    let digits: String = text.chars().filter(|c| *c != '-').collect();
+    (digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(())?;
+    u128::from_str_radix(&digits, 16).ok().map(|id| DumpId(id.to_be_bytes()))
+}
+
 /// What is kept of one dump beside the history.
 #[derive(Debug)]
 pub struct DumpFolder {

@@ -6,6 +6,7 @@ use super::super::increments::Base;
 use crate::cli::raw;
 use crate::cli::tape::{existing, new_name};
 use crate::state::StateDir;
+use crate::state::history::parse_id;
 use crate::tape::virtual_tape::{Access, VirtualTape};
 use crate::tape::{Mode, TapeSpec};
 use crate::text::printable_path;
@@ -147,12 +148,6 @@ fn identity() -> Result<(DumpIdentity, Timestamp), CliError> {
 pub(super) fn now() -> Timestamp {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
     Timestamp { secs: now.tv_sec, nanos: u32::try_from(now.tv_nsec).unwrap_or(0) }
-}
-
-fn parse_id(text: &str) -> Option<DumpId> {
-    let digits: String = text.chars().filter(|c| *c != '-').collect();
-    (digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(())?;
-    u128::from_str_radix(&digits, 16).ok().map(|id| DumpId(id.to_be_bytes()))
 }
 
 /// A random UUID (version 4).

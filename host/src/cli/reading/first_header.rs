@@ -2,8 +2,12 @@
 
 use super::RECORD_LEN_MAX;
 use super::sources::go_to;
+use super::tape_file::find_file;
 use crate::checksum::HostCrc32c;
-use crate::tape::{Tape, TapeError};
+use crate::cli::exit::CliError;
+use crate::cli::raw::From;
+use crate::state::StateDir;
+use crate::tape::{Mode, Tape, TapeError, TapeSpec, open};
 use tapedump_core::device::tape::{TapeDevice, TapePosition, TapeRead};
 use tapedump_core::device::volume::VolumeNames;
 use tapedump_core::engine::restore::DumpInfo;
@@ -43,6 +47,37 @@ pub fn peek(tape: &mut Box<dyn Tape>, at: TapePosition) -> Result<Option<FirstHe
     let first = first_header(tape)?;
     go_to(tape, at)?;
     Ok(first)
+}
+
+/// The dump that the arguments name, when the tape that it is on was looked at and closed again.
+pub struct Named {
+    pub spec: TapeSpec,
+    pub file: u32,
+    /// Bytes of its tape file, where that is known.
+    pub len: Option<u64>,
+    pub first: FirstHeader,
+}
+
+impl Named {
+    /// Looks at it; `purpose` and `advice` are of what is said about a tape that cannot go back.
+    pub fn find(from: &From, state: &StateDir, purpose: &str, advice: &str) -> Result<Self, CliError> {
+        let library = state.library();
+        let spec = match from.tape.first() {
+            Some(tape) => TapeSpec::resolve(tape, &library, Mode::Read)?,
+            None => TapeSpec::Virtual(library.newest()?.path),
+        };
+        let mut tape = open(&spec, Mode::Read)?;
+        if !tape.capabilities().can_position {
+            return Err(CliError::failed(format!(
+                "{spec}: {purpose} that can go back, and this one cannot{advice}"
+            )));
+        }
+        let len = find_file(&spec, &mut tape, from.file)?.map(|(_, len)| len);
+        let at = tape.position()?;
+        let first = peek(&mut tape, at)?
+            .ok_or_else(|| CliError::failed(format!("{spec}: this tape holds no dump")))?;
+        Ok(Self { spec, file: at.file, len, first })
+    }
 }
 
 /// The identity of a dump.

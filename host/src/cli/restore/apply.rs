@@ -13,22 +13,18 @@ use crate::cli::interrupt::Interrupt;
 use crate::cli::list::utc;
 use crate::cli::progress::count;
 use crate::cli::raw;
-use crate::cli::reading::first_header::peek;
-use crate::cli::reading::tape_file::find_file;
+use crate::cli::reading::first_header::Named;
 use crate::cli::restore;
 use crate::state::StateDir;
 use crate::state::applied::Applied;
 use crate::state::catalogs;
-use crate::tape::{Mode, TapeSpec, open};
 use crate::text::printable_path;
 use crate::volume::rearrange::Rearrangement;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use tapedump_core::catalog::{ObjectRow, View};
-use tapedump_core::device::tape::TapeDevice;
 use tapedump_core::limits::TREE_PATH_LEN_MAX;
-use tapedump_core::record::header::HeaderRepr;
-use tapedump_core::units::{DumpId, Ino};
+use tapedump_core::units::Ino;
 
 type Answer<T> = Result<T, HostCatalogError>;
 
@@ -39,7 +35,8 @@ pub fn run(
     state: &StateDir,
     interrupt: &Interrupt,
 ) -> Result<Ended, CliError> {
-    let (header, id) = look(raw, state)?;
+    let named = Named::find(&raw.from, state, "a dump is applied from a tape", "; save it to a file first")?;
+    let (header, id) = (named.first.repr, named.first.id());
     let mut memory = vec![0; catalogs::MEMORY_LEN];
     // Without the catalog it is not known which names are gone.
     let identity = *catalogs::open(state, id, &mut memory).map_err(CliError::failed)?.identity();
@@ -105,26 +102,6 @@ pub fn run(
         return Ok(Ended::Incomplete);
     }
     Ok(ended)
-}
-
-/// The header of the dump, and its identity.
-fn look(raw: &raw::Restore, state: &StateDir) -> Result<(HeaderRepr, DumpId), CliError> {
-    let library = state.library();
-    let spec = match raw.from.tape.first() {
-        Some(tape) => TapeSpec::resolve(tape, &library, Mode::Read)?,
-        None => TapeSpec::Virtual(library.newest()?.path),
-    };
-    let mut tape = open(&spec, Mode::Read)?;
-    if !tape.capabilities().can_position {
-        return Err(CliError::failed(format!(
-            "{spec}: a dump is applied from a tape that can go back, and this one cannot; save it to a file first"
-        )));
-    }
-    find_file(&spec, &mut tape, raw.from.file)?;
-    let at = tape.position()?;
-    let first =
-        peek(&mut tape, at)?.ok_or_else(|| CliError::failed(format!("{spec}: this tape holds no dump")))?;
-    Ok((first.repr, first.id()))
 }
 
 /// What happens to the names of the tree before the dump is restored over it, and what after it.

@@ -10,16 +10,13 @@ use crate::cli::json;
 use crate::cli::list::utc;
 use crate::cli::progress::count;
 use crate::cli::raw::{From, Restore};
-use crate::cli::reading::first_header::peek;
+use crate::cli::reading::first_header::Named;
 use crate::cli::reading::sources::{Source, from_argument, from_history};
-use crate::cli::reading::tape_file::find_file;
 use crate::state::StateDir;
-use crate::tape::{Mode, TapeSpec, open};
 use crate::text::size;
 use serde::Serialize;
 use std::ffi::OsString;
 use std::io::{self, BufWriter, Write};
-use tapedump_core::device::tape::TapeDevice;
 use tapedump_core::record::header::HeaderRepr;
 use tapedump_core::units::DumpId;
 
@@ -129,30 +126,15 @@ fn of_recorded(recorded: &RecordedDump, state: &StateDir) -> Needed {
 
 /// The dumps that a restore of the tape named needs, the oldest first.
 fn of_tape(raw: &Restore, recordings: &Recordings, state: &StateDir) -> Result<Vec<Needed>, CliError> {
-    let library = state.library();
-    let spec = match raw.from.tape.first() {
-        Some(tape) => TapeSpec::resolve(tape, &library, Mode::Read)?,
-        None => TapeSpec::Virtual(library.newest()?.path),
-    };
-    let mut tape = open(&spec, Mode::Read)?;
-    if !tape.capabilities().can_position {
-        return Err(CliError::failed(format!(
-            "{spec}: a plan is made of tapes that can go back, and this one cannot"
-        )));
-    }
-    let len = find_file(&spec, &mut tape, raw.from.file)?.map(|(_, len)| len);
-    let at = tape.position()?;
-    let header =
-        peek(&mut tape, at)?.ok_or_else(|| CliError::failed(format!("{spec}: this tape holds no dump")))?;
-    let (id, header) = (Some(header.id()), header.repr);
     // Closed before the others are looked for: they may be on tapes for the same drive.
-    drop(tape);
+    let Named { spec, file, len, first } = Named::find(&raw.from, state, "a plan is made of tapes", "")?;
+    let (id, header) = (Some(first.id()), first.repr);
     let newest = Needed {
         id,
         level: Some(header.level),
         date: header.date.into(),
         tape: spec.to_string(),
-        file: Some(at.file),
+        file: Some(file),
         len,
         missing: None,
     };
