@@ -13,13 +13,14 @@ use tapedump_core::units::Ino;
 
 use super::super::entries::EntryTrouble;
 use super::super::load::{self, Trouble, is_unchanged};
-use super::super::properties::{Kept, classify, names};
+use super::super::properties::{Kept, names};
 use super::super::reach::{Places, mount_source, stat_fd};
 use super::super::walk::interrupted;
 use super::{
     LIST, LinuxSource, Open, READ_DIRECTORY, READ_PROPERTY, REPLACED, Walk, no_such_object, not_open,
 };
 use crate::volume::VolumeError;
+use crate::volume::carrier::property_of;
 
 impl SourceVolume for LinuxSource {
     type Error = VolumeError;
@@ -277,7 +278,7 @@ fn copy_from(data: &[u8], offset: u64, buf: &mut [u8]) -> usize {
 
 /// Puts a property's name in `name` and describes it.
 fn describe(full_name: &[u8], value_len: usize, name: &mut NameBuf) -> Property {
-    let (kind, short_name) = classify(full_name);
+    let (kind, short_name) = property_of(full_name);
     name[..short_name.len()].copy_from_slice(short_name);
     Property { kind, name_len: short_name.len(), value_len: value_len as u32 }
 }
