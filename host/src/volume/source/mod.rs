@@ -5,6 +5,7 @@
 //! ahead       batches of objects read on several threads
 //! load        one object: attributes, small data; properties
 //! build       the index of all objects: numbers, tables, bits; number_map: the numbers that last
+//! since       what changed in a btrfs volume, without a walk
 //! walk        every directory read once; sort: what is found, by inode number
 //! reach       opening beneath the root
 //! ```
@@ -26,6 +27,7 @@ mod number_map;
 mod numbers;
 mod properties;
 mod reach;
+mod since;
 mod sort;
 mod table;
 #[cfg(test)]
@@ -43,6 +45,7 @@ pub use number_map::NumberMap;
 use numbers::DIRECT_LIMIT;
 pub use numbers::Numbering;
 use reach::Root;
+pub use since::{Earlier, EarlierNames};
 use tapedump_core::record::map::MapView;
 use tapedump_core::units::Ino;
 pub use volume::{LinuxSource, Tally};

@@ -85,6 +85,11 @@ impl Root {
         Ok(Self { fd, path, stat, has_openat2, entries_have_numbers, is_overlay: fs_type == OVERLAY })
     }
 
+    /// The root itself.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
     /// The root's path.
     pub fn path(&self) -> &Path {
         &self.path

@@ -1,0 +1,3 @@
+//! Volumes on btrfs.
+
+pub mod tree_search;
