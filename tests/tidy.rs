@@ -17,9 +17,13 @@ const CORE: &[Layer] = &[
     ("checksum", &[]),
     ("device", &[]),
     ("device::block", &["device", "limits"]),
+    ("device::snapshot", &["device", "limits", "units"]),
     ("device::tape", &["device"]),
     ("device::volume", &["device", "limits", "units"]),
-    ("device::mem", &["device", "device::block", "device::tape", "device::volume", "limits", "units"]),
+    (
+        "device::mem",
+        &["device", "device::block", "device::snapshot", "device::tape", "device::volume", "limits", "units"],
+    ),
     ("device::fault", &["device", "device::block", "device::tape", "device::volume", "units"]),
     // Of the devices only the values that a volume and the tape have in common: attributes, kinds, names.
     ("record", &["checksum", "device::volume", "limits", "units"]),
