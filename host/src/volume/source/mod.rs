@@ -60,11 +60,22 @@ pub struct SourceOptions {
     pub scratch_dir: PathBuf,
     /// The walk finds out which objects changed at or after this time, in seconds since 1970. Without it all have.
     pub changed_since: Option<i64>,
+    /// The tree is read from a snapshot of it.
+    pub image: Option<Image>,
     /// Set by somebody else to stop reading.
     pub interrupt: Option<Arc<AtomicBool>>,
     /// The numbers of the dump that this one builds on, if they were [`Numbering::Dense`]: what was there keeps its number.
     pub base_numbers: Option<Arc<NumberMap>>,
     tuning: Tuning,
+}
+
+/// What a snapshot is one of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// The tree that the snapshot shows: what is read has its paths, in headers and messages.
+    pub tree: PathBuf,
+    /// The snapshot's name, which is in headers as the device.
+    pub name: Vec<u8>,
 }
 
 /// Sizes that only tests change.
@@ -99,6 +110,7 @@ impl SourceOptions {
             threads: 0,
             scratch_dir,
             changed_since: None,
+            image: None,
             interrupt: None,
             base_numbers: None,
             tuning,
