@@ -46,12 +46,16 @@ mod interruption;
 mod large_numbers;
 #[path = "integration/round_trip.rs"]
 mod round_trip;
+#[path = "integration/snapshots.rs"]
+mod snapshots;
 #[path = "integration/telling.rs"]
 mod telling;
 #[path = "integration/usage.rs"]
 mod usage;
 #[path = "integration/versions.rs"]
 mod versions;
+#[path = "integration/volumes.rs"]
+mod volumes;
 #[path = "integration/world.rs"]
 mod world;
 
@@ -85,9 +89,11 @@ fn main() {
         ("interruption", interruption::CASES),
         ("large_numbers", large_numbers::CASES),
         ("round_trip", round_trip::CASES),
+        ("snapshots", snapshots::CASES),
         ("telling", telling::CASES),
         ("usage", usage::CASES),
         ("versions", versions::CASES),
+        ("volumes", volumes::CASES),
     ];
     let mut skipped = 0;
     let mut trials = Vec::new();

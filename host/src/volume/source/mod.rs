@@ -65,6 +65,8 @@ pub struct SourceOptions {
     pub scratch_dir: PathBuf,
     /// The dump that this one builds on; without it, everything is to be dumped.
     pub base: Option<Base>,
+    /// The tree is read from a snapshot of it.
+    pub image: Option<Image>,
     /// Set by somebody else to stop reading.
     pub interrupt: Option<Arc<AtomicBool>>,
     tuning: Tuning,
@@ -87,6 +89,15 @@ impl Base {
         let ino = u32::try_from(real).ok().filter(|_| self.numbers.is_none());
         ino.is_some_and(|ino| MapView::new(&self.known).contains(Ino(ino)))
     }
+}
+
+/// What a snapshot is one of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// The tree that the snapshot shows: what is read has its paths, in headers and messages.
+    pub tree: PathBuf,
+    /// The snapshot's name, which is in headers as the device.
+    pub name: Vec<u8>,
 }
 
 /// Sizes that only tests change.
@@ -116,7 +127,7 @@ impl SourceOptions {
             entry_numbers: true,
         };
         let scratch_dir = scratch_dir.into();
-        Self { frozen: false, threads: 0, scratch_dir, base: None, interrupt: None, tuning }
+        Self { frozen: false, threads: 0, scratch_dir, base: None, image: None, interrupt: None, tuning }
     }
 
     fn is_interrupted(&self) -> bool {

@@ -97,6 +97,9 @@ impl LinuxSource {
     pub fn open(root: &Path, mut options: SourceOptions) -> Result<Self, VolumeError> {
         let mut opened =
             Root::open(root).map_err(|errno| VolumeError::system("open the directory", root, errno))?;
+        if let Some(image) = &options.image {
+            opened.show_as(&image.tree);
+        }
         if !options.tuning.openat2 {
             opened.without_openat2();
         }
@@ -182,6 +185,15 @@ impl LinuxSource {
     /// They cannot be read, or not written.
     pub fn write_numbers(&self, to: &mut dyn io::Write) -> io::Result<()> {
         self.volume.index.numbers.write(to)
+    }
+
+    /// Where a path that is shown is read.
+    #[must_use]
+    pub fn readable_path(&self, shown: &Path) -> PathBuf {
+        let root = &self.volume.root;
+        shown
+            .strip_prefix(root.path())
+            .map_or_else(|_| shown.to_path_buf(), |beneath| root.real_path().join(beneath))
     }
 
     /// One of the object's paths, the root's included, for messages.

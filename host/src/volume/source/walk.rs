@@ -21,9 +21,7 @@ use super::reach::{Places, Reach, Root, errno_of, stat_fd, stat_name};
 use super::sort::Sorter;
 use super::table::Tag;
 use crate::volume::VolumeError;
-
-/// The directory in a volume's root that holds its snapshots; they never dump themselves (R-SNAP-6).
-pub const SNAPSHOT_DIRECTORY: &[u8] = b".snapshot";
+use crate::volume::btrfs::SNAPSHOT_DIRECTORY;
 
 /// How directories are opened.
 pub const DIRECTORY_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOATIME);
@@ -280,7 +278,7 @@ impl Walk<'_> {
             Err(errno) => return Err(Cover::Unreadable(errno)),
         };
         let stat = stat_fd(fd.as_fd()).map_err(Cover::Unreadable)?;
-        if !self.root.is_own_device(&stat) {
+        if !self.root.is_own_device(&stat) || self.root.is_placeholder(&stat) {
             return Err(Cover::Subvolume);
         }
         if !self.root.is_same(&stat, job.real) {
@@ -405,7 +403,7 @@ enum Cover {
 
 /// Whether a name in the directory at `place` is part of the dump at all.
 pub fn is_dumped(place: u64, name: &[u8]) -> bool {
-    name != b"." && name != b".." && !(place == Places::ROOT && name == SNAPSHOT_DIRECTORY)
+    name != b"." && name != b".." && !(place == Places::ROOT && name == SNAPSHOT_DIRECTORY.as_bytes())
 }
 
 /// The object's real number and kind, from its entry where that tells; `Ok(None)`: it is gone.

@@ -30,7 +30,8 @@ impl SourceVolume for LinuxSource {
         let root = &self.volume.root;
         fill(&mut names.path, root.path().as_os_str().as_bytes());
         // Without /proc the device has no name; that is no reason not to dump.
-        if let Some(source) = mount_source(root) {
+        let image = self.volume.options.image.as_ref().map(|image| image.name.clone());
+        if let Some(source) = image.or_else(|| mount_source(root)) {
             fill(&mut names.device, &source);
         }
         fill(&mut names.host, rustix::system::uname().nodename().to_bytes());
