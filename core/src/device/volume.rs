@@ -3,6 +3,12 @@
 //! Objects are named by their number in the dump ([`Ino`]); the root is [`Ino::ROOT`]. One object is open at a
 //! time. A volume that works ahead or behind on several threads does so behind these contracts.
 
+mod property;
+mod stretch;
+
+pub use property::{Property, PropertyKind};
+pub use stretch::{Mapped, Stretch};
+
 use super::DeviceError;
 use crate::limits::NAME_LEN_MAX;
 use crate::units::{Ino, Timestamp};
@@ -129,29 +135,6 @@ impl Attributes {
     }
 }
 
-/// What a property is. The value's bytes are as the named source defines them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum PropertyKind {
-    /// POSIX access ACL: the value of Linux' `system.posix_acl_access` (version 2, little-endian). No name.
-    PosixAccessAcl,
-    /// POSIX default ACL: the value of Linux' `system.posix_acl_default`. No name.
-    PosixDefaultAcl,
-    /// Extended attribute; the name includes its namespace (`user.note`).
-    Xattr,
-}
-
-/// One property of an object, without its value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Property {
-    /// What it is.
-    pub kind: PropertyKind,
-    /// Length of its name in bytes, at most [`NAME_LEN_MAX`].
-    pub name_len: usize,
-    /// Length of its value in bytes.
-    pub value_len: u32,
-}
-
 /// Space for one name.
 pub type NameBuf = [u8; NAME_LEN_MAX];
 
@@ -197,7 +180,7 @@ impl Default for VolumeNames {
 /// Numbers are stable while the dump runs, the root's is [`Ino::ROOT`], and no object has a number below it or
 /// above [`Ino::LAST`]. An object with several names has one number.
 ///
-/// An `Err` from [`next_inode`](Self::next_inode) and the getters ends the dump. An `Err` from a method that
+/// An `Err` from [`map`](Self::map), [`next_inode`](Self::next_inode) and the getters ends the dump. An `Err` from a method that
 /// concerns the open object (or [`open`](Self::open) itself) concerns that object only: the dump reports it and goes on.
 pub trait SourceVolume {
     /// The volume's own error.
@@ -215,7 +198,15 @@ pub trait SourceVolume {
     /// The volume cannot be read.
     fn ino_limit(&mut self) -> Result<Ino, Self::Error>;
 
-    /// The first object of `class` with a number of at least `from`, in ascending order.
+    /// Stages I and II: notes the objects of a stretch of numbers, and which of them may have changed. Stretches come
+    /// in ascending order, each once, before anything is opened.
+    ///
+    /// # Errors
+    /// The volume cannot be walked.
+    fn map(&mut self, stretch: &mut Stretch<'_>) -> Result<(), Self::Error>;
+
+    /// The first object of `class` with a number of at least `from`, in ascending order. What was mapped as neither
+    /// changed nor unknown may be left out, unless it is a directory.
     ///
     /// # Errors
     /// The volume cannot be walked.
@@ -234,14 +225,6 @@ pub trait SourceVolume {
     /// The object cannot be opened: gone, unreadable, or replaced by something else ([`super::ErrorKind::Changed`]).
     /// Nothing is open then.
     fn open(&mut self, ino: Ino) -> Result<Attributes, Self::Error>;
-
-    /// Whether data, attributes or names of the object may have changed at or after `since`, in seconds since 1970
-    /// (R-CHAIN-4). Called for the object that [`next_inode`](Self::next_inode) gave last. A volume that cannot tell
-    /// says `true`.
-    ///
-    /// # Errors
-    /// The volume cannot be walked.
-    fn changed_since(&mut self, ino: Ino, since: i64) -> Result<bool, Self::Error>;
 
     /// The directory that holds the object, one of them if it has several names; the root's is the root.
     ///
@@ -314,8 +297,8 @@ impl<V: SourceVolume + ?Sized> SourceVolume for &mut V {
     fn open(&mut self, ino: Ino) -> Result<Attributes, Self::Error> {
         (**self).open(ino)
     }
-    fn changed_since(&mut self, ino: Ino, since: i64) -> Result<bool, Self::Error> {
-        (**self).changed_since(ino, since)
+    fn map(&mut self, stretch: &mut Stretch<'_>) -> Result<(), Self::Error> {
+        (**self).map(stretch)
     }
     fn parent(&mut self, ino: Ino) -> Result<Ino, Self::Error> {
         (**self).parent(ino)

@@ -2,7 +2,7 @@
 //! with its properties. Each `fill` puts content at the front of a slice and gives its length.
 
 use crate::checksum::Crc32c;
-use crate::device::volume::{Entry, NameBuf, Property, PropertyKind, SourceVolume};
+use crate::device::volume::{Entry, NameBuf, Property, SourceVolume};
 use crate::limits::{NAME_LEN_MAX, PROPERTIES_MAX};
 use crate::record::dirent::{CHUNK_LEN, ChunkWriter, DirectoryLen};
 use crate::record::map::DumpMap;
@@ -294,7 +294,7 @@ impl PayloadContent {
         };
         self.rows_left = left;
         let head = row_head(Row::Property(property.kind), value_len);
-        if property.kind == PropertyKind::Xattr {
+        if property.kind.is_named() {
             let name = name.get(..property.name_len).unwrap_or(name);
             self.hold(&[&head, &(name.len() as u16).to_be_bytes(), name]);
         } else {

@@ -63,12 +63,7 @@ impl NoteBuf {
     }
 
     pub fn property(kind: PropertyKind, name: &[u8], value_len: u32) -> Self {
-        let kind = match kind {
-            PropertyKind::PosixAccessAcl => 0u8,
-            PropertyKind::PosixDefaultAcl => 1,
-            PropertyKind::Xattr => 2,
-        };
-        Self::new(&[b"P", &[kind], &value_len.to_be_bytes(), name])
+        Self::new(&[b"P", &[kind.number()], &value_len.to_be_bytes(), name])
     }
 
     /// `piece` has at most [`PIECE_LEN_MAX`] bytes.
@@ -107,11 +102,7 @@ impl<'a> Note<'a> {
             b'P' => {
                 let (kind, rest) = rest.split_first()?;
                 let (value_len, name) = rest.split_first_chunk::<4>()?;
-                let kind = match kind {
-                    0 => PropertyKind::PosixAccessAcl,
-                    1 => PropertyKind::PosixDefaultAcl,
-                    _ => PropertyKind::Xattr,
-                };
+                let kind = PropertyKind::from_number(*kind)?;
                 Some(Self::Property { kind, name, value_len: u32::from_be_bytes(*value_len) })
             }
             b'V' => Some(Self::Piece(rest)),

@@ -127,9 +127,9 @@ impl<'a> LinuxXattr<'a> {
     /// [`XattrError::BadAcl`].
     pub fn property_len(&self) -> Result<usize, XattrError> {
         match self.kind {
-            PropertyKind::Xattr => Ok(self.value.len()),
             PropertyKind::PosixAccessAcl | PropertyKind::PosixDefaultAcl => acl_entries(self.value)?
                 .try_fold(ACL_HEADER_LEN, |len, entry| entry.map(|_| len + ACL_ENTRY_LEN)),
+            _ => Ok(self.value.len()),
         }
     }
 
@@ -142,7 +142,7 @@ impl<'a> LinuxXattr<'a> {
     where
         'a: 'b,
     {
-        if self.kind == PropertyKind::Xattr {
+        if !matches!(self.kind, PropertyKind::PosixAccessAcl | PropertyKind::PosixDefaultAcl) {
             return Ok(self.value);
         }
         let needed = self.property_len()?;

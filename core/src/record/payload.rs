@@ -20,20 +20,16 @@ pub const PAYLOAD_TAIL_LEN: usize = 4;
 /// Bytes before a row's value.
 pub const ROW_HEAD_LEN: usize = 8;
 
-/// Types of rows. A reader passes over those it does not know.
-mod row_type {
-    pub const OWNER: u16 = 1;
-    pub const POSIX_ACCESS_ACL: u16 = 2;
-    pub const POSIX_DEFAULT_ACL: u16 = 3;
-    pub const XATTR: u16 = 4;
-}
+/// Type of the row that names an object; those of properties are [`PropertyKind::number`]. A reader passes over types
+/// that it does not know.
+const OWNER: u16 = 1;
 
 /// What a row is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Row {
     /// Stage V: the number of the object the payload belongs to; the value is a `u32`.
     Owner,
-    /// A property. An extended attribute's value is `u16 name length | name | value`.
+    /// A property. The value of one that is named is `u16 name length | name | value`.
     Property(PropertyKind),
     /// A row of a later version.
     Unknown(u16),
@@ -42,21 +38,19 @@ pub enum Row {
 impl Row {
     const fn raw(self) -> u16 {
         match self {
-            Self::Owner => row_type::OWNER,
-            Self::Property(PropertyKind::PosixAccessAcl) => row_type::POSIX_ACCESS_ACL,
-            Self::Property(PropertyKind::PosixDefaultAcl) => row_type::POSIX_DEFAULT_ACL,
-            Self::Property(PropertyKind::Xattr) => row_type::XATTR,
+            Self::Owner => OWNER,
+            Self::Property(kind) => kind.number() as u16,
             Self::Unknown(raw) => raw,
         }
     }
 
     const fn from_raw(raw: u16) -> Self {
-        match raw {
-            row_type::OWNER => Self::Owner,
-            row_type::POSIX_ACCESS_ACL => Self::Property(PropertyKind::PosixAccessAcl),
-            row_type::POSIX_DEFAULT_ACL => Self::Property(PropertyKind::PosixDefaultAcl),
-            row_type::XATTR => Self::Property(PropertyKind::Xattr),
-            other => Self::Unknown(other),
+        if raw == OWNER {
+            return Self::Owner;
+        }
+        match if raw < 256 { PropertyKind::from_number(raw as u8) } else { None } {
+            Some(kind) => Self::Property(kind),
+            None => Self::Unknown(raw),
         }
     }
 }
@@ -64,10 +58,7 @@ impl Row {
 /// Length of the value of a property's row.
 #[must_use]
 pub const fn row_value_len(kind: PropertyKind, name_len: usize, value_len: u32) -> u32 {
-    match kind {
-        PropertyKind::Xattr => value_len.saturating_add(2 + name_len as u32),
-        _ => value_len,
-    }
+    if kind.is_named() { value_len.saturating_add(2 + name_len as u32) } else { value_len }
 }
 
 /// Length of a whole row with a value of this length.
@@ -120,9 +111,11 @@ enum State {
     RowHead,
     Owner,
     NameLen {
+        kind: PropertyKind,
         value_len: u32,
     },
     Name {
+        kind: PropertyKind,
         value_len: u32,
         name_len: usize,
     },
@@ -217,18 +210,18 @@ impl PayloadParser {
                     self.next_row();
                     return Some(PayloadPart::Owner(u32::from_be_bytes(owner)));
                 }
-                State::NameLen { value_len } => {
+                State::NameLen { kind, value_len } => {
                     let name_len =
                         usize::from(u16::from_be_bytes(self.hold::<C>(input, 2)?.try_into().ok()?));
                     if name_len == 0 || name_len > NAME_LEN_MAX || name_len as u32 + 2 > value_len {
                         return self.damaged();
                     }
-                    self.state = State::Name { value_len, name_len };
+                    self.state = State::Name { kind, value_len, name_len };
                 }
-                State::Name { value_len, name_len } => {
+                State::Name { kind, value_len, name_len } => {
                     self.hold::<C>(input, name_len)?;
                     self.name_len = name_len;
-                    return Some(self.value(PropertyKind::Xattr, value_len - 2 - name_len as u32, value_len));
+                    return Some(self.value(kind, value_len - 2 - name_len as u32, value_len));
                 }
                 State::Value { left: 0, pad } => self.state = State::Skip { left: pad.into() },
                 State::Value { left, pad } => {
@@ -258,8 +251,11 @@ impl PayloadParser {
     fn row<'a>(&mut self, row: Row, value_len: u32) -> Option<PayloadPart<'a>> {
         match row {
             Row::Owner if value_len == 4 => self.state = State::Owner,
-            Row::Property(PropertyKind::Xattr) if value_len >= 3 => self.state = State::NameLen { value_len },
-            Row::Owner | Row::Property(PropertyKind::Xattr) => return self.damaged(),
+            Row::Property(kind) if kind.is_named() && value_len >= 3 => {
+                self.state = State::NameLen { kind, value_len };
+            }
+            Row::Owner => return self.damaged(),
+            Row::Property(kind) if kind.is_named() => return self.damaged(),
             Row::Property(kind) => {
                 self.name_len = 0;
                 return Some(self.value(kind, value_len, value_len));

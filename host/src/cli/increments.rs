@@ -1,8 +1,8 @@
 //! Increments: what a dump builds on, keeping it in the history, and the chain that a restore needs.
 
 use super::exit::CliError;
-use crate::state::StateDir;
 use crate::state::history::{DumpFolder, HistoryFile, forget_tape};
+use crate::state::{StateDir, StateError};
 use crate::tape::TapeSpec;
 use crate::text::{printable, printable_path};
 use crate::volume::btrfs::Role;
@@ -25,8 +25,8 @@ pub struct Base {
     pub tree: TreeIdentity,
     /// `None`: it is a baseline.
     pub dump: Option<Dump>,
-    /// The numbers of that dump, where they are not the volume's own.
-    pub numbers: Option<Arc<NumberMap>>,
+    /// What of that dump is needed to read the tree.
+    pub source: Option<source::Base>,
 }
 
 /// What the user can do where no base will do.
@@ -61,7 +61,7 @@ impl Base {
     ) -> Result<Self, CliError> {
         let tree = TreeIdentity::of(path).map_err(CliError::failed)?;
         if level == Level::BASELINE {
-            return Ok(Self { tree, dump: None, numbers: None });
+            return Ok(Self { tree, dump: None, source: None });
         }
         let request = DumpRequest {
             level,
@@ -99,11 +99,15 @@ impl Base {
                 printable_path(&place)
             )));
         }
+        let folder = DumpFolder::of(state, dump.id);
+        let without = |error: StateError| CliError::failed(format!("{error}; {WITHOUT_IT}"));
+        let known = folder.known().map_err(without)?.into();
         let numbers = match dump.numbering {
             Numbering::Real => None,
-            Numbering::Dense => Some(numbers_of(state, dump.id)?),
+            Numbering::Dense => Some(Arc::new(numbers_in(&folder).map_err(without)?)),
         };
-        Ok(Self { tree, dump: Some(dump), numbers })
+        let source = source::Base { since: dump.date.secs, known, numbers };
+        Ok(Self { tree, dump: Some(dump), source: Some(source) })
     }
 
     /// Whether the numbers of the tree can go on in the chain, now that it has been read.
@@ -120,12 +124,11 @@ impl Base {
         self.dump.map_or(0, |dump| dump.date.secs as u32)
     }
 
-    /// Fills the map with what the base's chain holds.
-    pub fn known(&self, state: &StateDir, map: &mut [u8]) -> Result<(), CliError> {
-        let Some(dump) = &self.dump else { return Ok(()) };
-        DumpFolder::of(state, dump.id)
-            .known(map)
-            .map_err(|error| CliError::failed(format!("{error}; {WITHOUT_IT}")))
+    /// Fills the map with what the base's chain holds; of numbers beyond the map nothing is left.
+    pub fn put_known(&self, map: &mut [u8]) {
+        if let Some(base) = &self.source {
+            map.iter_mut().zip(base.known.iter()).for_each(|(to, from)| *to = *from);
+        }
     }
 }
 
@@ -163,11 +166,8 @@ impl TreeIdentity {
 }
 
 /// The numbers of a dump's objects.
-fn numbers_of(state: &StateDir, id: DumpId) -> Result<Arc<NumberMap>, CliError> {
-    let folder = DumpFolder::of(state, id);
-    let read = |file| NumberMap::read(file).map_err(|error| folder.failed("numbers", &error));
-    let numbers = folder.numbers().and_then(read);
-    numbers.map(Arc::new).map_err(|error| CliError::failed(format!("{error}; {WITHOUT_IT}")))
+fn numbers_in(folder: &DumpFolder) -> Result<NumberMap, StateError> {
+    NumberMap::read(folder.numbers()?).map_err(|error| folder.failed("numbers", &error))
 }
 
 /// A dump that was made, for the history.

@@ -7,6 +7,7 @@ pub mod extra;
 mod object;
 
 use super::VolumeError;
+use super::carrier::{attribute_of, property_of};
 use super::failures::shortened;
 use super::target::{
     ACL_ACCESS, ACL_DEFAULT, Directories, Directory, Properties, check_name, descriptor_path, open_directory,
@@ -99,10 +100,10 @@ impl CompareTarget {
     }
 
     fn property_differs(&mut self, ino: Ino, path: PathBuf, name: &[u8]) {
-        let kind = kind_of_name(name);
+        let (kind, _) = property_of(name);
         let difference = Difference::Property(kind);
         let mut error = VolumeError::own("confirm", path, ErrorKind::Changed, reason(difference));
-        if kind == PropertyKind::Xattr {
+        if kind.is_named() {
             error = error.of_attribute(name);
         }
         self.fail(Failure { ino, what: FailedPart::Different(difference), error });
@@ -353,11 +354,8 @@ impl TargetVolume for CompareTarget {
 
     fn begin_property(&mut self, kind: PropertyKind, name: &[u8], value_len: u32) -> Result<(), VolumeError> {
         let Some(open) = &self.open else { return Ok(()) };
-        let name = match kind {
-            PropertyKind::PosixAccessAcl => ACL_ACCESS.as_bytes(),
-            PropertyKind::PosixDefaultAcl => ACL_DEFAULT.as_bytes(),
-            PropertyKind::Xattr => name,
-        };
+        let name = attribute_of(kind, name);
+        let name = name.as_ref();
         let ino = open.ino;
         self.surplus.retain(|surplus| surplus.ino != ino || surplus.name != name);
         if self.mentioned.len() < SURPLUS_MAX && !self.mentioned.contains(name) && open.has_property(name) {
@@ -431,14 +429,6 @@ fn is_acl(name: &[u8]) -> bool {
     name == ACL_ACCESS.as_bytes() || name == ACL_DEFAULT.as_bytes()
 }
 
-fn kind_of_name(name: &[u8]) -> PropertyKind {
-    match name {
-        name if name == ACL_ACCESS.as_bytes() => PropertyKind::PosixAccessAcl,
-        name if name == ACL_DEFAULT.as_bytes() => PropertyKind::PosixDefaultAcl,
-        _ => PropertyKind::Xattr,
-    }
-}
-
 /// What a difference is, in words that follow "cannot confirm PATH".
 const fn reason(difference: Difference) -> &'static str {
     match difference {
@@ -451,6 +441,11 @@ const fn reason(difference: Difference) -> &'static str {
         Difference::Modified => "its modification time differs",
         Difference::Device => "its device number differs",
         Difference::Property(PropertyKind::Xattr) => "an extended attribute differs",
+        Difference::Property(PropertyKind::Stream) => "a stream differs",
+        Difference::Property(PropertyKind::DosAttributes) => "its DOS attributes differ",
+        Difference::Property(PropertyKind::Qtree) => "its attributes as a qtree differ",
+        Difference::Property(PropertyKind::Lun) => "its attributes as a LUN differ",
+        Difference::Property(PropertyKind::VmAlignment) => "its alignment for virtual machines differs",
         Difference::Property(_) => "its ACL differs",
         Difference::Link => "it is not the same object as its other name",
         _ => "it differs",

@@ -4,6 +4,7 @@
 //! never through a symbolic link.
 
 pub mod btrfs;
+pub mod carrier;
 pub mod compare;
 pub mod errno;
 mod error;

@@ -47,9 +47,9 @@ fn truth() -> BTreeMap<u32, Properties> {
 fn property(xattr: &LinuxXattr<'_>) -> Result<(Vec<u8>, Vec<u8>), XattrError> {
     let mut name = [0; NAME_LEN_MAX];
     let name = match xattr.kind {
-        PropertyKind::Xattr => xattr.name(&mut name),
-        PropertyKind::PosixAccessAcl => b"system.posix_acl_access",
+        PropertyKind::PosixAccessAcl => b"system.posix_acl_access".as_slice(),
         PropertyKind::PosixDefaultAcl => b"system.posix_acl_default",
+        _ => xattr.name(&mut name),
     };
     let mut buf = vec![0xa5; 2 * xattr.value.len()];
     let value = xattr.property_value(&mut buf)?;

@@ -105,8 +105,7 @@ fn open_source(
     let mut options = SourceOptions::new(state.scratch_dir()?);
     options.threads = plan.threads;
     options.interrupt = Some(interrupt.flag());
-    options.changed_since = plan.base.dump.map(|base| base.date.secs);
-    options.base_numbers = plan.base.numbers.clone();
+    options.base = plan.base.source.clone();
     options.frozen = taken.is_frozen;
     options.image = taken.image();
     let source = LinuxSource::open(&taken.path, options).map_err(|error| {
@@ -146,12 +145,7 @@ fn write(
     let record_len = plan.blocking.record_len();
     let mut stream = vec![0; STREAM_LEN.div_ceil(record_len) * record_len];
     let mut known = <[u8]>::new_box_zeroed_with_elems(map_len).map_err(|_| no_memory())?;
-    if let Err(error) = plan.base.known(state, &mut known) {
-        progress.end();
-        drop(tape);
-        plan.created.remove();
-        return Err(error);
-    }
+    plan.base.put_known(&mut known);
     // What is on the tape from here on is gone with the first record.
     if plan.mode == Mode::Write(Existing::Overwrite) {
         forget(state, &plan.tape)?;

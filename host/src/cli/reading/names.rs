@@ -319,6 +319,13 @@ fn property(kind: PropertyKind) -> &'static str {
         PropertyKind::PosixAccessAcl => "access ACL",
         PropertyKind::PosixDefaultAcl => "default ACL",
         PropertyKind::Xattr => "extended attribute",
+        PropertyKind::Nfs4Acl => "NFSv4 ACL",
+        PropertyKind::NtDescriptor => "NT security descriptor",
+        PropertyKind::DosAttributes => "DOS attributes",
+        PropertyKind::Stream => "stream",
+        PropertyKind::Qtree => "qtree attributes",
+        PropertyKind::Lun => "LUN attributes",
+        PropertyKind::VmAlignment => "alignment for virtual machines",
     }
 }
 

@@ -6,8 +6,6 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use rustix::buffer::spare_capacity;
 use rustix::fs::{fgetxattr, flistxattr, getxattr, listxattr};
 use rustix::io::Errno;
-use tapedump_core::device::volume::PropertyKind;
-use tapedump_core::limits::NAME_LEN_MAX;
 
 /// Longest list of names and longest value of Linux (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX`), in bytes.
 const VALUE_LEN_MAX: usize = 64 * 1024;
@@ -83,15 +81,6 @@ pub fn names(list: &[u8]) -> impl Iterator<Item = &CStr> {
     })
 }
 
-/// What the attribute of this name is in a dump, and its name there.
-pub fn classify(name: &[u8]) -> (PropertyKind, &[u8]) {
-    match name {
-        ACCESS_ACL => (PropertyKind::PosixAccessAcl, b""),
-        DEFAULT_ACL => (PropertyKind::PosixDefaultAcl, b""),
-        name => (PropertyKind::Xattr, &name[..name.len().min(NAME_LEN_MAX)]),
-    }
-}
-
 /// One property kept in memory.
 pub struct Kept<'a> {
     /// Set if the value (or, without a name, the list of properties) could not be read.
@@ -127,6 +116,7 @@ impl<'a> Kept<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tapedump_core::limits::NAME_LEN_MAX;
 
     fn listed(list: &[u8]) -> Vec<&str> {
         names(list).map(|name| name.to_str().unwrap()).collect()

@@ -92,7 +92,7 @@ impl LinuxSource {
     ///
     /// # Errors
     /// The root is no directory or cannot be read, or the list of what is in it cannot be stored.
-    pub fn open(root: &Path, options: SourceOptions) -> Result<Self, VolumeError> {
+    pub fn open(root: &Path, mut options: SourceOptions) -> Result<Self, VolumeError> {
         let mut opened =
             Root::open(root).map_err(|errno| VolumeError::system("open the directory", root, errno))?;
         if let Some(image) = &options.image {
@@ -103,7 +103,12 @@ impl LinuxSource {
         }
         opened.entries_have_numbers &= options.tuning.entry_numbers;
         let scratch_dir: Arc<Path> = Arc::from(options.scratch_dir.as_path());
-        let walked = walk(&opened, &options, &scratch_dir)?;
+        let mut walked = walk(&opened, &options, &scratch_dir)?;
+        if !walked.fits(opened.real_number(opened.stat()), &options) && walked.unchanged.count() > 0 {
+            // What was taken for unchanged gets another number.
+            options.base = None;
+            walked = walk(&opened, &options, &scratch_dir)?;
+        }
         let index = Index::build(walked, &opened, &options, &scratch_dir)?;
         let held = Arc::new(AtomicUsize::new(0));
         let volume = Arc::new(Volume { root: opened, index, options, wanted: OnceLock::new(), held });
@@ -130,7 +135,8 @@ impl LinuxSource {
         let mut mount_points: Vec<PathBuf> =
             index.covered_places.iter().map(|place| self.path_in(*place, b"")).collect();
         mount_points.sort();
-        Tally { directories: index.directories.len(), others: index.others.len(), mount_points }
+        let directories = index.directories.len();
+        Tally { directories, others: index.in_use.count() - directories, mount_points }
     }
 
     /// The rule the numbers follow.

@@ -434,8 +434,8 @@ fn property_error(path: PathBuf, kind: PropertyKind, name: &[u8], errno: Errno) 
         ),
         errno => VolumeError::system(OPERATION, path, errno),
     };
-    // An ACL is called by its kind.
-    if kind == PropertyKind::Xattr { error.of_attribute(name) } else { error }
+    // What has no name is called by its kind.
+    if kind.is_named() { error.of_attribute(name) } else { error }
 }
 
 fn no_object(operation: &'static str) -> VolumeError {

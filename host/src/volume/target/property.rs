@@ -2,6 +2,7 @@
 //! object has its owner and permissions.
 
 use super::directory::{ACL_ACCESS, ACL_DEFAULT};
+use crate::volume::carrier::attribute_of;
 use tapedump_core::device::volume::PropertyKind;
 use tapedump_core::limits::NAME_LEN_MAX;
 
@@ -63,11 +64,8 @@ impl Properties {
     /// Announces a property. `false`: nothing of that size or name can be set; its value is skipped.
     #[must_use]
     pub(crate) fn announce(&mut self, kind: PropertyKind, name: &[u8], value_len: u32) -> bool {
-        let name = match kind {
-            PropertyKind::PosixAccessAcl => ACL_ACCESS.as_bytes(),
-            PropertyKind::PosixDefaultAcl => ACL_DEFAULT.as_bytes(),
-            PropertyKind::Xattr => name,
-        };
+        let name = attribute_of(kind, name);
+        let name = name.as_ref();
         let value_len = usize::try_from(value_len).unwrap_or(usize::MAX);
         let refused =
             name.is_empty() || name.len() > NAME_LEN_MAX || name.contains(&0) || value_len > VALUE_LEN_MAX;

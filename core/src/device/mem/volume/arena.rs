@@ -160,7 +160,7 @@ impl<'a> Arena<'a> {
         let len = (PROPERTY_HEAD_LEN + name.len()).checked_add(value_len as usize).ok_or(ErrorKind::Full)?;
         let at = self.allocate(len)?;
         self.put(at, &NONE.to_le_bytes());
-        self.put(at + 4, &[property_code(kind), name_len]);
+        self.put(at + 4, &[kind.number(), name_len]);
         self.put(at + 6, &value_len.to_le_bytes());
         self.put(at + PROPERTY_HEAD_LEN as u32, name);
         Ok(PropertyPiece { at, next: NONE, kind, name_len, value_len })
@@ -169,7 +169,13 @@ impl<'a> Arena<'a> {
     pub fn property(&self, at: u32) -> Option<PropertyPiece> {
         let [code, name_len] = self.array(at.checked_add(4)?)?;
         let value_len = self.u32_at(at.checked_add(6)?)?;
-        Some(PropertyPiece { at, next: self.u32_at(at)?, kind: property_kind(code)?, name_len, value_len })
+        Some(PropertyPiece {
+            at,
+            next: self.u32_at(at)?,
+            kind: PropertyKind::from_number(code)?,
+            name_len,
+            value_len,
+        })
     }
 
     pub fn property_name(&self, property: &PropertyPiece) -> &[u8] {
@@ -200,21 +206,4 @@ impl PropertyPiece {
     fn value_at(&self) -> u32 {
         self.at.saturating_add(PROPERTY_HEAD_LEN as u32).saturating_add(self.name_len.into())
     }
-}
-
-fn property_code(kind: PropertyKind) -> u8 {
-    match kind {
-        PropertyKind::PosixAccessAcl => 1,
-        PropertyKind::PosixDefaultAcl => 2,
-        PropertyKind::Xattr => 3,
-    }
-}
-
-fn property_kind(code: u8) -> Option<PropertyKind> {
-    Some(match code {
-        1 => PropertyKind::PosixAccessAcl,
-        2 => PropertyKind::PosixDefaultAcl,
-        3 => PropertyKind::Xattr,
-        _ => return None,
-    })
 }

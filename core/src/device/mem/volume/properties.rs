@@ -60,11 +60,11 @@ impl MemVolume<'_> {
     }
 }
 
-/// An ACL has no name, an extended attribute has one.
+/// An extended attribute or a stream has a name, other properties have none.
 pub(super) fn check_property_name(kind: PropertyKind, name: &[u8]) -> Result<(), ErrorKind> {
-    let fits = match kind {
-        PropertyKind::PosixAccessAcl | PropertyKind::PosixDefaultAcl => name.is_empty(),
-        PropertyKind::Xattr => (1..=NAME_LEN_MAX).contains(&name.len()) && !name.contains(&0),
+    let fits = match kind.is_named() {
+        false => name.is_empty(),
+        true => (1..=NAME_LEN_MAX).contains(&name.len()) && !name.contains(&0),
     };
     if fits { Ok(()) } else { Err(ErrorKind::Invalid) }
 }

@@ -7,19 +7,20 @@ use std::sync::Arc;
 use rustix::io::{Errno, pread};
 use tapedump_core::device::ErrorKind;
 use tapedump_core::device::volume::{
-    Attributes, Class, Entry, Kind, NameBuf, Property, SourceVolume, VolumeNames,
+    Attributes, Class, Entry, Kind, Mapped, NameBuf, Property, SourceVolume, Stretch, VolumeNames,
 };
 use tapedump_core::units::Ino;
 
 use super::super::entries::EntryTrouble;
 use super::super::load::{self, Trouble, is_unchanged};
-use super::super::properties::{Kept, classify, names};
+use super::super::properties::{Kept, names};
 use super::super::reach::{Places, mount_source, stat_fd};
 use super::super::walk::interrupted;
 use super::{
     LIST, LinuxSource, Open, READ_DIRECTORY, READ_PROPERTY, REPLACED, Walk, no_such_object, not_open,
 };
 use crate::volume::VolumeError;
+use crate::volume::carrier::property_of;
 
 impl SourceVolume for LinuxSource {
     type Error = VolumeError;
@@ -39,6 +40,29 @@ impl SourceVolume for LinuxSource {
 
     fn ino_limit(&mut self) -> Result<Ino, VolumeError> {
         Ok(self.volume.index.numbers.limit())
+    }
+
+    fn map(&mut self, stretch: &mut Stretch<'_>) -> Result<(), VolumeError> {
+        if self.volume.options.is_interrupted() {
+            return Err(interrupted(&self.volume.root));
+        }
+        let index = &self.volume.index;
+        // The walk answered for one time.
+        let is_answered = stretch.since.is_some()
+            && self.volume.options.base.as_ref().map(|base| base.since) == stretch.since;
+        let from = (stretch.from.0.saturating_sub(1) / 8) as usize;
+        let Mapped { directories, others, unchanged } = &mut stretch.found;
+        let maps = stretch.in_use.iter_mut().zip(stretch.changed.iter_mut()).zip(stretch.known);
+        for (at, ((to_in_use, to_changed), known)) in (from..).zip(maps) {
+            let (in_use, directory) = (index.in_use.byte(at), index.directory_numbers.byte(at));
+            let changed = if is_answered { index.changed.byte(at) | in_use & !known } else { in_use };
+            *directories += (changed & directory).count_ones();
+            *others += (changed & !directory).count_ones();
+            *unchanged += (in_use & !changed).count_ones();
+            *to_in_use |= in_use;
+            *to_changed |= changed;
+        }
+        Ok(())
     }
 
     fn next_inode(&mut self, from: Ino, class: Class) -> Result<Option<Ino>, VolumeError> {
@@ -97,16 +121,6 @@ impl SourceVolume for LinuxSource {
         let kept_at = object.properties.as_ref().map_or(0, |range| range.start);
         self.open = Some(Open { record, object, is_single, kept_index: 0, kept_at });
         Ok(attributes)
-    }
-
-    fn changed_since(&mut self, ino: Ino, since: i64) -> Result<bool, VolumeError> {
-        let record = self.known(ino)?;
-        // What was asked of the walk is answered; a root of another volume has no number that lasts.
-        Ok(self.volume.options.changed_since != Some(since)
-            || record.tag.is_changed()
-            || record.tag.is_covered()
-            || record.tag.is_unread()
-            || ino == Ino::ROOT)
     }
 
     fn parent(&mut self, ino: Ino) -> Result<Ino, VolumeError> {
@@ -278,7 +292,7 @@ fn copy_from(data: &[u8], offset: u64, buf: &mut [u8]) -> usize {
 
 /// Puts a property's name in `name` and describes it.
 fn describe(full_name: &[u8], value_len: usize, name: &mut NameBuf) -> Property {
-    let (kind, short_name) = classify(full_name);
+    let (kind, short_name) = property_of(full_name);
     name[..short_name.len()].copy_from_slice(short_name);
     Property { kind, name_len: short_name.len(), value_len: value_len as u32 }
 }
