@@ -39,7 +39,7 @@ use zerocopy::FromZeros;
 const BEHIND_LEN: usize = 4 << 20;
 /// Tape records filled at once, in bytes: as long as the largest segment, and some.
 const STREAM_LEN: usize = 1 << 20;
-/// Mount points that are named; more are counted.
+/// Other volumes in the tree that are named; more are counted.
 const MOUNT_POINTS_NAMED: usize = 20;
 
 type Engine<'m> = Dump<'m, LinuxSource, Copied, HostCrc32c, Option<HostCatalogWriter<'m>>>;
@@ -118,10 +118,13 @@ fn open_source(
     plan.base.check_numbers(&plan.tree, &source)?;
     let mount_points = source.tally().mount_points;
     for path in mount_points.iter().take(MOUNT_POINTS_NAMED) {
-        progress.tell(&format!("{}: another file system is mounted here; not entered", printable_path(path)));
+        progress.tell(&format!(
+            "{}: another volume is here; it is not entered, and on the dump it is a link",
+            printable_path(path)
+        ));
     }
     if mount_points.len() > MOUNT_POINTS_NAMED {
-        progress.tell(&format!("and {} further mount points", mount_points.len() - MOUNT_POINTS_NAMED));
+        progress.tell(&format!("and {} further volumes", mount_points.len() - MOUNT_POINTS_NAMED));
     }
     Ok(source)
 }
@@ -185,6 +188,7 @@ fn write(
             let catalog_file =
                 behind.zip(copy).and_then(|(behind, copy)| behind.write(&mut tape, copy, interrupt));
             give_back(&mut tape, plan)?;
+            source.forget_junctions(&mut known);
             let made = Made {
                 base: &plan.base,
                 identity: plan.identity,

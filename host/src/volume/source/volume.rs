@@ -31,11 +31,11 @@ use crate::volume::VolumeError;
 /// What the walk found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Directories, the root and mount points included.
+    /// Directories, the root included.
     pub directories: u64,
     /// Objects that are not directories; each counts once, however many names it has.
     pub others: u64,
-    /// Directories that belong to other volumes and are dumped empty.
+    /// Directories that belong to other volumes, and are dumped as links.
     pub mount_points: Vec<PathBuf>,
 }
 
@@ -152,6 +152,16 @@ impl LinuxSource {
     /// They cannot be read, or not written.
     pub fn write_numbers(&self, to: &mut dyn io::Write) -> io::Result<()> {
         self.volume.index.numbers.write(to)
+    }
+
+    /// Takes the numbers of junctions out of the map of what the chain holds: once something is not mounted any more, they
+    /// are those of what was beneath, or of anything else.
+    pub fn forget_junctions(&self, known: &mut [u8]) {
+        for bit in self.volume.index.junctions.iter().map(|ino| ino.0.saturating_sub(1)) {
+            if let Some(byte) = known.get_mut((bit / 8) as usize) {
+                *byte &= !(1 << (bit % 8));
+            }
+        }
     }
 
     /// Where a path that is shown is read.
