@@ -3,10 +3,12 @@
 //! ```text
 //! ioctl   the kernel's interface
 //! room    whether there is space for a snapshot
+//! tree_search   what is in a subvolume, and what changed since when
 //! ```
 
 mod ioctl;
 mod room;
+pub mod tree_search;
 
 use std::ffi::OsStr;
 use std::fs;

@@ -24,6 +24,25 @@ impl Bits {
         self.0[chunk].get_or_insert_with(|| Box::new([0; CHUNK_LEN]))[byte % CHUNK_LEN] |= bit;
     }
 
+    /// The set that a map shows.
+    pub fn of(map: &[u8]) -> Self {
+        let chunk = |bytes: &[u8]| {
+            let mut chunk = Box::new([0; CHUNK_LEN]);
+            chunk[..bytes.len()].copy_from_slice(bytes);
+            bytes.iter().any(|byte| *byte != 0).then_some(chunk)
+        };
+        Self(map.chunks(CHUNK_LEN).map(chunk).collect())
+    }
+
+    /// Removes a number.
+    pub fn remove(&mut self, ino: Ino) {
+        let Some(index) = ino.0.checked_sub(1) else { return };
+        let (byte, bit) = ((index / 8) as usize, 1 << (index % 8));
+        if let Some(Some(chunk)) = self.0.get_mut(byte / CHUNK_LEN) {
+            chunk[byte % CHUNK_LEN] &= !bit;
+        }
+    }
+
     /// Adds all of another set.
     pub fn add(&mut self, other: Self) {
         if self.0.len() < other.0.len() {
@@ -95,6 +114,11 @@ mod tests {
         assert!((0..600_000).all(|number| a.contains(Ino(number)) == expected.contains(&number)));
         assert!(!a.contains(Ino(u32::MAX)));
         let bytes: Vec<u8> = (0..70_000).map(|at| a.byte(at)).collect();
+        let mut of = Bits::of(&bytes);
+        assert!((0..70_000).all(|at| of.byte(at) == bytes[at]));
+        expected.range(..560_001).for_each(|number| of.remove(Ino(*number)));
+        of.remove(Ino(u32::MAX));
+        assert_eq!(of.count(), 0);
         assert!(MapView::new(&bytes).iter().map(|ino| ino.0).eq(expected.range(..560_001).copied()));
     }
 }

@@ -5,6 +5,7 @@
 //! ahead       batches of objects read on several threads
 //! load        one object: attributes, small data; properties
 //! build       the index of all objects: numbers, tables, bits; number_map: the numbers that last
+//! since       what changed in a btrfs volume, without a walk
 //! walk        every directory read once; sort: what is found, by inode number
 //! reach       opening beneath the root; junctions: where other volumes are in the tree
 //! ```
@@ -27,6 +28,7 @@ mod number_map;
 mod numbers;
 mod properties;
 mod reach;
+mod since;
 mod sort;
 mod table;
 #[cfg(test)]
@@ -44,6 +46,7 @@ pub use number_map::NumberMap;
 use numbers::DIRECT_LIMIT;
 pub use numbers::Numbering;
 use reach::Root;
+pub use since::{Earlier, EarlierNames};
 use tapedump_core::record::map::MapView;
 use tapedump_core::units::Ino;
 pub use volume::{LinuxSource, Tally};
@@ -61,22 +64,13 @@ pub struct SourceOptions {
     pub threads: usize,
     /// Where lists go that outgrow memory.
     pub scratch_dir: PathBuf,
-    /// The tree is read from a snapshot of it.
-    pub image: Option<Image>,
     /// The dump that this one builds on; without it, everything is to be dumped.
     pub base: Option<Base>,
+    /// The tree is read from a snapshot of it.
+    pub image: Option<Image>,
     /// Set by somebody else to stop reading.
     pub interrupt: Option<Arc<AtomicBool>>,
     tuning: Tuning,
-}
-
-/// What a snapshot is one of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Image {
-    /// The tree that the snapshot shows: what is read has its paths, in headers and messages.
-    pub tree: PathBuf,
-    /// The snapshot's name, which is in headers as the device.
-    pub name: Vec<u8>,
 }
 
 /// The dump that another one builds on.
@@ -96,6 +90,15 @@ impl Base {
         let ino = u32::try_from(real).ok().filter(|_| self.numbers.is_none());
         ino.is_some_and(|ino| MapView::new(&self.known).contains(Ino(ino)))
     }
+}
+
+/// What a snapshot is one of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// The tree that the snapshot shows: what is read has its paths, in headers and messages.
+    pub tree: PathBuf,
+    /// The snapshot's name, which is in headers as the device.
+    pub name: Vec<u8>,
 }
 
 /// Sizes that only tests change.
@@ -125,7 +128,7 @@ impl SourceOptions {
             entry_numbers: true,
         };
         let scratch_dir = scratch_dir.into();
-        Self { frozen: false, threads: 0, scratch_dir, image: None, base: None, interrupt: None, tuning }
+        Self { frozen: false, threads: 0, scratch_dir, base: None, image: None, interrupt: None, tuning }
     }
 
     fn is_interrupted(&self) -> bool {

@@ -104,6 +104,11 @@ impl Root {
         })
     }
 
+    /// The root itself.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
     /// The root's path, for messages and headers.
     pub fn path(&self) -> &Path {
         self.shown.as_deref().unwrap_or(&self.path)
