@@ -44,8 +44,12 @@ mod instruments;
 mod interop;
 #[path = "integration/interruption.rs"]
 mod interruption;
+#[path = "integration/junctions.rs"]
+mod junctions;
 #[path = "integration/large_numbers.rs"]
 mod large_numbers;
+#[path = "integration/live.rs"]
+mod live;
 #[path = "integration/round_trip.rs"]
 mod round_trip;
 #[path = "integration/snapshots.rs"]
@@ -89,7 +93,9 @@ fn main() {
         ("instruments", instruments::CASES),
         ("interop", interop::CASES),
         ("interruption", interruption::CASES),
+        ("junctions", junctions::CASES),
         ("large_numbers", large_numbers::CASES),
+        ("live", live::CASES),
         ("round_trip", round_trip::CASES),
         ("generations", generations::CASES),
         ("snapshots", snapshots::CASES),

@@ -55,6 +55,10 @@ impl Choice {
         if volume.root().is_none() {
             return Err(needs_live(tree, "only a part of its subvolume is mounted here"));
         }
+        // The kernel lets others make some, too, but not delete what is read-only.
+        if !rustix::process::geteuid().is_root() {
+            return Err(needs_live(tree, "only root can delete it again"));
+        }
         Ok(Self::New(volume))
     }
 

@@ -153,6 +153,7 @@ fn write(
             let catalog_file =
                 behind.zip(copy).and_then(|(behind, copy)| behind.write(&mut tape, copy, interrupt));
             give_back(&mut tape, plan)?;
+            source.forget_junctions(&mut known);
             let made = Made {
                 base: &plan.base,
                 identity: plan.identity,

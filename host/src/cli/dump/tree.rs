@@ -18,7 +18,7 @@ use std::io;
 use tapedump_core::catalog::View;
 use tapedump_core::units::{DumpId, Ino};
 
-/// Mount points that are named; more are counted.
+/// Other volumes in the tree that are named; more are counted.
 const MOUNT_POINTS_NAMED: usize = 20;
 
 /// A tree whose objects are known.
@@ -59,10 +59,13 @@ pub fn open_tree(
     plan.base.check_numbers(&plan.tree, &source)?;
     let mount_points = source.mount_points();
     for path in mount_points.iter().take(MOUNT_POINTS_NAMED) {
-        progress.tell(&format!("{}: another file system is mounted here; not entered", printable_path(path)));
+        progress.tell(&format!(
+            "{}: another volume is here; it is not entered, and on the dump it is a link",
+            printable_path(path)
+        ));
     }
     if mount_points.len() > MOUNT_POINTS_NAMED {
-        progress.tell(&format!("and {} further mount points", mount_points.len() - MOUNT_POINTS_NAMED));
+        progress.tell(&format!("and {} further volumes", mount_points.len() - MOUNT_POINTS_NAMED));
     }
     let generation = taken.generation().filter(|_| mount_points.is_empty());
     Ok(Opened { source, generation })

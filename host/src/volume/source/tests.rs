@@ -509,7 +509,7 @@ fn what_changes_after_the_walk_is_told() {
 }
 
 #[test]
-fn mount_points_are_empty_directories() {
+fn mount_points_are_links() {
     // The tree that has some wherever tests run: the root, where it holds /proc.
     let tree = TempTree::new();
     fs::create_dir(tree.path("mnt")).unwrap();
@@ -534,7 +534,9 @@ fn mount_points_are_empty_directories() {
         let paths = by_path(&read_all(&mut source));
         let names: Vec<&[u8]> = paths.keys().map(Vec::as_slice).collect();
         assert_eq!(names, [b"".as_slice(), b"/mnt"]);
-        assert_eq!(paths[b"/mnt".as_slice()].attributes.permissions, 0o1777);
+        let link = &paths[b"/mnt".as_slice()];
+        assert_eq!((link.attributes.kind, link.data.as_slice()), (Kind::Symlink, b"none:/".as_slice()));
+        assert_eq!(link.attributes.modified, paths[b"".as_slice()].attributes.modified);
     }
 }
 

@@ -174,6 +174,16 @@ impl LinuxSource {
         self.volume.index.numbers.write(to)
     }
 
+    /// Takes the numbers of junctions out of the map of what the chain holds: once something is not mounted any more, they
+    /// are those of what was beneath, or of anything else.
+    pub fn forget_junctions(&self, known: &mut [u8]) {
+        for bit in self.volume.index.junctions.iter().map(|ino| ino.0.saturating_sub(1)) {
+            if let Some(byte) = known.get_mut((bit / 8) as usize) {
+                *byte &= !(1 << (bit % 8));
+            }
+        }
+    }
+
     /// Where a path that is shown is read.
     #[must_use]
     pub fn readable_path(&self, shown: &Path) -> PathBuf {
