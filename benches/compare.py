@@ -211,6 +211,54 @@ def incremental(bench):
     bench.forget_archives()
 
 
+# Files in the smaller volume; the larger one has ten times as many.
+GENERATION_FILES = 50_000
+
+
+def generations(bench):
+    """Level 1 of a btrfs volume after the same 200 changes in a small and in a large one: against what send takes."""
+    walls = {}
+    for count in (GENERATION_FILES, 10 * GENERATION_FILES):
+        walls[count] = generation(bench, count)
+    small, large = walls.values()
+    met = "met" if abs(large / small - 1) <= 0.2 else "MISSED"
+    print(f"  ten times as many files take {large / small:.2f} times as long, +- 0.20: {met}")
+
+
+def generation(bench, count):
+    """The least wall time of the dump of a volume with so many files."""
+    archives = bench.work / "archives"
+    image = bench.work / "source.btrfs"
+    image.unlink(missing_ok=True)
+    bench.shell("truncate", "--size", "8G", str(image))
+    bench.shell("mkfs.btrfs", "-q", str(image))
+    bench.shell("mount", "-o", "loop,noatime", str(image), str(bench.target))
+    volume = bench.target / "volume"
+    bench.shell("btrfs", "subvolume", "create", str(volume))
+    # By another process: what this one has in memory counts as that of the programs it starts.
+    bench.shell(Path(__file__).with_name("gen.py"), "flat", str(volume), str(count))
+    send = [str(bench.target / name) for name in ("before", "after")]
+    bench.shell(bench.tapedump, "dump", str(volume), "--tape", str(archives / "tape.0"))
+    bench.shell("btrfs", "subvolume", "snapshot", "-r", str(volume), send[0])
+    bench.shell(Path(__file__).with_name("gen.py"), "append", str(volume), str(GENERATION_FILES))
+    bench.shell(bench.tapedump, "snapshot", "create", str(volume), "after")
+    bench.shell("btrfs", "subvolume", "snapshot", "-r", str(volume), send[1])
+    bench.shell("sync")
+    tapedump = Program("tapedump", [bench.tapedump, "dump", str(volume), "--snapshot", "after", "--level", "1",
+                                    "--overwrite", "--tape", str(archives / "tape.1")])
+    bench.compare(
+        f"level 1 of a btrfs volume of {count} files, 200 of them changed, warm",
+        [tapedump, Program("send", ["btrfs", "send", "-q", "-p", *send, "-f", "/dev/null"], wall_max=1.5)],
+    )
+    said = (bench.work / "log").read_text(errors="replace")
+    found = [line for line in said.splitlines() if line.startswith("dumped ")][-1]
+    print(f"  {found.split(', to ')[0]}")
+    bench.shell("umount", str(bench.target))
+    image.unlink()
+    bench.forget_archives()
+    return min(run.wall for run in tapedump.runs)
+
+
 def one_file(bench):
     """One file from the middle of a dump, by the catalog, and by the positions that Debian's dump keeps."""
     archives = bench.work / "archives"
@@ -271,7 +319,7 @@ def empty(bench):
 
 
 PARTS = {part.__name__.replace("_", "-"): part
-         for part in (small, cold, restore, incremental, one_file, large, sparse, empty)}
+         for part in (small, cold, restore, incremental, generations, one_file, large, sparse, empty)}
 
 
 def main():

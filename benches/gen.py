@@ -7,6 +7,8 @@
     gen.py large DIRECTORY [MIB]     whole/: 8 files of MIB (512) MiB of noise; sparse/: 2 of 10 GiB, holes but for
                                      64 MiB
     gen.py empty DIRECTORY [FILES]   FILES (1,000,000) empty files, 500 in a directory
+    gen.py flat DIRECTORY [FILES]    FILES (50,000) files of up to 300 bytes, 100 in a directory, 100 such in another
+    gen.py append DIRECTORY FILES    appends to 200 of the first FILES files that `flat` made there, evenly spread
     gen.py touch DIRECTORY           changes one in a thousand of the files that `small` made there, says how many
 """
 
@@ -116,7 +118,25 @@ def touch(root):
     print(len(chosen))
 
 
-TREES = {"small": small, "large": large, "empty": empty, "touch": touch}
+def flat_file(root, number):
+    return root / f"d{number // 10_000}" / f"e{number // 100}" / f"f{number}"
+
+
+def flat(root, count=50_000):
+    for number in range(count):
+        path = flat_file(root, number)
+        if number % 100 == 0:
+            path.parent.mkdir(parents=True)
+        path.write_bytes(b"x" * (number % 300))
+
+
+def append(root, count):
+    for number in range(0, count, count // 200):
+        with open(flat_file(root, number), "ab") as file:
+            file.write(b"changed")
+
+
+TREES = {"flat": flat, "append": append, "small": small, "large": large, "empty": empty, "touch": touch}
 
 
 def main(arguments):

@@ -102,8 +102,10 @@ pub fn find(
     }
     // What a restore of the chain would not give rightly is dumped, too.
     if let Some(base) = &options.base {
-        let known = MapView::new(&base.known);
-        for ino in MapView::new(earlier.in_use).iter().filter(|ino| !known.contains(*ino)) {
+        let known = base.known.iter().copied().chain(std::iter::repeat(0));
+        let unknown: Vec<u8> =
+            earlier.in_use.iter().zip(known).map(|(in_use, known)| in_use & !known).collect();
+        for ino in MapView::new(&unknown).iter() {
             if unchanged.contains(ino)
                 && let Some(inode) = tree.inode(ino.0.into())?
             {
