@@ -20,6 +20,8 @@ mod damage;
 mod direct;
 #[path = "integration/format.rs"]
 mod format;
+#[path = "integration/generations.rs"]
+mod generations;
 #[path = "integration/golden.rs"]
 mod golden;
 #[path = "integration/history.rs"]
@@ -95,6 +97,7 @@ fn main() {
         ("large_numbers", large_numbers::CASES),
         ("live", live::CASES),
         ("round_trip", round_trip::CASES),
+        ("generations", generations::CASES),
         ("snapshots", snapshots::CASES),
         ("telling", telling::CASES),
         ("usage", usage::CASES),

@@ -49,7 +49,7 @@ use reach::Root;
 pub use since::{Earlier, EarlierNames};
 use tapedump_core::record::map::MapView;
 use tapedump_core::units::Ino;
-pub use volume::{LinuxSource, Tally};
+pub use volume::LinuxSource;
 
 /// The most threads that are used unless more are asked for.
 const DEFAULT_THREADS_MAX: usize = 8;

@@ -30,17 +30,6 @@ use super::{SourceOptions, Volume};
 use crate::volume::VolumeError;
 use crate::volume::btrfs::tree_search::TreeSearch;
 
-/// What the walk found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Directories, the root included.
-    pub directories: u64,
-    /// Objects that are not directories; each counts once, however many names it has.
-    pub others: u64,
-    /// Directories that belong to other volumes, and are dumped as links.
-    pub mount_points: Vec<PathBuf>,
-}
-
 /// A tree of a mounted file system.
 pub struct LinuxSource {
     volume: Arc<Volume>,
@@ -161,15 +150,13 @@ impl LinuxSource {
         }
     }
 
-    /// What the walk found.
+    /// Directories that belong to other volumes and were not entered.
     #[must_use]
-    pub fn tally(&self) -> Tally {
-        let index = &self.volume.index;
-        let mut mount_points: Vec<PathBuf> =
-            index.covered_places.iter().map(|place| self.path_in(*place, b"")).collect();
+    pub fn mount_points(&self) -> Vec<PathBuf> {
+        let places = self.volume.index.covered_places.iter();
+        let mut mount_points: Vec<PathBuf> = places.map(|place| self.path_in(*place, b"")).collect();
         mount_points.sort();
-        let directories = index.directories.len();
-        Tally { directories, others: index.in_use.count() - directories, mount_points }
+        mount_points
     }
 
     /// The rule the numbers follow.
