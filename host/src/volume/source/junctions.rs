@@ -18,7 +18,7 @@ use crate::volume::identity::Mount;
 /// The junctions of a tree, as far as they are mount points; and what nested subvolumes are called.
 #[derive(Debug)]
 pub struct Junctions {
-    /// Paths of mount points beneath the tree, and what is mounted there; of several on one the last counts.
+    /// Paths of mount points beneath the tree, sorted, and what is mounted there.
     mounts: Vec<(Vec<u8>, Vec<u8>)>,
     /// What the tree itself is in its volume, as a target would have it.
     tree: Vec<u8>,
@@ -27,29 +27,40 @@ pub struct Junctions {
 impl Junctions {
     /// Of the tree at an absolute path, as it is mounted now.
     pub fn of(tree: &Path) -> Self {
-        let mut mounts: Vec<_> = Mount::all()
+        let mounts = Mount::all();
+        let beneath = mounts
             .iter()
-            .filter_map(|mount| Some((mount.beneath(tree)?.to_vec(), target(&mount.source, &mount.root))))
-            .collect();
-        mounts.reverse();
+            .filter_map(|mount| Some((mount.beneath(tree)?.to_vec(), target(&mount.source, &mount.root))));
         let tree = match Mount::of(tree) {
             Ok(Some(mount)) => target(&mount.source, &mount.path_in_volume(tree)),
             // Without /proc the path is all there is.
             _ => target(b"", tree.as_os_str().as_bytes()),
         };
+        Self::new(beneath.collect(), tree)
+    }
+
+    /// Of mounts in the order in which they were made: of several on one directory, the last is what is seen.
+    fn new(mut mounts: Vec<(Vec<u8>, Vec<u8>)>, tree: Vec<u8>) -> Self {
+        mounts.reverse();
+        mounts.sort_by(|(a, _), (b, _)| a.cmp(b));
+        mounts.dedup_by(|(a, _), (b, _)| a == b);
         Self { mounts, tree }
+    }
+
+    fn mounted_on(&self, beneath: &[u8]) -> Option<&[u8]> {
+        let found = self.mounts.binary_search_by(|(point, _)| point.as_slice().cmp(beneath)).ok()?;
+        self.mounts.get(found).map(|(_, target)| target.as_slice())
     }
 
     /// Whether something is mounted on the directory with this path beneath the tree.
     pub fn has_mount(&self, beneath: &[u8]) -> bool {
-        self.mounts.iter().any(|(point, _)| point == beneath)
+        self.mounted_on(beneath).is_some()
     }
 
     /// The target of the link that stands for the junction at this path beneath the tree.
     pub fn target(&self, beneath: &[u8]) -> Vec<u8> {
-        let mount = self.mounts.iter().find(|(point, _)| point == beneath);
-        let mut target = match mount {
-            Some((_, target)) => target.clone(),
+        let mut target = match self.mounted_on(beneath) {
+            Some(target) => target.to_vec(),
             None if self.tree.ends_with(b"/") => [&self.tree, beneath].concat(),
             None => [&self.tree, b"/".as_slice(), beneath].concat(),
         };
@@ -69,12 +80,12 @@ mod tests {
 
     #[test]
     fn targets_name_what_is_mounted() {
-        let junctions = Junctions {
-            mounts: vec![(b"a/top".to_vec(), b"new:/".to_vec()), (b"a/top".to_vec(), b"old:/x".to_vec())],
-            tree: b"/dev/sda2:/home".to_vec(),
-        };
+        let mounts = [("a/top", "old:/x"), ("z", "z:/"), ("a/top", "new:/"), ("b", "b:/")];
+        let mounts = mounts.map(|(point, target)| (point.into(), target.into()));
+        let junctions = Junctions::new(mounts.to_vec(), b"/dev/sda2:/home".to_vec());
         assert!(junctions.has_mount(b"a/top") && !junctions.has_mount(b"a"));
         assert_eq!(junctions.target(b"a/top"), b"new:/");
+        assert_eq!((junctions.target(b"b"), junctions.target(b"z")), (b"b:/".to_vec(), b"z:/".to_vec()));
         assert_eq!(junctions.target(b"a/nested"), b"/dev/sda2:/home/a/nested");
         let whole = Junctions { tree: b"/dev/sda2:/".to_vec(), ..junctions };
         assert_eq!(whole.target(b"nested"), b"/dev/sda2:/nested");
