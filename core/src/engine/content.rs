@@ -2,9 +2,10 @@
 //! with its properties. Each `fill` puts content at the front of a slice and gives its length.
 
 use crate::checksum::Crc32c;
-use crate::device::volume::{Entry, NameBuf, Property, SourceVolume};
+use crate::device::volume::{Entry, NameBuf, Property, PropertyKind, SourceVolume};
 use crate::limits::{NAME_LEN_MAX, PROPERTIES_MAX};
 use crate::record::dirent::{CHUNK_LEN, ChunkWriter, DirectoryLen};
+use crate::record::lun::{LUN_LEN, LunRepr};
 use crate::record::map::DumpMap;
 use crate::record::payload::{
     PAYLOAD_HEAD_LEN, PAYLOAD_TAIL_LEN, ROW_HEAD_LEN, Row, payload_head, row_head, row_len, row_value_len,
@@ -124,6 +125,30 @@ impl DirectoryContent {
     }
 }
 
+/// What the first pass over the properties of an object found.
+#[derive(Clone, Copy)]
+pub struct PropertySurvey {
+    /// Length of their rows, 0 without properties.
+    pub rows_len: u64,
+    /// All of them can be read.
+    pub whole: bool,
+    /// The attributes of a LUN, if they are understood.
+    pub lun: Option<LunRepr>,
+}
+
+/// What a property says of a LUN. What is not understood is dumped as it is.
+fn lun<S: SourceVolume>(source: &mut S, index: u32, property: &Property) -> Option<LunRepr> {
+    let mut value = [0; LUN_LEN];
+    let mut done = 0;
+    while let Some(rest) = value.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match source.read_property(index, done as u32, rest) {
+            Ok(len) if len > 0 => done += len.min(rest.len()),
+            _ => return None,
+        }
+    }
+    if property.value_len < LUN_LEN as u32 { None } else { LunRepr::of_value(&value).ok() }
+}
+
 /// Bytes before a row's value at most: head, name length, name; or head and owner.
 const HELD_MAX: usize = ROW_HEAD_LEN + 2 + NAME_LEN_MAX;
 
@@ -171,19 +196,23 @@ impl PayloadContent {
         }
     }
 
-    /// Length of the open object's rows, 0 without properties; and whether all of them can be read.
-    pub fn survey<S: SourceVolume>(source: &mut S) -> (u64, bool) {
+    /// The first pass over the open object's properties.
+    pub fn survey<S: SourceVolume>(source: &mut S) -> PropertySurvey {
         let mut name = [0; NAME_LEN_MAX];
-        let mut len = 0u64;
-        let mut whole = true;
+        let mut survey = PropertySurvey { rows_len: 0, whole: true, lun: None };
         for index in 0..PROPERTIES_MAX {
             match source.property(index, &mut name) {
-                Ok(Some(property)) => len = len.saturating_add(row_len(property_row_len(&property))),
-                Ok(None) => return (len, whole),
-                Err(_) => whole = false,
+                Ok(Some(property)) => {
+                    survey.rows_len = survey.rows_len.saturating_add(row_len(property_row_len(&property)));
+                    if property.kind == PropertyKind::Lun {
+                        survey.lun = lun(source, index, &property);
+                    }
+                }
+                Ok(None) => return survey,
+                Err(_) => survey.whole = false,
             }
         }
-        (len, false)
+        PropertySurvey { whole: false, ..survey }
     }
 
     /// Length of the row that names the owner.

@@ -10,5 +10,6 @@ pub mod header;
 pub mod holes;
 mod inode;
 pub mod linux_xattr;
+pub mod lun;
 pub mod map;
 pub mod payload;

@@ -4,9 +4,9 @@ use super::{Done, Dump, DumpError, DumpEvent, NotPortable, State, Step};
 use crate::catalog::{CatalogSink, Flaws, NameRow, ObjectRow, TapePlace};
 use crate::checksum::Crc32c;
 use crate::device::tape::TapeDevice;
-use crate::device::volume::{Attributes, Kind, SourceVolume};
+use crate::device::volume::{Attributes, Class, Kind, SourceVolume};
 use crate::device::{DeviceError, ErrorKind};
-use crate::engine::content::{DirectoryContent, PayloadContent};
+use crate::engine::content::{DirectoryContent, PayloadContent, PropertySurvey};
 use crate::limits::{
     PORTABLE_DIRECTORY_LEN_MAX, PORTABLE_NAME_LEN_MAX, SEGMENT_BLOCKS_MAX, TRAILING_LEN_MAX,
 };
@@ -14,6 +14,7 @@ use crate::record::dirent::DirectoryLen;
 use crate::record::extension::{Role, extension_flags};
 use crate::record::header::HeaderKind;
 use crate::record::holes::Holes;
+use crate::record::lun::{LunRepr, LunState};
 use crate::record::map::max_ino;
 use crate::units::{Ino, TAPE_BLOCK_LEN};
 
@@ -53,11 +54,24 @@ impl Body {
     }
 }
 
+/// Why a LUN is not dumped (R-DATA-7). The next increment takes it whatever its times, as all that is skipped.
+const fn bar(lun: &LunRepr) -> Option<ErrorKind> {
+    match lun.state {
+        _ if lun.restricted => Some(ErrorKind::Restricted),
+        LunState::Inconsistent if !lun.plain_file => Some(ErrorKind::Inconsistent),
+        _ => None,
+    }
+}
+
 impl<S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'_, S, T, C, K> {
     pub(super) fn begin_body(&mut self, ino: Ino, mut attributes: Attributes) -> Step<S, T> {
         let mut event = DumpEvent::Working;
         let mut flaws = Flaws::NONE;
-        let (rows_len, whole) = PayloadContent::survey(&mut self.source);
+        let PropertySurvey { rows_len, whole, lun } = PayloadContent::survey(&mut self.source);
+        if let Some(why) = lun.filter(|_| attributes.kind == Kind::File).and_then(|lun| bar(&lun)) {
+            let _ = self.source.close();
+            return Ok(self.skip(ino, Class::Others, why));
+        }
         flaws.properties_unread = !whole;
         if !whole {
             event = DumpEvent::PropertiesUnread { ino };
@@ -356,7 +370,7 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'_, S, T, C
         };
         self.state = State::Attributes { from: ino.next() };
         let rows_len = match self.source.open(ino) {
-            Ok(_) => Some(PayloadContent::survey(&mut self.source).0),
+            Ok(_) => Some(PayloadContent::survey(&mut self.source).rows_len),
             Err(error) if error.kind() == ErrorKind::Interrupted => return Err(DumpError::Source(error)),
             Err(_) => None,
         };

@@ -101,7 +101,8 @@ pub enum DumpEvent {
     Working,
     /// A stage begins.
     Stage(Stage),
-    /// The object is not on the dump: it could not be opened.
+    /// The object is not on the dump: it could not be opened, or it is a LUN or file that may not be dumped now (R-DATA-7:
+    /// [`ErrorKind::Restricted`], [`ErrorKind::Inconsistent`]). The next increment takes it, whatever its times.
     Skipped {
         /// The object.
         ino: Ino,
@@ -494,7 +495,7 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, 
         self.known.remove(ino);
     }
 
-    fn skip(&mut self, ino: Ino, class: Class, error: ErrorKind) -> DumpEvent {
+    pub(super) fn skip(&mut self, ino: Ino, class: Class, error: ErrorKind) -> DumpEvent {
         let row = ObjectRow::skipped(ino, class == Class::Directories);
         self.note(|catalog| catalog.object(&row));
         self.pending.remove(ino);
