@@ -3,8 +3,10 @@
 //! Objects are named by their number in the dump ([`Ino`]); the root is [`Ino::ROOT`]. One object is open at a
 //! time. A volume that works ahead or behind on several threads does so behind these contracts.
 
+mod capabilities;
 mod property;
 
+pub use capabilities::{TargetCapabilities, TargetRoot};
 pub use property::{Property, PropertyKind};
 
 use super::DeviceError;
@@ -424,6 +426,11 @@ pub trait TargetVolume {
     /// The volume's own error.
     type Error: DeviceError;
 
+    /// What the target can hold. What it cannot the engine keeps from it, and tells.
+    fn capabilities(&self) -> TargetCapabilities {
+        TargetCapabilities::ALL
+    }
+
     /// Free room now.
     ///
     /// # Errors
@@ -514,6 +521,9 @@ pub trait TargetVolume {
 impl<V: TargetVolume + ?Sized> TargetVolume for &mut V {
     type Error = V::Error;
 
+    fn capabilities(&self) -> TargetCapabilities {
+        (**self).capabilities()
+    }
     fn room(&mut self) -> Result<Room, Self::Error> {
         (**self).room()
     }

@@ -24,7 +24,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use tapedump_core::device::ErrorKind;
 use tapedump_core::device::volume::{
-    Attributes, FailedPart, Failure, Made, Place, PropertyKind, Room, TargetVolume,
+    Attributes, FailedPart, Failure, Made, Place, PropertyKind, Room, TargetCapabilities, TargetVolume,
 };
 use tapedump_core::units::Ino;
 use worker::Worker;
@@ -72,6 +72,10 @@ impl WriteBehind {
 
 impl TargetVolume for WriteBehind {
     type Error = VolumeError;
+
+    fn capabilities(&self) -> TargetCapabilities {
+        self.target.capabilities()
+    }
 
     fn room(&mut self) -> Result<Room, VolumeError> {
         self.target.room()

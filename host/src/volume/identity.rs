@@ -81,6 +81,11 @@ impl Mount {
         })
     }
 
+    /// Whether the file system is mounted as a whole, and not one of its directories.
+    pub(super) fn is_whole(&self) -> bool {
+        self.root == b"/"
+    }
+
     fn path_in_volume(&self, absolute: &Path) -> Vec<u8> {
         let absolute = absolute.as_os_str().as_bytes();
         let beneath = absolute.strip_prefix(self.point.as_slice()).unwrap_or(absolute);

@@ -40,6 +40,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tapedump_core::catalog::View;
+use tapedump_core::device::volume::TargetCapabilities;
 use tapedump_core::units::Ino;
 
 /// Signals are looked for this often while no key comes.
@@ -267,6 +268,7 @@ impl Browser<'_, '_> {
             only: false,
             apply: false,
             base: Vec::new(),
+            target_capabilities: TargetCapabilities::ALL,
             force: false,
             threads: None,
         };

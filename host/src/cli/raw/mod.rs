@@ -1,7 +1,9 @@
 //! The arguments as they are written: the one definition that parsing, help, completions and the manual come from.
 
+mod capabilities;
 pub mod history;
 
+pub use self::capabilities::Limits;
 use self::history::{Browse, Chain, Find, History, Moment};
 use clap::{Args, Parser, Subcommand, ValueHint};
 use std::ffi::OsString;
@@ -155,6 +157,11 @@ pub struct Restore {
     /// one needs in its folder .tapedump. The dump's catalog is needed; see tapedump catalog.
     #[arg(long, requires = "to", conflicts_with_all = ["paths", "only", "base", "plan", "at", "of"])]
     pub apply: bool,
+    /// What the target cannot hold, as a list with commas: aces=N (ACLs of more than N entries), no-luns, no-unicode-qtrees,
+    /// older-release. What it cannot hold becomes the nearest thing that it can, and is named
+    #[arg(long, value_name = "LIST", default_value = "", hide_default_value = true,
+        value_parser = capabilities::limits)]
+    pub target_capabilities: Limits,
     /// Restore what fits even where the room seems too small
     #[arg(long)]
     pub force: bool,

@@ -82,7 +82,8 @@ fn within(
     if missing {
         fs::create_dir(to).map_err(|error| cannot_restore(to, &error))?;
     }
-    let restored = LinuxTarget::open(to).map_err(CliError::failed).and_then(|target| {
+    let opened = LinuxTarget::open(to).map(|target| target.limited_to(raw.target_capabilities));
+    let restored = opened.map_err(CliError::failed).and_then(|target| {
         let kept = target.kept();
         let target = WriteBehind::new(target, raw.threads.unwrap_or(0));
         reading.run(target, &mut restorer, interrupt).map(|(_, summary)| (kept.count(), summary))

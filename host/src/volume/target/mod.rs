@@ -22,6 +22,7 @@ pub(crate) use property::Properties;
 
 use super::VolumeError;
 use super::failures::shortened;
+use super::place::place_of;
 use directory::remove;
 use handle::{Handle, mode_of};
 use rustix::fd::OwnedFd;
@@ -32,7 +33,9 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use tapedump_core::device::ErrorKind;
-use tapedump_core::device::volume::{Attributes, Failure, Made, Place, PropertyKind, Room, TargetVolume};
+use tapedump_core::device::volume::{
+    Attributes, Failure, Made, Place, PropertyKind, Room, TargetCapabilities, TargetVolume,
+};
 use tapedump_core::units::Ino;
 
 /// Permissions of a directory while it is filled: nobody else gets in before it has its own.
@@ -51,6 +54,7 @@ pub struct LinuxTarget {
     /// Opened before anything is written: a flush tells the errors since its file was opened. `None`: the
     /// destination may be entered and written but not read.
     for_sync: Option<OwnedFd>,
+    capabilities: TargetCapabilities,
 }
 
 impl LinuxTarget {
@@ -61,13 +65,25 @@ impl LinuxTarget {
     pub fn open(root: &Path) -> Result<Self, VolumeError> {
         let caller = Arc::new(Caller::of_this_process());
         let directories = Directories::new(open_root(root)?, |root| root);
+        let mut capabilities = TargetCapabilities::ALL;
+        capabilities.root = place_of(directories.root());
         Ok(Self {
+            capabilities,
             for_sync: open_for_sync(directories.root()),
             directories,
             writer: ObjectWriter::new(Arc::clone(&caller)),
             caller,
             failures: VecDeque::new(),
         })
+    }
+
+    /// As a target that can hold no more than this; where it is in its volume stays as it is.
+    #[must_use]
+    pub fn limited_to(mut self, capabilities: TargetCapabilities) -> Self {
+        let root = self.capabilities.root;
+        self.capabilities = capabilities;
+        self.capabilities.root = root;
+        self
     }
 
     /// The process' part, which counts what it may not do.
@@ -171,6 +187,10 @@ pub(crate) fn room_of(root: &Directory) -> Result<Room, VolumeError> {
 
 impl TargetVolume for LinuxTarget {
     type Error = VolumeError;
+
+    fn capabilities(&self) -> TargetCapabilities {
+        self.capabilities
+    }
 
     fn room(&mut self) -> Result<Room, VolumeError> {
         room_of(self.directories.root())
