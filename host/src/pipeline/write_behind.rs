@@ -13,7 +13,7 @@ mod worker;
 
 use crate::volume::VolumeError;
 use crate::volume::failures::shortened;
-use crate::volume::target::{LinuxTarget, ObjectWriter};
+use crate::volume::target::LinuxTarget;
 use batch::{BATCH_CALLS_MAX, BATCH_LEN_MAX, Batch, Call, Span};
 use flusher::Flusher;
 use std::collections::VecDeque;
@@ -210,7 +210,7 @@ impl Pool {
         for number in 0..threads {
             let worker = Worker {
                 shared: Arc::clone(&shared),
-                writer: ObjectWriter::new(Arc::clone(&target.caller)),
+                writer: target.another_writer(),
                 ino: Ino::ROOT,
                 skip: false,
                 unmade: false,

@@ -9,6 +9,7 @@ pub mod errno;
 mod error;
 pub(crate) mod failures;
 pub mod identity;
+pub mod lun;
 pub mod place;
 pub mod rearrange;
 pub mod source;

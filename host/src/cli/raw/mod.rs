@@ -2,9 +2,11 @@
 
 mod capabilities;
 pub mod history;
+pub mod lun;
 
 pub use self::capabilities::Limits;
 use self::history::{Browse, Chain, Find, History, Moment};
+pub use self::lun::Lun;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use std::ffi::OsString;
 use std::num::NonZeroU64;
@@ -31,6 +33,7 @@ pub enum Command {
     Chain(Chain),
     Find(Find),
     Browse(Browse),
+    Lun(Lun),
     Tape(Tape),
     Catalog(Catalog),
     /// Print the completions for a shell
@@ -401,6 +404,13 @@ const CAPACITY_MIN: u64 = 64 << 10;
 
 /// Bytes, with K, M, G or T behind them; also KiB, MB and the like, all of them powers of 1,024.
 fn capacity(text: &str) -> Result<NonZeroU64, String> {
+    NonZeroU64::new(byte_count(text)?)
+        .filter(|bytes| bytes.get() >= CAPACITY_MIN)
+        .ok_or_else(|| "a tape of less than 64K has no room for a single tape record".into())
+}
+
+/// Bytes, with K, M, G or T behind them; also KiB, MB and the like, all of them powers of 1,024.
+fn byte_count(text: &str) -> Result<u64, String> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
     let shift = match unit.trim().to_ascii_lowercase().trim_end_matches("ib").trim_end_matches('b') {
@@ -413,10 +423,7 @@ fn capacity(text: &str) -> Result<NonZeroU64, String> {
     };
     let number: u64 = number.parse().map_err(|_| "it is a number of bytes".to_owned())?;
     let bytes = number.checked_mul(1 << shift).filter(|bytes| i64::try_from(*bytes).is_ok());
-    let bytes = bytes.ok_or("no tape holds that much")?;
-    NonZeroU64::new(bytes)
-        .filter(|bytes| bytes.get() >= CAPACITY_MIN)
-        .ok_or_else(|| "a tape of less than 64K has no room for a single tape record".into())
+    bytes.ok_or_else(|| "nothing holds that much".into())
 }
 
 #[cfg(test)]

@@ -6,12 +6,14 @@
 //! Owners: the superuser gives each object its own. Anybody else keeps what he restores, as with other programs; an
 //! object that did not get its owner or group loses its set-id bits. These are counted.
 
+mod alignment;
 mod caller;
 mod directory;
 mod handle;
 mod make;
 mod object;
 mod property;
+mod restricted;
 
 pub(crate) use caller::{Caller, Kept};
 pub(crate) use directory::{
@@ -19,10 +21,12 @@ pub(crate) use directory::{
 };
 pub(crate) use object::ObjectWriter;
 pub(crate) use property::Properties;
+pub(crate) use restricted::{Report, Restrictions};
 
 use super::VolumeError;
 use super::failures::shortened;
 use super::place::place_of;
+use alignment::Alignment;
 use directory::remove;
 use handle::{Handle, mode_of};
 use rustix::fd::OwnedFd;
@@ -49,6 +53,8 @@ const FILLING: Mode = Mode::RWXU;
 pub struct LinuxTarget {
     pub(crate) directories: Directories<Arc<Directory>>,
     pub(crate) caller: Arc<Caller>,
+    restrictions: Arc<Restrictions>,
+    alignment: Arc<Alignment>,
     writer: ObjectWriter,
     failures: VecDeque<Failure<VolumeError>>,
     /// Opened before anything is written: a flush tells the errors since its file was opened. `None`: the
@@ -67,12 +73,18 @@ impl LinuxTarget {
         let directories = Directories::new(open_root(root)?, |root| root);
         let mut capabilities = TargetCapabilities::ALL;
         capabilities.root = place_of(directories.root());
+        let restrictions = Arc::default();
+        let alignment = Arc::new(Alignment::of(directories.root()));
+        let writer =
+            ObjectWriter::new(Arc::clone(&caller), Arc::clone(&restrictions), Arc::clone(&alignment));
         Ok(Self {
             capabilities,
             for_sync: open_for_sync(directories.root()),
             directories,
-            writer: ObjectWriter::new(Arc::clone(&caller)),
+            writer,
             caller,
+            restrictions,
+            alignment,
             failures: VecDeque::new(),
         })
     }
@@ -83,7 +95,24 @@ impl LinuxTarget {
         let root = self.capabilities.root;
         self.capabilities = capabilities;
         self.capabilities.root = root;
+        if !capabilities.luns || capabilities.older_release {
+            self.restrictions.without_luns();
+        }
         self
+    }
+
+    /// What makes objects in another thread.
+    pub(crate) fn another_writer(&self) -> ObjectWriter {
+        ObjectWriter::new(
+            Arc::clone(&self.caller),
+            Arc::clone(&self.restrictions),
+            Arc::clone(&self.alignment),
+        )
+    }
+
+    /// What is restricted while the restore lasts.
+    pub(crate) fn restrictions(&self) -> Arc<Restrictions> {
+        Arc::clone(&self.restrictions)
     }
 
     /// The process' part, which counts what it may not do.
@@ -256,12 +285,15 @@ impl TargetVolume for LinuxTarget {
     fn flush(&mut self) -> Result<(), VolumeError> {
         self.writer.discard();
         self.writer.lock_directories();
-        let Some(fd) = &self.for_sync else {
-            fs::sync();
-            return Ok(());
-        };
-        let root = self.directories.root();
-        fs::syncfs(fd).map_err(|errno| VolumeError::system("flush", root.path_of(b""), errno))
+        match &self.for_sync {
+            None => fs::sync(),
+            Some(fd) => {
+                let root = self.directories.root();
+                fs::syncfs(fd).map_err(|errno| VolumeError::system("flush", root.path_of(b""), errno))?;
+            }
+        }
+        self.failures.extend(self.restrictions.free());
+        Ok(())
     }
 }
 
