@@ -44,6 +44,14 @@ mod interop;
 mod interruption;
 #[path = "integration/large_numbers.rs"]
 mod large_numbers;
+#[path = "integration/luns.rs"]
+mod luns;
+#[path = "integration/luns_restored.rs"]
+mod luns_restored;
+#[path = "integration/rename.rs"]
+mod rename;
+#[path = "integration/room.rs"]
+mod room;
 #[path = "integration/round_trip.rs"]
 mod round_trip;
 #[path = "integration/telling.rs"]
@@ -84,6 +92,10 @@ fn main() {
         ("interop", interop::CASES),
         ("interruption", interruption::CASES),
         ("large_numbers", large_numbers::CASES),
+        ("luns", luns::CASES),
+        ("luns_restored", luns_restored::CASES),
+        ("rename", rename::CASES),
+        ("room", room::CASES),
         ("round_trip", round_trip::CASES),
         ("telling", telling::CASES),
         ("usage", usage::CASES),

@@ -125,6 +125,15 @@ impl Mount {
         Self::with_arguments(&["-t", "tmpfs", "-o", options, "tmpfs"], at)
     }
 
+    /// Mounts a new ramfs at a new directory `at`: a file system without extended attributes.
+    ///
+    /// # Panics
+    /// When the system refuses; callers declare the need for root.
+    #[must_use]
+    pub fn ramfs(at: &Path) -> Self {
+        Self::with_arguments(&["-t", "ramfs", "ramfs"], at)
+    }
+
     fn with_arguments(arguments: &[&str], at: &Path) -> Self {
         fs::create_dir_all(at).expect("mount point");
         run("mount", &[arguments, &[path_text(at)]].concat());
@@ -163,6 +172,24 @@ pub fn make_ext4(image: &Path, size: u64, arguments: &[&str]) {
     fs::File::create(image).and_then(|file| file.set_len(size)).expect("image file");
     // Small images would get small blocks, and with them shorter links and fewer attributes.
     run("mke2fs", &[&["-q", "-F", "-t", "ext4", "-b", "4096"], arguments, &[path_text(image)]].concat());
+}
+
+/// A new btrfs image of `size` bytes.
+///
+/// # Panics
+/// When `mkfs.btrfs` fails; callers declare the need for it.
+pub fn make_btrfs(image: &Path, size: u64) {
+    fs::File::create(image).and_then(|file| file.set_len(size)).expect("image file");
+    run("mkfs.btrfs", &["-q", path_text(image)]);
+}
+
+/// A new XFS image of `size` bytes, at least 300 MiB.
+///
+/// # Panics
+/// When `mkfs.xfs` fails; callers declare the need for it.
+pub fn make_xfs(image: &Path, size: u64) {
+    fs::File::create(image).and_then(|file| file.set_len(size)).expect("image file");
+    run("mkfs.xfs", &["-q", path_text(image)]);
 }
 
 /// A new XFS image so large that the inode numbers of most directories are large. It takes 64 MiB of room.

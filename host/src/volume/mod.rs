@@ -12,6 +12,7 @@ pub mod identity;
 pub mod lun;
 pub mod place;
 pub mod rearrange;
+pub mod renamed;
 pub mod source;
 pub mod spool;
 pub mod target;

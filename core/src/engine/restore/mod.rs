@@ -10,6 +10,7 @@
 //! compares it checks a tree. Nothing a tape says is trusted: names that could leave the target, loops, and objects
 //! that contradict the maps become [`Damage`], and everything that the damage does not touch is restored.
 
+mod ask;
 mod begin;
 mod chain;
 mod events;
@@ -21,6 +22,7 @@ mod tree;
 
 use core::fmt;
 
+pub use self::ask::Named;
 use self::chain::Chain;
 use self::events::Events;
 use self::route::Way;

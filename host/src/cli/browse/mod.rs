@@ -269,7 +269,10 @@ impl Browser<'_, '_> {
             apply: false,
             base: Vec::new(),
             target_capabilities: TargetCapabilities::ALL,
+            as_name: None,
+            rename: Vec::new(),
             force: false,
+            dry_run: false,
             threads: None,
         };
         restore::into(&raw, &to, self.state, &Interrupt::install()?)

@@ -165,9 +165,20 @@ pub struct Restore {
     #[arg(long, value_name = "LIST", default_value = "", hide_default_value = true,
         value_parser = capabilities::limits)]
     pub target_capabilities: Limits,
-    /// Restore what fits even where the room seems too small
+    /// Restore the one path under another name, which is a path below the directory of --to
+    #[arg(long = "as", value_name = "NAME", requires = "paths", value_hint = ValueHint::AnyPath,
+        conflicts_with_all = ["plan", "apply"])]
+    pub as_name: Option<OsString>,
+    /// Restore OLD, a path from the root of the dump, as NEW, a path below the directory of --to; may be given several times. A =
+    /// in OLD is written \=
+    #[arg(long, value_name = "OLD=NEW", conflicts_with_all = ["plan", "apply"])]
+    pub rename: Vec<OsString>,
+    /// Do not check whether there is room: restore what fits, then stop and list what is missing
     #[arg(long)]
     pub force: bool,
+    /// Read and check everything, and write nothing
+    #[arg(long, conflicts_with_all = ["plan", "apply"])]
+    pub dry_run: bool,
     /// Threads that write the tree [default: one for each processor]
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,

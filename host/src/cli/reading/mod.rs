@@ -17,7 +17,7 @@ use crate::checksum::HostCrc32c;
 use crate::cli::changer::{Changer, Wanted, with_changes};
 use crate::cli::exit::{CliError, Ended};
 use crate::cli::interrupt::Interrupt;
-use crate::cli::progress::{Progress, Progressed};
+use crate::cli::progress::{Progress, Progressed, count};
 use crate::cli::raw::From;
 use crate::state::StateDir;
 use crate::state::scratch::ScratchDevice;
@@ -34,7 +34,7 @@ use tapedump_core::engine::restore::{
 };
 use tapedump_core::limits::{MAP_LEN_MAX, SEGMENT_LEN_MAX};
 use tapedump_core::stream::reader::ReaderError;
-use tapedump_core::units::{Ino, TAPE_BLOCK_LEN};
+use tapedump_core::units::{DumpId, Ino, TAPE_BLOCK_LEN};
 
 /// The engine as the host puts it together.
 pub type Engine<'m, V> = Restore<'m, Box<dyn Tape>, V, ScratchDevice, HostCrc32c>;
@@ -92,6 +92,10 @@ pub trait Visitor<V: TargetVolume> {
     /// All names are known and nothing is written yet.
     fn catalogued(&mut self, _engine: &mut Engine<'_, V>) -> Result<(), CliError> {
         Ok(())
+    }
+    /// The target was full before the end: what is missing is to be listed, and that is all.
+    fn restores_what_fits(&self) -> bool {
+        false
     }
     /// What the dump is read for.
     fn purpose(&self) -> Purpose {
@@ -176,6 +180,11 @@ impl Reading {
         self.sources.file()
     }
 
+    /// The dumps that are read, from the newest on, where all of them are known.
+    pub fn ids(&self) -> Option<Vec<DumpId>> {
+        self.sources.ids()
+    }
+
     /// Reads the dump over `target`. Gives the target back, and how it ended: `None` where the visitor had enough.
     pub fn run<V>(
         self,
@@ -235,7 +244,12 @@ impl Reading {
         let ended = ended.and_then(|summary| told.map(|()| summary).map_err(Stopped::from));
         let purpose = drive.visitor.purpose();
         let open = drive.object.and_then(|ino| names::path_of(&mut engine, ino));
+        let lists_missing = drive.visitor.restores_what_fits();
         progress.end();
+        let missing = match &ended {
+            Err(Stopped::Full(_)) if lists_missing => Some(list_missing(&mut engine)),
+            _ => None,
+        };
         let (_, mut target, _) = engine.into_devices();
         match ended {
             Ok(summary) => Ok((target, summary)),
@@ -243,9 +257,14 @@ impl Reading {
                 if purpose == Purpose::Restore {
                     settle(&mut target, open.as_deref());
                 }
-                Err(match error {
-                    Stopped::Engine(why) => CliError::Failed(format!("{name}: {why}")),
-                    Stopped::Other(error) => error,
+                Err(match (error, missing) {
+                    (Stopped::Full(why), Some(missing)) => CliError::Incomplete(format!(
+                        "{why}; not restored, or not wholly: {}",
+                        count(missing, "object")
+                    )),
+                    (Stopped::Full(why), None) => CliError::Failed(why),
+                    (Stopped::Engine(why), _) => CliError::Failed(format!("{name}: {why}")),
+                    (Stopped::Other(error), _) => error,
                 })
             }
         }
@@ -254,6 +273,8 @@ impl Reading {
 
 /// Why the engine was stopped.
 enum Stopped {
+    /// By the target, which can take nothing more.
+    Full(String),
     /// By itself.
     Engine(String),
     /// By the command.
@@ -366,7 +387,7 @@ impl<W> Drive<'_, W> {
                 }
                 // It is the destination's matter, and not the tape's.
                 Err(error @ RestoreError::Target { .. }) => {
-                    return Err(CliError::Failed(explain::<V>(&error)).into());
+                    return Err(Stopped::Full(explain::<V>(&error)));
                 }
                 Err(error) => return Err(Stopped::Engine(explain::<V>(&error))),
                 Ok(RestoreEvent::Done(summary)) => return Ok(summary),
@@ -436,6 +457,20 @@ impl<W> Drive<'_, W> {
             });
         }
     }
+}
+
+/// Names what is to be restored and is not (R-RESTORE-6); gives how many there are.
+fn list_missing<V: TargetVolume>(engine: &mut Engine<'_, V>) -> u64 {
+    let (mut from, mut missing) = (Ino::FIRST, 0);
+    while let Some(ino) = engine.next_missing(from) {
+        match names::path_of(engine, ino) {
+            Some(path) => eprintln!("tapedump: {}: not restored, or not wholly", printable(&path)),
+            None => eprintln!("tapedump: inode {}: not restored, or not wholly", ino.0),
+        }
+        missing += 1;
+        from = ino.next();
+    }
+    missing
 }
 
 /// After an early end: lets the target finish what it was given, and names what is not whole.

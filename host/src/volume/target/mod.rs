@@ -15,7 +15,7 @@ mod object;
 mod property;
 mod restricted;
 
-pub(crate) use caller::{Caller, Kept};
+pub(crate) use caller::{Caller, Kept, umask};
 pub(crate) use directory::{
     ACL_ACCESS, ACL_DEFAULT, Directories, Directory, check_name, descriptor_path, open_directory, open_root,
 };

@@ -135,7 +135,8 @@ impl Restrictions {
 
     /// A file was made. One that is restored by itself is restricted from now on, as far as the file system can.
     pub(super) fn made(&self, file: &OwnedFd, directory: &Arc<Directory>, name: &[u8], ino: Ino) {
-        if !self.any.load(Ordering::Acquire) || !self.lock().single.contains(&ino.0) {
+        let is_new_single = |inner: &Inner| inner.single.contains(&ino.0) && !inner.held.contains_key(&ino.0);
+        if !self.any.load(Ordering::Acquire) || !is_new_single(&self.lock()) {
             return;
         }
         // Without the mark the lock has to do.
