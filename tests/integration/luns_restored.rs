@@ -303,8 +303,8 @@ const HOLDER: &str = r#"
     my @open;
     my @how = (
         sub { flock($_[0], 2) },                                               # LOCK_EX
-        sub { fcntl($_[0], 37, pack("s s x4 q q i x4", 1, 0, 0, 0, 0)) },      # F_OFD_SETLK, F_WRLCK
-        sub { fcntl($_[0], 6, pack("s s x4 q q i x4", 1, 0, 0, 0, 0)) },       # F_SETLK, F_WRLCK
+        sub { my $all = pack("s s x4 q q i x4", 1, 0, 0, 0, 0); fcntl($_[0], 37, $all) }, # F_OFD_SETLK, F_WRLCK
+        sub { my $all = pack("s s x4 q q i x4", 1, 0, 0, 0, 0); fcntl($_[0], 6, $all) },  # F_SETLK, F_WRLCK
         sub { fcntl($_[0], 1024, 1) },                                         # F_SETLEASE, F_WRLCK
         sub { flock($_[0], 2) },
     );
