@@ -8,13 +8,13 @@ use rustix::fs::{XattrFlags, lgetxattr, setxattr};
 use serde_json::Value;
 use tapedump_tests::cli::{Run, code};
 use tapedump_tests::needs::Need;
-use tapedump_tests::product::{dump, restore, verify};
+use tapedump_tests::product::{dump, dump_snapshot, restore, verify};
 use tapedump_tests::random::{Random, seed};
 use tapedump_tests::scratch::{Mount, Scratch, make_btrfs, make_ext4, make_xfs, run};
 
 use crate::Case;
 
-pub(crate) const ON_BTRFS: &[Need] = &[Need::Root, Need::Loop, Need::MKFS_BTRFS];
+pub(crate) const ON_BTRFS: &[Need] = &[Need::Root, Need::Loop, Need::BTRFS];
 
 pub(crate) const CASES: &[Case] = &[
     Case { name: "made_shown_and_changed", needs: ON_BTRFS, run: made_shown_and_changed },
@@ -33,7 +33,7 @@ const VOLUME_LEN: u64 = 500 << 20;
 /// A new volume of btrfs.
 pub(crate) fn volume(scratch: &Scratch, name: &str) -> Mount {
     let image = scratch.join(&format!("{name}.img"));
-    make_btrfs(&image, VOLUME_LEN);
+    make_btrfs(&image, VOLUME_LEN, &[]);
     Mount::image(&image, &scratch.join(name), "")
 }
 
@@ -224,7 +224,8 @@ fn what_is_not_dumped() {
     setxattr(tree.join("file"), MARK, &left, XattrFlags::empty()).expect("set");
 
     for level in 0..2 {
-        let (tape, run) = dump_level(&scratch, tree, level);
+        let tape = scratch.join(&format!("level{level}"));
+        let run = dump_snapshot(&scratch, tree, &tape).args(["--level", &level.to_string()]);
         let said = run.outcome().expect(code::INCOMPLETE);
         for (name, why) in
             [("restricted", "restricted"), ("inconsistent", "inconsistent"), ("file", "restricted")]
@@ -256,8 +257,8 @@ fn what_is_not_dumped() {
         set(name, "online");
     }
     assert_eq!(mark(&tree.join("file")), None);
-    let (tape, run) = dump_level(&scratch, tree, 2);
-    let said = run.outcome().done();
+    let tape = scratch.join("level2");
+    let said = dump_snapshot(&scratch, tree, &tape).args(["--level", "2"]).outcome().done();
     assert!(said.mentions("4 other objects"), "those three, and what was garbage: {said}");
     let out = volume(&scratch, "out2");
     let _ = restore(&scratch, &tape, out.path()).outcome().done();

@@ -28,7 +28,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "damaged_data", needs: ON_BTRFS, run: damaged_data },
     Case {
         name: "locks_of_others",
-        needs: &[Need::Root, Need::Loop, Need::MKFS_BTRFS, Need::PERL],
+        needs: &[Need::Root, Need::Loop, Need::BTRFS, Need::PERL],
         run: locks_of_others,
     },
 ];

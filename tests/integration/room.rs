@@ -18,7 +18,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "inodes", needs: &[Need::Root, Need::Loop, Need::MKE2FS], run: inodes },
     Case {
         name: "what_fits_by_force",
-        needs: &[Need::Root, Need::Loop, Need::MKE2FS, Need::MKFS_BTRFS],
+        needs: &[Need::Root, Need::Loop, Need::MKE2FS, Need::BTRFS],
         run: what_fits_by_force,
     },
     Case {
@@ -180,7 +180,7 @@ fn what_fits_by_force() {
                 Mount::image(&image, &at, "")
             }
             "btrfs" => {
-                make_btrfs(&image, 150 << 20);
+                make_btrfs(&image, 150 << 20, &[]);
                 Mount::image(&image, &at, "")
             }
             _ => Mount::tmpfs(&at, "size=50m,mode=755"),

@@ -174,15 +174,6 @@ pub fn make_ext4(image: &Path, size: u64, arguments: &[&str]) {
     run("mke2fs", &[&["-q", "-F", "-t", "ext4", "-b", "4096"], arguments, &[path_text(image)]].concat());
 }
 
-/// A new btrfs image of `size` bytes.
-///
-/// # Panics
-/// When `mkfs.btrfs` fails; callers declare the need for it.
-pub fn make_btrfs(image: &Path, size: u64) {
-    fs::File::create(image).and_then(|file| file.set_len(size)).expect("image file");
-    run("mkfs.btrfs", &["-q", path_text(image)]);
-}
-
 /// A new XFS image of `size` bytes, at least 300 MiB.
 ///
 /// # Panics
@@ -200,6 +191,15 @@ pub fn make_large_xfs(image: &Path) {
     // New directories go to one allocation group after the other, and a number begins with that of its group.
     fs::File::create(image).and_then(|file| file.set_len(2 << 40)).expect("image file");
     run("mkfs.xfs", &["-q", "-l", "size=64m", path_text(image)]);
+}
+
+/// A new btrfs image of `size` bytes; `arguments` go to `mkfs.btrfs`.
+///
+/// # Panics
+/// When `mkfs.btrfs` fails; callers declare the need for it.
+pub fn make_btrfs(image: &Path, size: u64, arguments: &[&str]) {
+    fs::File::create(image).and_then(|file| file.set_len(size)).expect("image file");
+    run("mkfs.btrfs", &[&["-q"], arguments, &[path_text(image)]].concat());
 }
 
 /// Runs a program that must succeed and gives what it wrote.
