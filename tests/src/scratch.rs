@@ -125,6 +125,15 @@ impl Mount {
         Self::with_arguments(&["-t", "tmpfs", "-o", options, "tmpfs"], at)
     }
 
+    /// Mounts a new ramfs, which has no extended attributes, at a new directory `at`.
+    ///
+    /// # Panics
+    /// When the system refuses; callers declare the need for root.
+    #[must_use]
+    pub fn ramfs(at: &Path) -> Self {
+        Self::with_arguments(&["-t", "ramfs", "ramfs"], at)
+    }
+
     fn with_arguments(arguments: &[&str], at: &Path) -> Self {
         fs::create_dir_all(at).expect("mount point");
         run("mount", &[arguments, &[path_text(at)]].concat());
@@ -173,6 +182,15 @@ pub fn make_large_xfs(image: &Path) {
     // New directories go to one allocation group after the other, and a number begins with that of its group.
     fs::File::create(image).and_then(|file| file.set_len(2 << 40)).expect("image file");
     run("mkfs.xfs", &["-q", "-l", "size=64m", path_text(image)]);
+}
+
+/// A new XFS image of the least size there is, with little of it on disk.
+///
+/// # Panics
+/// When `mkfs.xfs` fails; callers declare the need for it.
+pub fn make_xfs(image: &Path) {
+    fs::File::create(image).and_then(|file| file.set_len(320 << 20)).expect("image file");
+    run("mkfs.xfs", &["-q", path_text(image)]);
 }
 
 /// Runs a program that must succeed and gives what it wrote.

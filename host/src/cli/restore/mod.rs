@@ -21,7 +21,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use tapedump_core::device::volume::TargetVolume;
+use tapedump_core::device::volume::{PropertyKind, PropertyKinds, TargetVolume};
 use tapedump_core::engine::restore::{DumpInfo, RestoreSummary};
 use tapedump_core::units::Ino;
 
@@ -77,6 +77,7 @@ fn within(
         tape_len: reading.len.filter(|_| raw.paths.is_empty()),
         force: raw.force,
         only: raw.only,
+        left_out: left_out(raw),
         tally: Tally::new(raw.paths.is_empty()),
     };
     if missing {
@@ -101,6 +102,12 @@ fn within(
             Err(error)
         }
     }
+}
+
+/// What the user does not want.
+fn left_out(raw: &raw::Restore) -> PropertyKinds {
+    let kinds = if raw.no_acls { PropertyKinds::ACLS } else { PropertyKinds::NONE };
+    if raw.ignore_qtrees { kinds.with(PropertyKind::Qtree) } else { kinds }
 }
 
 fn cannot_restore(to: &Path, why: &dyn std::fmt::Display) -> CliError {
@@ -135,6 +142,7 @@ struct Restorer {
     tape_len: Option<u64>,
     force: bool,
     only: bool,
+    left_out: PropertyKinds,
     tally: Tally,
 }
 
@@ -147,6 +155,10 @@ where
             eprintln!("this dump has level {}: only what changed since its base is restored", info.level);
         }
         Ok(())
+    }
+
+    fn left_out(&self) -> PropertyKinds {
+        self.left_out
     }
 
     fn purpose(&self) -> Purpose {
@@ -220,7 +232,7 @@ fn report_kept(kept: Kept) {
 }
 
 fn report(summary: &RestoreSummary, tally: &Tally, to: &Path, time: Duration) -> Ended {
-    let RestoreSummary { data_len, failed, checked, records, seeks, .. } = summary;
+    let RestoreSummary { data_len, failed, reduced, checked, records, seeks, .. } = summary;
     let whole = if summary.is_good() { "" } else { " whole" };
     eprintln!(
         "restored {} and {}{whole}, {} of data, to {} ({})",
@@ -238,9 +250,10 @@ fn report(summary: &RestoreSummary, tally: &Tally, to: &Path, time: Duration) ->
     }
     if !summary.is_good() {
         eprintln!(
-            "tapedump: the restore is incomplete; damaged on the tape: {}, not whole when dumped: {}, failed: {failed}{}",
+            "tapedump: the restore is incomplete; damaged on the tape: {}, not whole when dumped: {}, failed: {failed}{}{}",
             tally.damaged(),
             tally.incomplete(),
+            if *reduced > 0 { format!(", more than the target takes: {reduced}") } else { String::new() },
             if tally.is_cut_short() { "; the dump is cut short" } else { "" }
         );
     }

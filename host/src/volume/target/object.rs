@@ -429,7 +429,7 @@ fn property_error(path: PathBuf, kind: PropertyKind, name: &[u8], errno: Errno) 
         Errno::TOOBIG | Errno::RANGE => VolumeError::own(
             OPERATION,
             path,
-            ErrorKind::Unsupported,
+            ErrorKind::Other,
             "the file system holds no attribute of this size",
         ),
         errno => VolumeError::system(OPERATION, path, errno),
