@@ -6,6 +6,8 @@
 use libtest_mimic::{Arguments, Failed, Trial};
 use tapedump_tests::needs::{self, Need};
 
+#[path = "integration/acls.rs"]
+mod acls;
 #[path = "integration/applying.rs"]
 mod applying;
 #[path = "integration/browse.rs"]
@@ -77,6 +79,7 @@ pub(crate) struct Case {
 fn main() {
     let arguments = Arguments::from_args();
     let cases = [
+        ("acls", acls::CASES),
         ("applying", applying::CASES),
         ("browse", browse::CASES),
         ("catalogs", catalogs::CASES),

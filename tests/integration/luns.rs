@@ -163,7 +163,7 @@ fn run_cmp(one: &Path, other: &Path) {
 fn clones() {
     let scratch = Scratch::new("luns-clones");
     let image = scratch.join("volume.img");
-    make_xfs(&image, 400 << 20);
+    make_xfs(&image);
     let volume = Mount::image(&image, &scratch.join("volume"), "");
     let (original, clone) = (volume.path().join("lun"), volume.path().join("clone"));
     create(&scratch, &original, "40M");
@@ -183,7 +183,7 @@ fn clones() {
     let tape = scratch.join("tape");
     let _ = dump(&scratch, volume.path(), &tape).outcome().done();
     let image = scratch.join("out.img");
-    make_xfs(&image, 400 << 20);
+    make_xfs(&image);
     let out = Mount::image(&image, &scratch.join("out"), "");
     let _ = restore(&scratch, &tape, out.path()).outcome().done();
     for name in ["lun", "clone"] {

@@ -174,15 +174,6 @@ pub fn make_ext4(image: &Path, size: u64, arguments: &[&str]) {
     run("mke2fs", &[&["-q", "-F", "-t", "ext4", "-b", "4096"], arguments, &[path_text(image)]].concat());
 }
 
-/// A new XFS image of `size` bytes, at least 300 MiB.
-///
-/// # Panics
-/// When `mkfs.xfs` fails; callers declare the need for it.
-pub fn make_xfs(image: &Path, size: u64) {
-    fs::File::create(image).and_then(|file| file.set_len(size)).expect("image file");
-    run("mkfs.xfs", &["-q", path_text(image)]);
-}
-
 /// A new XFS image so large that the inode numbers of most directories are large. It takes 64 MiB of room.
 ///
 /// # Panics
@@ -200,6 +191,15 @@ pub fn make_large_xfs(image: &Path) {
 pub fn make_btrfs(image: &Path, size: u64, arguments: &[&str]) {
     fs::File::create(image).and_then(|file| file.set_len(size)).expect("image file");
     run("mkfs.btrfs", &[&["-q"], arguments, &[path_text(image)]].concat());
+}
+
+/// A new XFS image of the least size there is, with little of it on disk.
+///
+/// # Panics
+/// When `mkfs.xfs` fails; callers declare the need for it.
+pub fn make_xfs(image: &Path) {
+    fs::File::create(image).and_then(|file| file.set_len(320 << 20)).expect("image file");
+    run("mkfs.xfs", &["-q", path_text(image)]);
 }
 
 /// Runs a program that must succeed and gives what it wrote.

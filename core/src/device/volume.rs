@@ -8,7 +8,7 @@ mod property;
 mod stretch;
 
 pub use capabilities::{TargetCapabilities, TargetRoot};
-pub use property::{Property, PropertyKind};
+pub use property::{Property, PropertyKind, PropertyKinds};
 pub use stretch::{Mapped, Stretch};
 
 use super::DeviceError;
@@ -490,6 +490,10 @@ pub trait TargetVolume {
     /// It cannot be set.
     fn write_property(&mut self, piece: &[u8]) -> Result<(), Self::Error>;
 
+    /// Gives up the announced property, whose value does not come to its end: it never takes effect, and the object is whole
+    /// without it. By default nothing is done: enough for a target that sets nothing before it has all of a value.
+    fn abandon_property(&mut self) {}
+
     /// Gives the open object its length, owner, permissions and times, and closes it.
     ///
     /// # Errors
@@ -552,6 +556,9 @@ impl<V: TargetVolume + ?Sized> TargetVolume for &mut V {
     }
     fn write_property(&mut self, piece: &[u8]) -> Result<(), Self::Error> {
         (**self).write_property(piece)
+    }
+    fn abandon_property(&mut self) {
+        (**self).abandon_property();
     }
     fn finish(&mut self, attributes: &Attributes) -> Result<(), Self::Error> {
         (**self).finish(attributes)

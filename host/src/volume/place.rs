@@ -31,10 +31,11 @@ pub fn place_of(directory: impl AsFd) -> TargetRoot {
     if is_volume_root(&directory).unwrap_or(false) {
         return TargetRoot::Volume;
     }
-    if is_below_volume_root(&directory).unwrap_or(false) && has_qtree_attributes(&directory) {
-        return TargetRoot::Qtree;
+    match is_below_volume_root(&directory) {
+        Ok(true) if has_qtree_attributes(&directory) => TargetRoot::Qtree,
+        Ok(true) => TargetRoot::TopLevel,
+        _ => TargetRoot::Directory,
     }
-    TargetRoot::Directory
 }
 
 /// Whether an open directory is one of the top level: the only ones that can be qtrees.

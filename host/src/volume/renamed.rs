@@ -214,6 +214,10 @@ impl<V: TargetVolume> TargetVolume for Renamed<V> {
         self.inner.write_property(piece)
     }
 
+    fn abandon_property(&mut self) {
+        self.inner.abandon_property();
+    }
+
     fn finish(&mut self, attributes: &Attributes) -> Result<(), V::Error> {
         self.inner.finish(attributes)
     }

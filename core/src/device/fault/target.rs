@@ -118,6 +118,12 @@ impl<D: TargetVolume> TargetVolume for FaultInjector<'_, D> {
         self.device.write_property(piece).map_err(FaultError::Device)
     }
 
+    fn abandon_property(&mut self) {
+        if self.has_power && self.swallowing != Swallowing::Object {
+            self.device.abandon_property();
+        }
+    }
+
     fn finish(&mut self, attributes: &Attributes) -> Result<(), Self::Error> {
         let result = self.about(Operation::Close, self.object, 0, Some(FailedPart::Attributes));
         self.object = None;

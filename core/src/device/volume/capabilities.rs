@@ -8,6 +8,8 @@ pub enum TargetRoot {
     Volume,
     /// The root of a qtree.
     Qtree,
+    /// A directory in the root of a volume that is no qtree.
+    TopLevel,
     /// Any other directory.
     Directory,
 }
@@ -17,7 +19,7 @@ pub enum TargetRoot {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct TargetCapabilities {
-    /// Where in its volume the restore goes. Qtrees are made in a volume's root only (R-RESTORE-7), LUNs in a volume's or a
+    /// Where in its volume the restore goes. Qtrees are directories of a volume's root only (R-RESTORE-7), LUNs are in a volume's or a
     /// qtree's root only (R-RESTORE-8).
     pub root: TargetRoot,
     /// Most entries that an ACL may have (R-RESTORE-10); of an NT descriptor, each of its two lists.

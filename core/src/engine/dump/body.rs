@@ -6,7 +6,7 @@ use crate::checksum::Crc32c;
 use crate::device::tape::TapeDevice;
 use crate::device::volume::{Attributes, Class, Kind, SourceVolume};
 use crate::device::{DeviceError, ErrorKind};
-use crate::engine::content::{DirectoryContent, PayloadContent, PropertySurvey};
+use crate::engine::content::{DirectoryContent, PayloadContent, PayloadSurvey};
 use crate::limits::{
     PORTABLE_DIRECTORY_LEN_MAX, PORTABLE_NAME_LEN_MAX, SEGMENT_BLOCKS_MAX, TRAILING_LEN_MAX,
 };
@@ -67,15 +67,18 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'_, S, T, C
     pub(super) fn begin_body(&mut self, ino: Ino, mut attributes: Attributes) -> Step<S, T> {
         let mut event = DumpEvent::Working;
         let mut flaws = Flaws::NONE;
-        let PropertySurvey { rows_len, whole, lun } = PayloadContent::survey(&mut self.source);
-        if let Some(why) = lun.filter(|_| attributes.kind == Kind::File).and_then(|lun| bar(&lun)) {
+        let survey = PayloadContent::survey(&mut self.source, self.left_out);
+        let rows_len = survey.rows_len;
+        if let Some(why) = survey.lun.filter(|_| attributes.kind == Kind::File).and_then(|lun| bar(&lun)) {
             let _ = self.source.close();
             return Ok(self.skip(ino, Class::Others, why));
         }
-        flaws.properties_unread = !whole;
-        if !whole {
+        flaws.properties_unread = !survey.whole || survey.too_long.is_some();
+        if !survey.whole {
             event = DumpEvent::PropertiesUnread { ino };
         }
+        let too_long = survey.too_long.map(|(kind, entries)| DumpEvent::AclTooLong { ino, kind, entries });
+        self.tell(too_long);
         let content = match attributes.kind {
             Kind::Directory => {
                 let (content, len, told) = self.begin_directory(ino)?;
@@ -95,7 +98,8 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'_, S, T, C
         // An empty file cannot have blocks (FreeBSD panics), and a segment ends somewhere: those go to stage V.
         let apart = payload_len > TRAILING_LEN_MAX as u64
             || payload_len > 0 && attributes.kind.has_data() && data_len == 0;
-        let payload = (payload_len > 0 && !apart).then(|| PayloadContent::new(rows_len as u32, None));
+        let payload =
+            (payload_len > 0 && !apart).then(|| PayloadContent::new(rows_len as u32, None, survey.left_out));
         if matches!(attributes.kind, Kind::Fifo | Kind::CharDevice | Kind::BlockDevice | Kind::Socket) {
             attributes.size = if payload.is_some() { payload_len } else { 0 };
         }
@@ -369,15 +373,16 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'_, S, T, C
             return Ok(DumpEvent::Working);
         };
         self.state = State::Attributes { from: ino.next() };
-        let rows_len = match self.source.open(ino) {
-            Ok(_) => Some(PayloadContent::survey(&mut self.source).rows_len),
+        let survey = match self.source.open(ino) {
+            Ok(_) => Some(PayloadContent::survey(&mut self.source, self.left_out)),
             Err(error) if error.kind() == ErrorKind::Interrupted => return Err(DumpError::Source(error)),
             Err(_) => None,
         };
-        let Some(rows_len) = rows_len
-            .map(|len| len + u64::from(PayloadContent::OWNER_ROW_LEN))
-            .filter(|len| PayloadContent::len(*len) <= u32::MAX.into())
-        else {
+        let with_owner = |survey: PayloadSurvey| {
+            let rows_len = survey.rows_len + u64::from(PayloadContent::OWNER_ROW_LEN);
+            (PayloadContent::len(rows_len) <= u32::MAX.into()).then_some((rows_len, survey.left_out))
+        };
+        let Some((rows_len, left_out)) = survey.and_then(with_owner) else {
             let _ = self.source.close();
             self.spoil(ino);
             return Ok(DumpEvent::PropertiesUnread { ino });
@@ -397,7 +402,7 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'_, S, T, C
             blocks: payload_len.div_ceil(TAPE_BLOCK_LEN as u64),
             next: 0,
             segment: 0,
-            payload: Some(PayloadContent::new(rows_len as u32, Some(ino))),
+            payload: Some(PayloadContent::new(rows_len as u32, Some(ino), left_out)),
             payload_len,
             place: self.place(),
             flaws: Flaws::NONE,

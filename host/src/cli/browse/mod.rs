@@ -268,6 +268,8 @@ impl Browser<'_, '_> {
             only: false,
             apply: false,
             base: Vec::new(),
+            no_acls: false,
+            ignore_qtrees: false,
             target_capabilities: TargetCapabilities::ALL,
             as_name: None,
             rename: Vec::new(),

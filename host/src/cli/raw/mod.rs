@@ -98,6 +98,9 @@ pub struct Dump {
     /// third-party restore programs can take it as their archive (restore -A). The state directory has a catalog in any case.
     #[arg(long)]
     pub no_catalog: bool,
+    /// Dump no ACLs: objects have their permission bits
+    #[arg(long)]
+    pub no_acls: bool,
     /// Eject the cartridge of a tape drive at the end
     #[arg(long)]
     pub eject: bool,
@@ -174,6 +177,12 @@ pub struct Restore {
     /// one needs in its folder .tapedump. The dump's catalog is needed; see tapedump catalog.
     #[arg(long, requires = "to", conflicts_with_all = ["paths", "only", "base", "plan", "at", "of"])]
     pub apply: bool,
+    /// Restore no ACLs: objects have their permission bits
+    #[arg(long)]
+    pub no_acls: bool,
+    /// Restore qtrees as directories
+    #[arg(long)]
+    pub ignore_qtrees: bool,
     /// What the target cannot hold, as a list with commas: aces=N (ACLs of more than N entries), no-luns, no-unicode-qtrees,
     /// older-release. What it cannot hold becomes the nearest thing that it can, and is named
     #[arg(long, value_name = "LIST", default_value = "", hide_default_value = true,

@@ -27,10 +27,11 @@ use std::collections::VecDeque;
 use std::fmt::Display;
 use std::path::PathBuf;
 use tapedump_core::catalog::TableError;
-use tapedump_core::device::volume::TargetVolume;
+use tapedump_core::device::volume::{FailedPart, PropertyKinds, TargetVolume};
+use tapedump_core::device::{DeviceError, ErrorKind};
 use tapedump_core::engine::restore::{
-    Damage, DumpInfo, LINUX_XATTRS_LEN_MAX, Restore, RestoreError, RestoreEvent, RestoreMemory, RestoreStage,
-    RestoreSummary, Selected,
+    Damage, DumpInfo, LINUX_XATTRS_LEN_MAX, Reduction, Restore, RestoreError, RestoreEvent, RestoreMemory,
+    RestoreStage, RestoreSummary, Selected,
 };
 use tapedump_core::limits::{MAP_LEN_MAX, SEGMENT_LEN_MAX};
 use tapedump_core::stream::reader::ReaderError;
@@ -96,6 +97,10 @@ pub trait Visitor<V: TargetVolume> {
     /// The target was full before the end: what is missing is to be listed, and that is all.
     fn restores_what_fits(&self) -> bool {
         false
+    }
+    /// Properties that are not restored, though they are on the dump.
+    fn left_out(&self) -> PropertyKinds {
+        PropertyKinds::NONE
     }
     /// What the dump is read for.
     fn purpose(&self) -> Purpose {
@@ -225,6 +230,7 @@ impl Reading {
         if let Some(route) = &mut route {
             engine.go_along(route);
         }
+        engine.leave_out(visitor.left_out());
         let mut progress = Progress::new();
         let mut drive = Drive {
             tapes: &mut tapes,
@@ -323,6 +329,31 @@ impl<W> Drive<'_, W> {
                 self.visitor.finding(&finding, self.progress)?;
             }
         }
+        Ok(())
+    }
+
+    /// Tells what the target cannot hold: each loss, and of what only has another form there one of each kind.
+    fn tell_reduced<V>(
+        &mut self,
+        engine: &mut Engine<'_, V>,
+        ino: Ino,
+        what: Reduction,
+    ) -> Result<(), CliError>
+    where
+        V: TargetVolume,
+        W: Visitor<V>,
+    {
+        if !what.is_loss() && self.visitor.purpose() == Purpose::Look {
+            return Ok(());
+        }
+        let (kind, text) = names::reduction(what);
+        let is_told = if what.is_loss() { self.repeats.count(kind) } else { self.repeats.count_once(kind) };
+        let finding_kind = if what.is_loss() { Kind::Reduced } else { Kind::Adapted };
+        let finding = Finding::about(finding_kind, Some(ino), names::path_of(engine, ino), text);
+        if is_told {
+            return self.visitor.finding(&finding, self.progress);
+        }
+        self.visitor.unlisted(&finding);
         Ok(())
     }
 
@@ -426,9 +457,19 @@ impl<W> Drive<'_, W> {
                     }
                     Flow::On
                 }
+                Ok(RestoreEvent::Reduced { ino, what }) => {
+                    self.tell_reduced(engine, ino, what)?;
+                    Flow::On
+                }
                 Ok(RestoreEvent::Failed(failure)) => {
                     let finding = names::failure(engine, &failure, self.visitor.purpose());
-                    if self.repeats.count(names::kind_of_failure(failure.what)) {
+                    let is_told = match (failure.what, failure.error.kind()) {
+                        (FailedPart::Property(kind), ErrorKind::Unsupported) => {
+                            self.repeats.count_once(names::kind_of_unsupported(kind))
+                        }
+                        (what, _) => self.repeats.count(names::kind_of_failure(what)),
+                    };
+                    if is_told {
                         self.visitor.finding(&finding, self.progress)?;
                     } else {
                         self.visitor.unlisted(&finding);

@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tapedump_core::device::mem::NullTarget;
-use tapedump_core::device::volume::TargetVolume;
+use tapedump_core::device::volume::{PropertyKind, PropertyKinds, TargetVolume};
 use tapedump_core::engine::restore::{DumpInfo, RestoreSummary};
 use tapedump_core::units::{DumpId, Ino};
 
@@ -85,6 +85,7 @@ fn within(
         tape_len: reading.len,
         force: raw.force,
         only: raw.only,
+        left_out: left_out(raw),
         tally: Tally::new(raw.paths.is_empty()),
         renames,
         restrictions: None,
@@ -144,6 +145,12 @@ fn above(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
+/// What the user does not want.
+fn left_out(raw: &raw::Restore) -> PropertyKinds {
+    let kinds = if raw.no_acls { PropertyKinds::ACLS } else { PropertyKinds::NONE };
+    if raw.ignore_qtrees { kinds.with(PropertyKind::Qtree) } else { kinds }
+}
+
 fn cannot_restore(to: &Path, why: &dyn std::fmt::Display) -> CliError {
     CliError::failed(format!("{}: cannot restore there: {why}", printable_path(to)))
 }
@@ -178,6 +185,7 @@ struct Restorer {
     tape_len: Option<u64>,
     force: bool,
     only: bool,
+    left_out: PropertyKinds,
     tally: Tally,
     renames: Renames,
     /// Those of the target, once there is one.
@@ -204,6 +212,10 @@ where
             eprintln!("this dump has level {}: only what changed since its base is restored", info.level);
         }
         Ok(())
+    }
+
+    fn left_out(&self) -> PropertyKinds {
+        self.left_out
     }
 
     fn purpose(&self) -> Purpose {
@@ -274,7 +286,7 @@ fn report_kept(kept: Kept) {
 }
 
 fn report(summary: &RestoreSummary, tally: &Tally, to: &Path, time: Duration) -> Ended {
-    let RestoreSummary { data_len, failed, checked, records, seeks, .. } = summary;
+    let RestoreSummary { data_len, failed, reduced, checked, records, seeks, .. } = summary;
     let whole = if summary.is_good() { "" } else { " whole" };
     eprintln!(
         "restored {} and {}{whole}, {} of data, to {} ({})",
@@ -292,9 +304,10 @@ fn report(summary: &RestoreSummary, tally: &Tally, to: &Path, time: Duration) ->
     }
     if !summary.is_good() {
         eprintln!(
-            "tapedump: the restore is incomplete; damaged on the tape: {}, not whole when dumped: {}, failed: {failed}{}",
+            "tapedump: the restore is incomplete; damaged on the tape: {}, not whole when dumped: {}, failed: {failed}{}{}",
             tally.damaged(),
             tally.incomplete(),
+            if *reduced > 0 { format!(", more than the target takes: {reduced}") } else { String::new() },
             if tally.is_cut_short() { "; the dump is cut short" } else { "" }
         );
     }

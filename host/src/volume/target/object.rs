@@ -490,7 +490,7 @@ fn property_error(path: PathBuf, kind: PropertyKind, name: &[u8], errno: Errno) 
         Errno::TOOBIG | Errno::RANGE => VolumeError::own(
             OPERATION,
             path,
-            ErrorKind::Unsupported,
+            ErrorKind::Other,
             "the file system holds no attribute of this size",
         ),
         Errno::ILSEQ if kind == PropertyKind::Lun => VolumeError::own(
