@@ -185,6 +185,9 @@ fn a_lun() {
     let _ = run().args(["--as", "copy"]).outcome().done().says("hosts must drop");
     let serial = |path: PathBuf| listed(&scratch, &path)["serial"].clone();
     assert_eq!(serial(out.path().join("copy")), serial(source.path().join("lun")));
+    // Two of one serial side by side: hosts cannot tell them apart.
+    let said = run().args(["--as", "another"]).outcome().done();
+    assert!(said.mentions("the same serial") && said.mentions("out/another"), "{said}");
     let said = run().args(["--as", "sub/copy"]).outcome().done();
     assert!(said.mentions("restored as plain files"), "{said}");
     assert!(!out.path().join("lun").exists());

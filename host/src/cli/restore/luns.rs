@@ -12,13 +12,20 @@ const NAMED_MAX: usize = 100;
 
 /// After a restore that came to its end. `false`: some LUN is not what it should be.
 pub fn report(report: &Report, capabilities: &TargetCapabilities) -> bool {
-    let Report { restored, as_files, unaligned } = report;
+    let Report { restored, as_files, doubled, unaligned } = report;
     if !restored.is_empty() {
         eprintln!(
             "{} of these: clients may use them again, and hosts must drop what they have cached of them:",
             count(restored.len() as u64, "LUN")
         );
         names(restored.iter().map(|(path, _)| path.as_path()));
+    }
+    if !doubled.is_empty() {
+        eprintln!(
+            "tapedump: another LUN beside these has the same serial, and hosts take both for one disk; give one of them its own with \
+             tapedump lun set --serial new:"
+        );
+        names(doubled.iter().map(AsRef::as_ref));
     }
     if *as_files > 0 {
         let luns = count(*as_files, "LUN");

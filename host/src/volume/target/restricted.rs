@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tapedump_core::device::volume::{FailedPart, Failure, Kind, PropertyKind, TargetRoot};
-use tapedump_core::record::lun::{LunRepr, LunState};
+use tapedump_core::record::lun::{LunRepr, LunState, Serial};
 use tapedump_core::units::Ino;
 
 /// Files that are held open for their locks; further ones are restricted by their marks alone.
@@ -75,6 +75,8 @@ pub(crate) struct Report {
     pub(crate) restored: Vec<(PathBuf, LunState)>,
     /// LUNs that are plain files, since they are in no root of a volume or qtree, or the target holds no LUNs.
     pub(crate) as_files: u64,
+    /// Of these, new ones whose serial another LUN in the same directory has, too.
+    pub(crate) doubled: Vec<PathBuf>,
     /// Files that lost their alignment, since the volume has none.
     pub(crate) unaligned: u64,
 }
@@ -235,7 +237,7 @@ impl Restrictions {
     /// The restore is complete, and all data is durable: clients may come back. Gives what failed.
     pub(super) fn free(&self) -> Vec<Failure<VolumeError>> {
         let mut inner = self.lock();
-        let mut failures = Vec::new();
+        let (mut failures, mut made) = (Vec::new(), Vec::new());
         let mut roots = BTreeMap::new();
         for (ino, held) in std::mem::take(&mut inner.held) {
             let is_root = *roots
@@ -247,6 +249,9 @@ impl Restrictions {
                 lun.state = LunState::Inconsistent;
             }
             let path = held.path();
+            if stays && !held.was_there {
+                made.push((Arc::clone(&held.parent), held.name.clone(), lun.serial));
+            }
             let freed = held.open_again().and_then(|file| {
                 if stays { mark(&file, &lun) } else { unmark(&file) }?;
                 fs::fsync(&file)
@@ -263,6 +268,7 @@ impl Restrictions {
                 }
             }
         }
+        inner.report.doubled = doubled(&made);
         failures
     }
 }
@@ -277,6 +283,36 @@ impl Held {
             }
         }
     }
+}
+
+/// Of new LUNs those that are not the only ones of their serial in their directory.
+fn doubled(made: &[(Arc<Directory>, Vec<u8>, Serial)]) -> Vec<PathBuf> {
+    let mut found = BTreeMap::new();
+    let is_doubled = |(parent, name, serial): &&(Arc<Directory>, Vec<u8>, Serial)| {
+        let luns = found.entry(Arc::as_ptr(parent)).or_insert_with(|| luns_in(parent));
+        luns.iter().any(|(other, of)| of == serial && other != name)
+    };
+    made.iter().filter(is_doubled).map(|(parent, name, _)| parent.path_of(name)).collect()
+}
+
+/// The LUNs in a directory, as far as they can be seen.
+fn luns_in(directory: &Directory) -> Vec<(Vec<u8>, Serial)> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let entries = fs::openat(directory, ".", flags, Mode::empty()).and_then(fs::Dir::new);
+    let entries = entries.into_iter().flatten().filter_map(Result::ok);
+    let files =
+        entries.filter(|entry| matches!(entry.file_type(), FileType::RegularFile | FileType::Unknown));
+    files
+        .filter_map(|entry| {
+            let name = entry.file_name().to_bytes().to_vec();
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let file = fs::openat(directory, name.as_slice(), flags, Mode::empty()).ok()?;
+            match Marked::read_path(descriptor_path(file.as_fd()).as_str()) {
+                Ok(Marked::As(lun)) if !lun.plain_file => Some((name, lun.serial)),
+                _ => None,
+            }
+        })
+        .collect()
 }
 
 /// The LUN that has a name: open for writing, and its attributes. What is not understood is no LUN.
