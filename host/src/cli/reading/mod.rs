@@ -1,6 +1,7 @@
 //! What restore, list and verify share: finding the dump, lending the memory, driving the engine.
 
 pub mod directions;
+mod ending;
 pub mod first_header;
 pub mod names;
 pub mod repeats;
@@ -8,6 +9,7 @@ pub mod sources;
 pub mod tape_file;
 mod tapes;
 
+use self::ending::{Stopped, list_missing, settle};
 use self::names::{Finding, Kind, Purpose};
 use self::repeats::Repeats;
 use self::sources::{Scope, Sources};
@@ -17,7 +19,7 @@ use crate::checksum::HostCrc32c;
 use crate::cli::changer::{Changer, Wanted, with_changes};
 use crate::cli::exit::{CliError, Ended};
 use crate::cli::interrupt::Interrupt;
-use crate::cli::progress::{Progress, Progressed, count};
+use crate::cli::progress::{Progress, Progressed};
 use crate::cli::raw::From;
 use crate::state::StateDir;
 use crate::state::scratch::ScratchDevice;
@@ -263,33 +265,9 @@ impl Reading {
                 if purpose == Purpose::Restore {
                     settle(&mut target, open.as_deref());
                 }
-                Err(match (error, missing) {
-                    (Stopped::Full(why), Some(missing)) => CliError::Incomplete(format!(
-                        "{why}; not restored, or not wholly: {}",
-                        count(missing, "object")
-                    )),
-                    (Stopped::Full(why), None) => CliError::Failed(why),
-                    (Stopped::Engine(why), _) => CliError::Failed(format!("{name}: {why}")),
-                    (Stopped::Other(error), _) => error,
-                })
+                Err(error.told(&name, missing))
             }
         }
-    }
-}
-
-/// Why the engine was stopped.
-enum Stopped {
-    /// By the target, which can take nothing more.
-    Full(String),
-    /// By itself.
-    Engine(String),
-    /// By the command.
-    Other(CliError),
-}
-
-impl std::convert::From<CliError> for Stopped {
-    fn from(error: CliError) -> Self {
-        Self::Other(error)
     }
 }
 
@@ -497,38 +475,6 @@ impl<W> Drive<'_, W> {
                 Progressed { objects: done.objects, bytes: done.blocks * TAPE_BLOCK_LEN as u64 }
             });
         }
-    }
-}
-
-/// Names what is to be restored and is not (R-RESTORE-6); gives how many there are.
-fn list_missing<V: TargetVolume>(engine: &mut Engine<'_, V>) -> u64 {
-    let (mut from, mut missing) = (Ino::FIRST, 0);
-    while let Some(ino) = engine.next_missing(from) {
-        match names::path_of(engine, ino) {
-            Some(path) => eprintln!("tapedump: {}: not restored, or not wholly", printable(&path)),
-            None => eprintln!("tapedump: inode {}: not restored, or not wholly", ino.0),
-        }
-        missing += 1;
-        from = ino.next();
-    }
-    missing
-}
-
-/// After an early end: lets the target finish what it was given, and names what is not whole.
-fn settle<V: TargetVolume>(target: &mut V, open: Option<&[u8]>)
-where
-    V::Error: Display,
-{
-    target.barrier();
-    let mut repeats = Repeats::default();
-    while let Some(failure) = target.poll_failure() {
-        if repeats.count(names::kind_of_failure(failure.what)) {
-            eprintln!("tapedump: not restored, or not wholly: {}", failure.error);
-        }
-    }
-    repeats.rest().for_each(|rest| eprintln!("tapedump: {}", rest.line()));
-    if let Some(path) = open {
-        eprintln!("tapedump: {}: the last one begun; it may not be whole", printable(path));
     }
 }
 

@@ -287,10 +287,15 @@ impl TargetVolume for LinuxTarget {
         self.writer.lock_directories();
         match &self.for_sync {
             None => fs::sync(),
-            Some(fd) => {
-                let root = self.directories.root();
-                fs::syncfs(fd).map_err(|errno| VolumeError::system("flush", root.path_of(b""), errno))?;
-            }
+            Some(fd) => match fs::syncfs(fd) {
+                Ok(()) => {}
+                // What is restricted is freed all the same.
+                Err(Errno::NOSYS | Errno::OPNOTSUPP) => fs::sync(),
+                Err(errno) => {
+                    let root = self.directories.root();
+                    return Err(VolumeError::system("flush", root.path_of(b""), errno));
+                }
+            },
         }
         self.failures.extend(self.restrictions.free());
         Ok(())

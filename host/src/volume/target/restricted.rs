@@ -268,7 +268,7 @@ impl Restrictions {
                 }
             }
         }
-        inner.report.doubled = doubled(&made);
+        inner.report.doubled.extend(doubled(&made));
         failures
     }
 }
