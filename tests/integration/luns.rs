@@ -142,7 +142,8 @@ fn through_a_chain() {
         let _ = verify(&scratch, &tape).outcome().done();
         let straight = volume(&scratch, &format!("straight{level}"));
         let found = restore(&scratch, &tape, straight.path()).arg("lun").outcome().done();
-        assert!(found.mentions("went straight to it"), "{found}");
+        // An increment is so short that nothing has to be passed over.
+        assert!(level > 0 || found.mentions("went straight to it"), "{found}");
         assert_eq!(mark(&tree.join("lun")), mark(&straight.path().join("lun")));
         run_cmp(&tree.join("lun"), &straight.path().join("lun"));
         std::thread::sleep(std::time::Duration::from_millis(1100));
