@@ -22,6 +22,8 @@ mod damage;
 mod direct;
 #[path = "integration/format.rs"]
 mod format;
+#[path = "integration/generations.rs"]
+mod generations;
 #[path = "integration/golden.rs"]
 mod golden;
 #[path = "integration/history.rs"]
@@ -44,8 +46,12 @@ mod instruments;
 mod interop;
 #[path = "integration/interruption.rs"]
 mod interruption;
+#[path = "integration/junctions.rs"]
+mod junctions;
 #[path = "integration/large_numbers.rs"]
 mod large_numbers;
+#[path = "integration/live.rs"]
+mod live;
 #[path = "integration/luns.rs"]
 mod luns;
 #[path = "integration/luns_restored.rs"]
@@ -98,12 +104,15 @@ fn main() {
         ("instruments", instruments::CASES),
         ("interop", interop::CASES),
         ("interruption", interruption::CASES),
+        ("junctions", junctions::CASES),
         ("large_numbers", large_numbers::CASES),
         ("luns", luns::CASES),
         ("luns_restored", luns_restored::CASES),
         ("rename", rename::CASES),
         ("room", room::CASES),
+        ("live", live::CASES),
         ("round_trip", round_trip::CASES),
+        ("generations", generations::CASES),
         ("snapshots", snapshots::CASES),
         ("telling", telling::CASES),
         ("usage", usage::CASES),
