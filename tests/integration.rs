@@ -6,6 +6,8 @@
 use libtest_mimic::{Arguments, Failed, Trial};
 use tapedump_tests::needs::{self, Need};
 
+#[path = "integration/acls.rs"]
+mod acls;
 #[path = "integration/applying.rs"]
 mod applying;
 #[path = "integration/browse.rs"]
@@ -50,6 +52,14 @@ mod junctions;
 mod large_numbers;
 #[path = "integration/live.rs"]
 mod live;
+#[path = "integration/luns.rs"]
+mod luns;
+#[path = "integration/luns_restored.rs"]
+mod luns_restored;
+#[path = "integration/rename.rs"]
+mod rename;
+#[path = "integration/room.rs"]
+mod room;
 #[path = "integration/round_trip.rs"]
 mod round_trip;
 #[path = "integration/snapshots.rs"]
@@ -75,6 +85,7 @@ pub(crate) struct Case {
 fn main() {
     let arguments = Arguments::from_args();
     let cases = [
+        ("acls", acls::CASES),
         ("applying", applying::CASES),
         ("browse", browse::CASES),
         ("catalogs", catalogs::CASES),
@@ -95,6 +106,10 @@ fn main() {
         ("interruption", interruption::CASES),
         ("junctions", junctions::CASES),
         ("large_numbers", large_numbers::CASES),
+        ("luns", luns::CASES),
+        ("luns_restored", luns_restored::CASES),
+        ("rename", rename::CASES),
+        ("room", room::CASES),
         ("live", live::CASES),
         ("round_trip", round_trip::CASES),
         ("generations", generations::CASES),

@@ -34,6 +34,10 @@ pub const TRAILING_LEN_MAX: usize = (SEGMENT_BLOCKS_MAX - 1) * TAPE_BLOCK_LEN;
 /// Properties of one object: Linux lists at most 64 KiB of attribute names, each of at least `user.` and two bytes.
 pub const PROPERTIES_MAX: u32 = 65536 / 7;
 
+/// Entries that an ACL may have on a dump (R-DATA-3): as many as NAS systems keep, more than Windows takes in 64 KiB with
+/// SIDs of users, and few enough that a target of any kind can be asked for them.
+pub const ACL_ENTRIES_MAX: u32 = 1024;
+
 /// Bytes looked through for a dump's first header before the tape is taken for none: more than any label or
 /// leader that software puts there, and a second or two of any drive's time.
 pub const SEARCH_LEN_MAX: u64 = 64 << 20;

@@ -21,6 +21,9 @@ impl Need {
     /// The program that makes ext4 images.
     pub const MKE2FS: Self = Self::Program("mke2fs", "e2fsprogs");
 
+    /// The language that the holder of locks is written in.
+    pub const PERL: Self = Self::Program("perl", "perl-base");
+
     /// The programs that make btrfs images, and subvolumes on them.
     pub const BTRFS: Self = Self::Program("mkfs.btrfs", "btrfs-progs");
     /// The program that makes XFS images.

@@ -125,6 +125,15 @@ impl Mount {
         Self::with_arguments(&["-t", "tmpfs", "-o", options, "tmpfs"], at)
     }
 
+    /// Mounts a new ramfs at a new directory `at`: a file system without extended attributes.
+    ///
+    /// # Panics
+    /// When the system refuses; callers declare the need for root.
+    #[must_use]
+    pub fn ramfs(at: &Path) -> Self {
+        Self::with_arguments(&["-t", "ramfs", "ramfs"], at)
+    }
+
     fn with_arguments(arguments: &[&str], at: &Path) -> Self {
         fs::create_dir_all(at).expect("mount point");
         run("mount", &[arguments, &[path_text(at)]].concat());
@@ -182,6 +191,15 @@ pub fn make_large_xfs(image: &Path) {
 pub fn make_btrfs(image: &Path, size: u64, arguments: &[&str]) {
     fs::File::create(image).and_then(|file| file.set_len(size)).expect("image file");
     run("mkfs.btrfs", &[&["-q"], arguments, &[path_text(image)]].concat());
+}
+
+/// A new XFS image of the least size there is, with little of it on disk.
+///
+/// # Panics
+/// When `mkfs.xfs` fails; callers declare the need for it.
+pub fn make_xfs(image: &Path) {
+    fs::File::create(image).and_then(|file| file.set_len(320 << 20)).expect("image file");
+    run("mkfs.xfs", &["-q", path_text(image)]);
 }
 
 /// Runs a program that must succeed and gives what it wrote.

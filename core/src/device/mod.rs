@@ -40,6 +40,10 @@ pub enum ErrorKind {
     Unsupported,
     /// The object is no longer what it was when it was found: another type, another file, a mount point.
     Changed,
+    /// The I/O of clients on the object is restricted: a restore is under way on it, or was cut short (R-DATA-7).
+    Restricted,
+    /// The object's data is not what it should be (R-DATA-7).
+    Inconsistent,
     /// The request does not fit the contract.
     Invalid,
     /// Anything else.
@@ -59,6 +63,10 @@ impl fmt::Display for ErrorKind {
             Self::Interrupted => "interrupted",
             Self::Unsupported => "not supported",
             Self::Changed => "changed while it was in use",
+            Self::Restricted => {
+                "the I/O of clients on it is restricted: a restore is under way on it, or was cut short"
+            }
+            Self::Inconsistent => "it is inconsistent",
             Self::Invalid => "invalid request",
             Self::Other => "failed",
         })

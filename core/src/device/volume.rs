@@ -3,10 +3,12 @@
 //! Objects are named by their number in the dump ([`Ino`]); the root is [`Ino::ROOT`]. One object is open at a
 //! time. A volume that works ahead or behind on several threads does so behind these contracts.
 
+mod capabilities;
 mod property;
 mod stretch;
 
-pub use property::{Property, PropertyKind};
+pub use capabilities::{TargetCapabilities, TargetRoot};
+pub use property::{Property, PropertyKind, PropertyKinds};
 pub use stretch::{Mapped, Stretch};
 
 use super::DeviceError;
@@ -426,6 +428,11 @@ pub trait TargetVolume {
     /// The volume's own error.
     type Error: DeviceError;
 
+    /// What the target can hold. What it cannot the engine keeps from it, and tells.
+    fn capabilities(&self) -> TargetCapabilities {
+        TargetCapabilities::ALL
+    }
+
     /// Free room now.
     ///
     /// # Errors
@@ -483,6 +490,10 @@ pub trait TargetVolume {
     /// It cannot be set.
     fn write_property(&mut self, piece: &[u8]) -> Result<(), Self::Error>;
 
+    /// Gives up the announced property, whose value does not come to its end: it never takes effect, and the object is whole
+    /// without it. By default nothing is done: enough for a target that sets nothing before it has all of a value.
+    fn abandon_property(&mut self) {}
+
     /// Gives the open object its length, owner, permissions and times, and closes it.
     ///
     /// # Errors
@@ -516,6 +527,9 @@ pub trait TargetVolume {
 impl<V: TargetVolume + ?Sized> TargetVolume for &mut V {
     type Error = V::Error;
 
+    fn capabilities(&self) -> TargetCapabilities {
+        (**self).capabilities()
+    }
     fn room(&mut self) -> Result<Room, Self::Error> {
         (**self).room()
     }
@@ -542,6 +556,9 @@ impl<V: TargetVolume + ?Sized> TargetVolume for &mut V {
     }
     fn write_property(&mut self, piece: &[u8]) -> Result<(), Self::Error> {
         (**self).write_property(piece)
+    }
+    fn abandon_property(&mut self) {
+        (**self).abandon_property();
     }
     fn finish(&mut self, attributes: &Attributes) -> Result<(), Self::Error> {
         (**self).finish(attributes)

@@ -2,9 +2,11 @@
 //! with its properties. Each `fill` puts content at the front of a slice and gives its length.
 
 use crate::checksum::Crc32c;
-use crate::device::volume::{Entry, NameBuf, Property, SourceVolume};
-use crate::limits::{NAME_LEN_MAX, PROPERTIES_MAX};
+use crate::device::volume::{Entry, NameBuf, Property, PropertyKind, PropertyKinds, SourceVolume};
+use crate::limits::{ACL_ENTRIES_MAX, NAME_LEN_MAX, PROPERTIES_MAX};
+use crate::record::acl::AclCounter;
 use crate::record::dirent::{CHUNK_LEN, ChunkWriter, DirectoryLen};
+use crate::record::lun::{LUN_LEN, LunRepr};
 use crate::record::map::DumpMap;
 use crate::record::payload::{
     PAYLOAD_HEAD_LEN, PAYLOAD_TAIL_LEN, ROW_HEAD_LEN, Row, payload_head, row_head, row_len, row_value_len,
@@ -124,6 +126,22 @@ impl DirectoryContent {
     }
 }
 
+/// What a property says of a LUN. What is not understood is dumped as it is.
+fn lun<S: SourceVolume>(source: &mut S, index: u32, property: &Property) -> Option<LunRepr> {
+    let mut value = [0; LUN_LEN];
+    let mut done = 0;
+    while let Some(rest) = value.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match source.read_property(index, done as u32, rest) {
+            Ok(len) if len > 0 => done += len.min(rest.len()),
+            _ => return None,
+        }
+    }
+    if property.value_len < LUN_LEN as u32 { None } else { LunRepr::of_value(&value).ok() }
+}
+
+/// Bytes of an ACL that are looked at together.
+const ACL_PIECE_LEN: usize = 256;
+
 /// Bytes before a row's value at most: head, name length, name; or head and owner.
 const HELD_MAX: usize = ROW_HEAD_LEN + 2 + NAME_LEN_MAX;
 
@@ -135,9 +153,34 @@ enum Next {
     End,
 }
 
+/// What the first pass over the properties of an object found.
+#[derive(Clone, Copy)]
+pub struct PayloadSurvey {
+    /// Length of the rows, 0 without properties.
+    pub rows_len: u64,
+    /// All of them can be read.
+    pub whole: bool,
+    /// What does not get into the payload.
+    pub left_out: PropertyKinds,
+    /// The first ACL that is left out because it has too many entries, and how many.
+    pub too_long: Option<(PropertyKind, u32)>,
+    /// The attributes of a LUN, if they are understood.
+    pub lun: Option<LunRepr>,
+}
+
+impl PayloadSurvey {
+    /// Counts a property that gets into the payload.
+    fn add(&mut self, property: &Property) {
+        if !self.left_out.contains(property.kind) {
+            self.rows_len = self.rows_len.saturating_add(row_len(property_row_len(property)));
+        }
+    }
+}
+
 /// The properties of the open object as a payload. Two passes: the length first, then the bytes.
 pub struct PayloadContent {
     owner: Option<Ino>,
+    left_out: PropertyKinds,
     rows_len: u32,
     /// Bytes of rows still to come. The second pass may find other properties than the first; the length stays.
     rows_left: u64,
@@ -154,10 +197,11 @@ pub struct PayloadContent {
 }
 
 impl PayloadContent {
-    /// A payload with rows of `rows_len` bytes; `owner` is named in it when it stands in stage V.
-    pub const fn new(rows_len: u32, owner: Option<Ino>) -> Self {
+    /// A payload with rows of `rows_len` bytes and nothing of the kinds `left_out`; `owner` is named in it when it stands in stage V.
+    pub const fn new(rows_len: u32, owner: Option<Ino>, left_out: PropertyKinds) -> Self {
         Self {
             owner,
+            left_out,
             rows_len,
             rows_left: rows_len as u64,
             next: Next::Head,
@@ -171,19 +215,30 @@ impl PayloadContent {
         }
     }
 
-    /// Length of the open object's rows, 0 without properties; and whether all of them can be read.
-    pub fn survey<S: SourceVolume>(source: &mut S) -> (u64, bool) {
+    /// What the open object has, but for the kinds `left_out`, and for ACLs that no dump takes (R-DATA-3).
+    pub fn survey<S: SourceVolume>(source: &mut S, left_out: PropertyKinds) -> PayloadSurvey {
         let mut name = [0; NAME_LEN_MAX];
-        let mut len = 0u64;
-        let mut whole = true;
+        let mut survey = PayloadSurvey { rows_len: 0, whole: true, left_out, too_long: None, lun: None };
         for index in 0..PROPERTIES_MAX {
             match source.property(index, &mut name) {
-                Ok(Some(property)) => len = len.saturating_add(row_len(property_row_len(&property))),
-                Ok(None) => return (len, whole),
-                Err(_) => whole = false,
+                Ok(Some(property)) if property.kind == PropertyKind::Lun => {
+                    survey.lun = lun(source, index, &property);
+                    survey.add(&property);
+                }
+                Ok(Some(property)) if left_out.contains(property.kind) => {}
+                Ok(Some(property)) => match acl_entries(source, index, &property) {
+                    Some(entries) if entries > ACL_ENTRIES_MAX => {
+                        survey.left_out = survey.left_out.with(property.kind);
+                        survey.too_long = survey.too_long.or(Some((property.kind, entries)));
+                    }
+                    _ => survey.add(&property),
+                },
+                Ok(None) => return survey,
+                Err(_) => survey.whole = false,
             }
         }
-        (len, false)
+        survey.whole = false;
+        survey
     }
 
     /// Length of the row that names the owner.
@@ -267,6 +322,7 @@ impl PayloadContent {
                 let mut name = [0; NAME_LEN_MAX];
                 self.next = Next::Row(index + 1);
                 match source.property(index, &mut name) {
+                    Ok(Some(property)) if self.left_out.contains(property.kind) => {}
                     Ok(Some(property)) if index < PROPERTIES_MAX => self.row(index, &property, &name),
                     Err(_) if index < PROPERTIES_MAX => {}
                     _ => self.next = Next::Tail,
@@ -319,4 +375,20 @@ impl PayloadContent {
 
 fn property_row_len(property: &Property) -> u32 {
     row_value_len(property.kind, property.name_len.min(NAME_LEN_MAX), property.value_len)
+}
+
+/// How many entries an ACL has, where there may be too many for a dump. What cannot be read is found out when it is written.
+fn acl_entries<S: SourceVolume>(source: &mut S, index: u32, property: &Property) -> Option<u32> {
+    if AclCounter::entries_max(property.value_len) <= ACL_ENTRIES_MAX {
+        return None;
+    }
+    let mut counter = AclCounter::new(property.kind, property.value_len)?;
+    let mut piece = [0; ACL_PIECE_LEN];
+    let mut at = 0;
+    while at < property.value_len && counter.entries().is_none() {
+        let len = source.read_property(index, at, &mut piece).ok().filter(|len| *len > 0)?;
+        counter.take(piece.get(..len)?);
+        at = at.checked_add(len as u32)?;
+    }
+    counter.entries()
 }

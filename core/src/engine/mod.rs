@@ -12,4 +12,6 @@ pub mod rebuild;
 pub mod restore;
 
 #[cfg(test)]
+mod limits_tests;
+#[cfg(test)]
 mod tests;

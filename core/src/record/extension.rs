@@ -75,7 +75,7 @@ pub mod extension_flags {
     pub const PRECEDING_UNREAD: u16 = 0x0001;
     /// The object before this header changed while it was read.
     pub const PRECEDING_CHANGED: u16 = 0x0002;
-    /// Properties of the object before this header could not be read, and are not on the dump.
+    /// Properties of the object before this header could not be read, or no dump takes them (R-DATA-3): they are not on it.
     pub const PROPERTIES_UNREAD: u16 = 0x0004;
     /// In a tape header: no dump follows, but the catalog of one.
     pub const CATALOG: u16 = 0x8000;

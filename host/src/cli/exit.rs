@@ -33,6 +33,8 @@ pub enum Ended {
 pub enum CliError {
     /// It failed.
     Failed(String),
+    /// It did as much as could be done; the message says what is missing.
+    Incomplete(String),
     /// The program that reads our output has enough.
     OutputClosed,
 }
@@ -40,7 +42,7 @@ pub enum CliError {
 impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Failed(message) => f.write_str(message),
+            Self::Failed(message) | Self::Incomplete(message) => f.write_str(message),
             Self::OutputClosed => f.write_str("the output was closed"),
         }
     }
@@ -79,10 +81,10 @@ impl From<io::Error> for CliError {
 pub fn code(ended: Result<Ended, CliError>) -> ExitCode {
     let code = match &ended {
         Ok(Ended::Done) | Err(CliError::OutputClosed) => DONE,
-        Ok(Ended::Incomplete) => INCOMPLETE,
+        Ok(Ended::Incomplete) | Err(CliError::Incomplete(_)) => INCOMPLETE,
         Err(CliError::Failed(_)) => FAILED,
     };
-    if let Err(error @ CliError::Failed(_)) = ended {
+    if let Err(error @ (CliError::Failed(_) | CliError::Incomplete(_))) = ended {
         eprintln!("tapedump: {error}");
     }
     code.into()

@@ -11,6 +11,7 @@ mod increments;
 mod interrupt;
 mod json;
 mod list;
+mod lun;
 mod progress;
 mod raw;
 mod reading;
@@ -47,6 +48,7 @@ fn run(command: raw::Command) -> Result<Ended, CliError> {
         raw::Command::Chain(raw) => history::chain::run(raw),
         raw::Command::Browse(raw) => browse::run(raw),
         raw::Command::Find(raw) => history::find::run(raw),
+        raw::Command::Lun(raw) => lun::run(raw),
         raw::Command::Tape(raw) => tape::run(raw),
         raw::Command::Catalog(raw) => catalog::run(raw),
         raw::Command::Snapshot(raw) => snapshot::run(raw),

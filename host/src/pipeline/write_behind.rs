@@ -13,7 +13,7 @@ mod worker;
 
 use crate::volume::VolumeError;
 use crate::volume::failures::shortened;
-use crate::volume::target::{LinuxTarget, ObjectWriter};
+use crate::volume::target::LinuxTarget;
 use batch::{BATCH_CALLS_MAX, BATCH_LEN_MAX, Batch, Call, Span};
 use flusher::Flusher;
 use std::collections::VecDeque;
@@ -24,7 +24,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use tapedump_core::device::ErrorKind;
 use tapedump_core::device::volume::{
-    Attributes, FailedPart, Failure, Made, Place, PropertyKind, Room, TargetVolume,
+    Attributes, FailedPart, Failure, Made, Place, PropertyKind, Room, TargetCapabilities, TargetVolume,
 };
 use tapedump_core::units::Ino;
 use worker::Worker;
@@ -72,6 +72,10 @@ impl WriteBehind {
 
 impl TargetVolume for WriteBehind {
     type Error = VolumeError;
+
+    fn capabilities(&self) -> TargetCapabilities {
+        self.target.capabilities()
+    }
 
     fn room(&mut self) -> Result<Room, VolumeError> {
         self.target.room()
@@ -206,7 +210,7 @@ impl Pool {
         for number in 0..threads {
             let worker = Worker {
                 shared: Arc::clone(&shared),
-                writer: ObjectWriter::new(Arc::clone(&target.caller)),
+                writer: target.another_writer(),
                 ino: Ino::ROOT,
                 skip: false,
                 unmade: false,

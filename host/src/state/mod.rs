@@ -4,6 +4,7 @@ pub mod applied;
 pub mod catalogs;
 pub mod file_device;
 pub mod history;
+pub mod restoring;
 pub mod scratch;
 pub mod snapshots;
 

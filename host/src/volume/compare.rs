@@ -359,14 +359,15 @@ impl TargetVolume for CompareTarget {
 
     fn begin_property(&mut self, kind: PropertyKind, name: &[u8], value_len: u32) -> Result<(), VolumeError> {
         let Some(open) = &self.open else { return Ok(()) };
-        let name = attribute_of(kind, name);
+        let property = name;
+        let name = attribute_of(kind, property);
         let name = name.as_ref();
         let ino = open.ino;
         self.surplus.retain(|surplus| surplus.ino != ino || surplus.name != name);
         if self.mentioned.len() < SURPLUS_MAX && !self.mentioned.contains(name) && open.has_property(name) {
             self.mentioned.insert(name.to_vec());
         }
-        if !self.properties.announce(kind, name, value_len) {
+        if !self.properties.announce(kind, property, value_len) {
             // Longer than any value on this system.
             let path = open.path.clone();
             self.property_differs(ino, path, name);

@@ -129,6 +129,11 @@ impl Mount {
         Self::all().into_iter().find(|mount| mount.id == id.as_bytes())
     }
 
+    /// Whether the file system is mounted as a whole, and not one of its directories.
+    pub(super) fn is_whole(&self) -> bool {
+        self.root == b"/"
+    }
+
     /// All mounts, in the order in which they were made; none without `/proc`.
     pub(super) fn all() -> Vec<Self> {
         let text = fs::read("/proc/self/mountinfo").unwrap_or_default();

@@ -2,7 +2,9 @@
 
 use super::{FaultError, FaultInjector, Operation, Subject, What};
 use crate::device::ErrorKind;
-use crate::device::volume::{Attributes, FailedPart, Failure, Made, Place, PropertyKind, Room, TargetVolume};
+use crate::device::volume::{
+    Attributes, FailedPart, Failure, Made, Place, PropertyKind, Room, TargetCapabilities, TargetVolume,
+};
 use crate::units::Ino;
 
 const MENU: &[What] =
@@ -44,6 +46,10 @@ impl<D: TargetVolume> FaultInjector<'_, D> {
 
 impl<D: TargetVolume> TargetVolume for FaultInjector<'_, D> {
     type Error = FaultError<D::Error>;
+
+    fn capabilities(&self) -> TargetCapabilities {
+        self.device.capabilities()
+    }
 
     fn room(&mut self) -> Result<Room, Self::Error> {
         self.plain(Operation::Walk, Subject::Nothing, &[])?;
@@ -110,6 +116,12 @@ impl<D: TargetVolume> TargetVolume for FaultInjector<'_, D> {
             return Ok(());
         }
         self.device.write_property(piece).map_err(FaultError::Device)
+    }
+
+    fn abandon_property(&mut self) {
+        if self.has_power && self.swallowing != Swallowing::Object {
+            self.device.abandon_property();
+        }
     }
 
     fn finish(&mut self, attributes: &Attributes) -> Result<(), Self::Error> {

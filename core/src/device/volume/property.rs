@@ -64,6 +64,12 @@ impl PropertyKind {
         })
     }
 
+    /// Whether it says who may do what with the object.
+    #[must_use]
+    pub const fn is_acl(self) -> bool {
+        matches!(self, Self::PosixAccessAcl | Self::PosixDefaultAcl | Self::Nfs4Acl | Self::NtDescriptor)
+    }
+
     /// Whether properties of this kind have names, and an object may have several.
     #[must_use]
     pub const fn is_named(self) -> bool {
@@ -80,4 +86,49 @@ pub struct Property {
     pub name_len: usize,
     /// Length of its value in bytes.
     pub value_len: u32,
+}
+
+/// Some kinds of properties.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct PropertyKinds(u16);
+
+impl PropertyKinds {
+    /// None of them.
+    pub const NONE: Self = Self(0);
+    /// All ACLs.
+    pub const ACLS: Self = Self::NONE
+        .with(PropertyKind::PosixAccessAcl)
+        .with(PropertyKind::PosixDefaultAcl)
+        .with(PropertyKind::Nfs4Acl)
+        .with(PropertyKind::NtDescriptor);
+
+    /// These and one more.
+    #[must_use]
+    pub const fn with(self, kind: PropertyKind) -> Self {
+        Self(self.0 | 1 << (kind.number() % 16))
+    }
+
+    /// Whether a kind is one of these.
+    #[must_use]
+    pub const fn contains(self, kind: PropertyKind) -> bool {
+        self.0 & 1 << (kind.number() % 16) != 0
+    }
+}
+
+const _: () = assert!(PropertyKind::VmAlignment.number() < 16);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_that_are_acls() {
+        for number in 0..=u8::MAX {
+            let Some(kind) = PropertyKind::from_number(number) else { continue };
+            assert_eq!(kind.number(), number);
+            assert_eq!(PropertyKinds::ACLS.contains(kind), kind.is_acl());
+            assert!(PropertyKinds::NONE.with(kind).contains(kind) && !PropertyKinds::NONE.contains(kind));
+        }
+    }
 }

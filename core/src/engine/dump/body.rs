@@ -4,9 +4,9 @@ use super::{Done, Dump, DumpError, DumpEvent, NotPortable, State, Step};
 use crate::catalog::{CatalogSink, Flaws, NameRow, ObjectRow, TapePlace};
 use crate::checksum::Crc32c;
 use crate::device::tape::TapeDevice;
-use crate::device::volume::{Attributes, Kind, SourceVolume};
+use crate::device::volume::{Attributes, Class, Kind, SourceVolume};
 use crate::device::{DeviceError, ErrorKind};
-use crate::engine::content::{DirectoryContent, PayloadContent};
+use crate::engine::content::{DirectoryContent, PayloadContent, PayloadSurvey};
 use crate::limits::{
     PORTABLE_DIRECTORY_LEN_MAX, PORTABLE_NAME_LEN_MAX, SEGMENT_BLOCKS_MAX, TRAILING_LEN_MAX,
 };
@@ -14,6 +14,7 @@ use crate::record::dirent::DirectoryLen;
 use crate::record::extension::{Role, extension_flags};
 use crate::record::header::HeaderKind;
 use crate::record::holes::Holes;
+use crate::record::lun::{LunRepr, LunState};
 use crate::record::map::max_ino;
 use crate::units::{Ino, TAPE_BLOCK_LEN};
 
@@ -53,15 +54,31 @@ impl Body {
     }
 }
 
+/// Why a LUN is not dumped (R-DATA-7). The next increment takes it whatever its times, as all that is skipped.
+const fn bar(lun: &LunRepr) -> Option<ErrorKind> {
+    match lun.state {
+        _ if lun.restricted => Some(ErrorKind::Restricted),
+        LunState::Inconsistent if !lun.plain_file => Some(ErrorKind::Inconsistent),
+        _ => None,
+    }
+}
+
 impl<S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'_, S, T, C, K> {
     pub(super) fn begin_body(&mut self, ino: Ino, mut attributes: Attributes) -> Step<S, T> {
         let mut event = DumpEvent::Working;
         let mut flaws = Flaws::NONE;
-        let (rows_len, whole) = PayloadContent::survey(&mut self.source);
-        flaws.properties_unread = !whole;
-        if !whole {
+        let survey = PayloadContent::survey(&mut self.source, self.left_out);
+        let rows_len = survey.rows_len;
+        if let Some(why) = survey.lun.filter(|_| attributes.kind == Kind::File).and_then(|lun| bar(&lun)) {
+            let _ = self.source.close();
+            return Ok(self.skip(ino, Class::Others, why));
+        }
+        flaws.properties_unread = !survey.whole || survey.too_long.is_some();
+        if !survey.whole {
             event = DumpEvent::PropertiesUnread { ino };
         }
+        let too_long = survey.too_long.map(|(kind, entries)| DumpEvent::AclTooLong { ino, kind, entries });
+        self.tell(too_long);
         let content = match attributes.kind {
             Kind::Directory => {
                 let (content, len, told) = self.begin_directory(ino)?;
@@ -81,7 +98,8 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'_, S, T, C
         // An empty file cannot have blocks (FreeBSD panics), and a segment ends somewhere: those go to stage V.
         let apart = payload_len > TRAILING_LEN_MAX as u64
             || payload_len > 0 && attributes.kind.has_data() && data_len == 0;
-        let payload = (payload_len > 0 && !apart).then(|| PayloadContent::new(rows_len as u32, None));
+        let payload =
+            (payload_len > 0 && !apart).then(|| PayloadContent::new(rows_len as u32, None, survey.left_out));
         if matches!(attributes.kind, Kind::Fifo | Kind::CharDevice | Kind::BlockDevice | Kind::Socket) {
             attributes.size = if payload.is_some() { payload_len } else { 0 };
         }
@@ -355,15 +373,16 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'_, S, T, C
             return Ok(DumpEvent::Working);
         };
         self.state = State::Attributes { from: ino.next() };
-        let rows_len = match self.source.open(ino) {
-            Ok(_) => Some(PayloadContent::survey(&mut self.source).0),
+        let survey = match self.source.open(ino) {
+            Ok(_) => Some(PayloadContent::survey(&mut self.source, self.left_out)),
             Err(error) if error.kind() == ErrorKind::Interrupted => return Err(DumpError::Source(error)),
             Err(_) => None,
         };
-        let Some(rows_len) = rows_len
-            .map(|len| len + u64::from(PayloadContent::OWNER_ROW_LEN))
-            .filter(|len| PayloadContent::len(*len) <= u32::MAX.into())
-        else {
+        let with_owner = |survey: PayloadSurvey| {
+            let rows_len = survey.rows_len + u64::from(PayloadContent::OWNER_ROW_LEN);
+            (PayloadContent::len(rows_len) <= u32::MAX.into()).then_some((rows_len, survey.left_out))
+        };
+        let Some((rows_len, left_out)) = survey.and_then(with_owner) else {
             let _ = self.source.close();
             self.spoil(ino);
             return Ok(DumpEvent::PropertiesUnread { ino });
@@ -383,7 +402,7 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'_, S, T, C
             blocks: payload_len.div_ceil(TAPE_BLOCK_LEN as u64),
             next: 0,
             segment: 0,
-            payload: Some(PayloadContent::new(rows_len as u32, Some(ino))),
+            payload: Some(PayloadContent::new(rows_len as u32, Some(ino), left_out)),
             payload_len,
             place: self.place(),
             flaws: Flaws::NONE,

@@ -19,7 +19,7 @@ use self::body::Body;
 use crate::catalog::{CatalogSink, ObjectRow, TapePlace};
 use crate::checksum::Crc32c;
 use crate::device::tape::{TapeDevice, TapeWrite};
-use crate::device::volume::{Class, Kind, SourceVolume};
+use crate::device::volume::{Class, Kind, PropertyKind, PropertyKinds, SourceVolume};
 use crate::device::{DeviceError, ErrorKind};
 use crate::record::header::{HeaderKind, HeaderRepr, HeaderTemplate};
 use crate::record::holes::Holes;
@@ -101,7 +101,8 @@ pub enum DumpEvent {
     Working,
     /// A stage begins.
     Stage(Stage),
-    /// The object is not on the dump: it could not be opened.
+    /// The object is not on the dump: it could not be opened, or it is a LUN or file that may not be dumped now (R-DATA-7:
+    /// [`ErrorKind::Restricted`], [`ErrorKind::Inconsistent`]). The next increment takes it, whatever its times.
     Skipped {
         /// The object.
         ino: Ino,
@@ -126,6 +127,16 @@ pub enum DumpEvent {
     PropertiesUnread {
         /// The object.
         ino: Ino,
+    },
+    /// An ACL of the object has more entries than a dump takes (R-DATA-3): it is not on the dump, and the object has its
+    /// permission bits only. Told of the first one, where it has several.
+    AclTooLong {
+        /// The object.
+        ino: Ino,
+        /// Which ACL.
+        kind: PropertyKind,
+        /// Entries it has.
+        entries: u32,
     },
     /// The object changed while it was read.
     Changed {
@@ -252,6 +263,8 @@ pub struct Dump<'m, S, T, C, K: CatalogSink = ()> {
     waiting: Deque<DumpEvent, 4>,
     told_names: bool,
     told_directories: bool,
+    /// Properties that do not get on the dump.
+    left_out: PropertyKinds,
     stage: Stage,
     summary: DumpSummary,
 }
@@ -326,9 +339,15 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, 
             waiting: Deque::new(),
             told_names: false,
             told_directories: false,
+            left_out: PropertyKinds::NONE,
             stage: Stage::Map,
             summary: DumpSummary::default(),
         })
+    }
+
+    /// Before the first [`step`](Self::step): leaves properties of these kinds out, and nothing is told of it.
+    pub const fn leave_out(&mut self, kinds: PropertyKinds) {
+        self.left_out = kinds;
     }
 
     /// How far the dump is.
@@ -493,7 +512,7 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, 
         self.known.remove(ino);
     }
 
-    fn skip(&mut self, ino: Ino, class: Class, error: ErrorKind) -> DumpEvent {
+    pub(super) fn skip(&mut self, ino: Ino, class: Class, error: ErrorKind) -> DumpEvent {
         let row = ObjectRow::skipped(ino, class == Class::Directories);
         self.note(|catalog| catalog.object(&row));
         self.pending.remove(ino);

@@ -1,5 +1,6 @@
 //! An object begins: what its first header says is looked at, and it is made on the target, or passed over.
 
+use super::admission::QtreePlace;
 use super::{Catalog, Collect, Damage, EMPTY_NAME, Object, Phase, Restore, RestoreError, RestoreEvent};
 use super::{RestoreResult, Use};
 use crate::catalog::Cursor;
@@ -214,6 +215,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
             if self.outcome(owner, FailedPart::Attributes, opened)? {
                 object.taken = Use::Attributes;
                 object.payload_seen = true;
+                object.qtree_place = QtreePlace::of(&self.target.capabilities(), parent, place.name);
             }
         }
         self.object = Some(object);
@@ -244,6 +246,9 @@ impl Object {
             data_len: 0,
             damaged_before: 0,
             last: false,
+            qtree_place: QtreePlace::Below,
+            reduced: None,
+            reduced_told: false,
             linux_xattrs: 0,
             astray: false,
             map_needed: 0,

@@ -132,6 +132,12 @@ impl<'m> Chain<'m> {
         !self.named && self.at + 1 < self.len
     }
 
+    /// The first object from `from` on that there is as of the newest dump, where that is known.
+    pub(super) fn next_in_use(&self, from: Ino) -> Option<Ino> {
+        let known = !self.is_single() && self.in_use_good;
+        self.in_use.next_from(from).filter(|_| known)
+    }
+
     /// The first object from `from` on that was in use and is in no dump; asked when the oldest dump is read.
     pub(super) fn next_absent(&self, from: Ino) -> Option<Ino> {
         if self.is_single() || !self.complete || !self.in_use_good || self.at + 1 != self.len {

@@ -3,7 +3,7 @@
 
 use heapless::Deque;
 
-use super::{Damage, DumpInfo, RestoreEvent, RestoreStage, RestoreSummary};
+use super::{Damage, DumpInfo, Reduction, RestoreEvent, RestoreStage, RestoreSummary};
 use crate::catalog::WhichMap;
 use crate::device::volume::{Attributes, Failure, Kind};
 use crate::units::{BlockAddr, Ino, TapeNo};
@@ -23,6 +23,7 @@ enum Waiting<E> {
     Apart { ino: Ino, at: BlockAddr },
     End { at: BlockAddr },
     Damage(Damage),
+    Reduced { ino: Ino, what: Reduction },
     Failed(Failure<E>),
     NeedTape(TapeNo),
     NeedDump { index: u32 },
@@ -69,6 +70,7 @@ impl<E> Events<E> {
             RestoreEvent::Apart { ino, at } => Waiting::Apart { ino, at },
             RestoreEvent::End { at } => Waiting::End { at },
             RestoreEvent::Damage(damage) => Waiting::Damage(damage),
+            RestoreEvent::Reduced { ino, what } => Waiting::Reduced { ino, what },
             RestoreEvent::Failed(failure) => Waiting::Failed(failure),
             RestoreEvent::NeedTape(tape) => Waiting::NeedTape(tape),
             RestoreEvent::NeedDump { index } => Waiting::NeedDump { index },
@@ -106,6 +108,7 @@ impl<E> Events<E> {
             Waiting::Apart { ino, at } => RestoreEvent::Apart { ino, at },
             Waiting::End { at } => RestoreEvent::End { at },
             Waiting::Damage(damage) => RestoreEvent::Damage(damage),
+            Waiting::Reduced { ino, what } => RestoreEvent::Reduced { ino, what },
             Waiting::Failed(failure) => RestoreEvent::Failed(failure),
             Waiting::NeedTape(tape) => RestoreEvent::NeedTape(tape),
             Waiting::NeedDump { index } => RestoreEvent::NeedDump { index },

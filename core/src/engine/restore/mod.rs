@@ -10,6 +10,8 @@
 //! compares it checks a tree. Nothing a tape says is trusted: names that could leave the target, loops, and objects
 //! that contradict the maps become [`Damage`], and everything that the damage does not touch is restored.
 
+mod admission;
+mod ask;
 mod begin;
 mod chain;
 mod events;
@@ -21,6 +23,9 @@ mod tree;
 
 use core::fmt;
 
+pub use self::admission::Reduction;
+use self::admission::{Admission, QtreePlace};
+pub use self::ask::Named;
 use self::chain::Chain;
 use self::events::Events;
 use self::route::Way;
@@ -29,7 +34,9 @@ use crate::catalog::{Cursor, TableError, WhichMap};
 use crate::checksum::Crc32c;
 use crate::device::block::BlockDevice;
 use crate::device::tape::TapeDevice;
-use crate::device::volume::{Attributes, FailedPart, Failure, NameBuf, TargetVolume, VolumeNames};
+use crate::device::volume::{
+    Attributes, FailedPart, Failure, NameBuf, PropertyKinds, TargetVolume, VolumeNames,
+};
 use crate::device::{DeviceError, ErrorKind};
 use crate::engine::names::{Names, NamesBuilder, Walk};
 use crate::limits::NAME_LEN_MAX;
@@ -287,6 +294,14 @@ pub enum RestoreEvent<E> {
     },
     /// The tape is not as it should be here.
     Damage(Damage),
+    /// The target cannot hold something of an object, as it declared: the object is restored as what it can. Told once for
+    /// each object.
+    Reduced {
+        /// The object.
+        ino: Ino,
+        /// What, and what it is instead.
+        what: Reduction,
+    },
     /// The target could not take something.
     Failed(Failure<E>),
     /// The dump goes on on another tape: call [`Restore::next_tape`], or step on if there is none.
@@ -324,15 +339,17 @@ pub struct RestoreSummary {
     pub damaged: u64,
     /// Failures told.
     pub failed: u64,
+    /// Objects that are less than they were, because the target cannot hold more ([`Reduction::is_loss`]).
+    pub reduced: u64,
     /// The dump has checksums of all data.
     pub checked: bool,
 }
 
 impl RestoreSummary {
-    /// Nothing was damaged, and nothing failed.
+    /// Nothing was damaged, nothing failed, and nothing was more than the target can hold.
     #[must_use]
     pub const fn is_good(&self) -> bool {
-        self.damaged == 0 && self.failed == 0
+        self.damaged == 0 && self.failed == 0 && self.reduced == 0
     }
 }
 
@@ -437,6 +454,10 @@ struct Object {
     /// Damage told before its own; the last copy of it that is taken.
     damaged_before: u64,
     last: bool,
+    /// Whether it can be a qtree where it is, and what of it the target could not hold; that is told once.
+    qtree_place: QtreePlace,
+    reduced: Option<Reduction>,
+    reduced_told: bool,
     /// Attribute blocks of Linux that came with it.
     linux_xattrs: u32,
     /// Of a directory: the entries are those of another one.
@@ -527,6 +548,7 @@ pub struct Restore<'m, T, V: TargetVolume, B, C> {
     name_cursor: Cursor,
     /// The object whose names were looked up last.
     name_ino: Ino,
+    admission: Admission,
     /// Linux' extended attribute block.
     linux_xattrs: &'m mut [u8],
     /// The name that the last damage of a directory is about, and its length.
@@ -595,7 +617,9 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             rest = behind;
             DumpMap::zeroed(map)
         };
+        let admission = Admission::new(target.capabilities());
         Ok(Self {
+            admission,
             tape,
             target,
             scratch,
@@ -643,6 +667,11 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             read_errors: 0,
             summary: RestoreSummary::default(),
         })
+    }
+
+    /// Before the first [`step`](Self::step): restores no properties of these kinds, and nothing is told of it.
+    pub const fn leave_out(&mut self, kinds: PropertyKinds) {
+        self.admission.left_out = kinds;
     }
 
     /// How far the restore is.
@@ -764,6 +793,12 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
     fn damage(&mut self, damage: Damage) {
         self.summary.damaged += 1;
         self.tell(RestoreEvent::Damage(damage));
+    }
+
+    /// Tells what the target could not hold of an object.
+    fn reduced(&mut self, ino: Ino, what: Reduction) {
+        self.summary.reduced += u64::from(what.is_loss());
+        self.tell(RestoreEvent::Reduced { ino, what });
     }
 
     /// A failure of the target: told, or the end when the target can take nothing more.

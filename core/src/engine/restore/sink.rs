@@ -2,6 +2,7 @@
 //!
 //! It borrows what it needs of the restore, because the blocks themselves are borrowed from the reader.
 
+use super::admission::{Admission, Piece};
 use super::chain::Chain;
 use super::{Catalog, Collect, Maps, Object, Use};
 use crate::catalog::TableError;
@@ -25,6 +26,7 @@ pub struct Sink<'s, 'm, V, B, C> {
     pub maps: &'s mut Maps<'m>,
     pub chain: &'s mut Chain<'m>,
     pub target: &'s mut V,
+    pub admission: &'s mut Admission,
     pub catalog: &'s mut Catalog<'m, C>,
     pub scratch: &'s mut B,
     pub linux_xattrs: &'s mut [u8],
@@ -139,10 +141,18 @@ impl<V: TargetVolume, B: BlockDevice, C: Crc32c> Sink<'_, '_, V, B, C> {
                     let name = self.object.parser.name();
                     match self.object.taken {
                         Use::Directory => self.note(|name| NoteBuf::property(kind, name, value_len)),
-                        Use::Target | Use::Attributes => self
-                            .target
-                            .begin_property(kind, name, value_len)
-                            .map_err(|error| SinkError::Target(FailedPart::Property(kind), error)),
+                        Use::Target | Use::Attributes => {
+                            match self.admission.begin(kind, value_len, self.object.qtree_place) {
+                                Ok(()) => self
+                                    .target
+                                    .begin_property(kind, name, value_len)
+                                    .map_err(|error| SinkError::Target(FailedPart::Property(kind), error)),
+                                Err(reduction) => {
+                                    self.object.reduced = self.object.reduced.or(reduction);
+                                    Ok(())
+                                }
+                            }
+                        }
                         _ => Ok(()),
                     }
                 }
@@ -172,10 +182,18 @@ impl<V: TargetVolume, B: BlockDevice, C: Crc32c> Sink<'_, '_, V, B, C> {
                 }
                 Ok(())
             }
-            Use::Target | Use::Attributes => self
-                .target
-                .write_property(piece)
-                .map_err(|error| SinkError::Target(FailedPart::Attributes, error)),
+            Use::Target | Use::Attributes => match self.admission.piece(piece) {
+                Piece::Passes => self
+                    .target
+                    .write_property(piece)
+                    .map_err(|error| SinkError::Target(FailedPart::Attributes, error)),
+                Piece::Stays => Ok(()),
+                Piece::Ends(reduction) => {
+                    self.target.abandon_property();
+                    self.object.reduced = self.object.reduced.or(Some(reduction));
+                    Ok(())
+                }
+            },
             _ => Ok(()),
         }
     }

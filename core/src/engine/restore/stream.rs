@@ -1,5 +1,6 @@
 //! The tape side of a restore: records into headers and blocks, and what each object does with its own.
 
+use super::admission::{Piece, QtreePlace};
 use super::begin::is_linux_extended;
 use super::{
     Catalog, Collect, Damage, DumpInfo, EMPTY_NAME, Phase, Restore, RestoreError, RestoreEvent, is_final,
@@ -72,6 +73,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
     fn take_data(&mut self, entry: usize) -> RestoreResult<(), T, V, B> {
         let Some((mut sink, bytes)) = self.sink() else { return Ok(()) };
         let result = sink.data(entry, bytes);
+        self.tell_reduced();
         let ino = self.object.as_ref().map_or(Ino::ROOT, |object| object.ino);
         match result {
             Ok(()) => {
@@ -92,6 +94,16 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
         }
     }
 
+    /// Tells what the target could not hold of the present object, once.
+    fn tell_reduced(&mut self) {
+        let Some(object) = self.object.as_mut().filter(|object| !object.reduced_told) else { return };
+        if let Some(what) = object.reduced {
+            object.reduced_told = true;
+            let ino = object.ino;
+            self.reduced(ino, what);
+        }
+    }
+
     /// Tells the blocks of a map, as long as the names are gathered.
     fn tell_map(&mut self, entry: usize) {
         let Some(object) = &self.object else { return };
@@ -109,6 +121,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             maps: &mut self.maps,
             chain: &mut self.chain,
             target: &mut self.target,
+            admission: &mut self.admission,
             catalog: &mut self.catalog,
             scratch: &mut self.scratch,
             linux_xattrs: self.linux_xattrs,
@@ -391,6 +404,15 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
                     note(NoteBuf::piece(piece)).map_err(RestoreError::Scratch)?;
                 }
             } else {
+                let begun = self.admission.begin(xattr.kind, value.len() as u32, QtreePlace::Below);
+                let passes = begun.map(|()| self.admission.piece(value));
+                object.reduced = object.reduced.or(match passes {
+                    Ok(Piece::Ends(reduction)) | Err(Some(reduction)) => Some(reduction),
+                    _ => None,
+                });
+                if !matches!(passes, Ok(Piece::Passes)) {
+                    continue;
+                }
                 let mut result = self.target.begin_property(xattr.kind, name, value.len() as u32);
                 if result.is_ok() && !value.is_empty() {
                     result = self.target.write_property(value);
@@ -406,6 +428,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
                 }
             }
         }
+        self.tell_reduced();
         if let Some((what, error)) = failed {
             self.outcome::<()>(ino, what, Err(error))?;
         }

@@ -1,6 +1,7 @@
 //! The tree side of a restore: selecting, making directories, finding lost ones a place, further names, and the
 //! attributes of directories at the end.
 
+use super::admission::{Piece, QtreePlace};
 use super::places::digits;
 use super::{
     Catalog, Damage, EMPTY_NAME, LOST_FOUND, Object, Orphans, Phase, Restore, RestoreError, RestoreEvent,
@@ -407,9 +408,11 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         if !self.outcome(ino, FailedPart::Attributes, opened)? {
             return Ok(());
         }
+        let qtree_place = QtreePlace::of(&self.target.capabilities(), parent, place.name);
         let mut note = [0; NOTE_LEN_MAX];
         let mut attributes = None;
         let mut told = false;
+        let mut reduced = None;
         while let Catalog::Ready(names) = &mut self.catalog {
             let found = names.next_note(&mut self.scratch, &mut cursor, ino, &mut note);
             let Some(len) = found.map_err(RestoreError::Scratch)? else { break };
@@ -419,9 +422,21 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
                     continue;
                 }
                 Some(Note::Property { kind, name, value_len }) => {
+                    if let Err(reduction) = self.admission.begin(kind, value_len, qtree_place) {
+                        reduced = reduced.or(reduction);
+                        continue;
+                    }
                     (FailedPart::Property(kind), self.target.begin_property(kind, name, value_len))
                 }
-                Some(Note::Piece(piece)) => (FailedPart::Attributes, self.target.write_property(piece)),
+                Some(Note::Piece(piece)) => match self.admission.piece(piece) {
+                    Piece::Passes => (FailedPart::Attributes, self.target.write_property(piece)),
+                    Piece::Stays => continue,
+                    Piece::Ends(reduction) => {
+                        self.target.abandon_property();
+                        reduced = reduced.or(Some(reduction));
+                        continue;
+                    }
+                },
                 None => continue,
             };
             self.outcome_once(&mut told, ino, result.0, result.1)?;
@@ -432,6 +447,9 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
                 self.outcome(ino, FailedPart::Attributes, finished)?;
             }
             None => self.target.release(),
+        }
+        if let Some(what) = reduced {
+            self.reduced(ino, what);
         }
         Ok(())
     }

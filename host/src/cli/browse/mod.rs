@@ -40,6 +40,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tapedump_core::catalog::View;
+use tapedump_core::device::volume::TargetCapabilities;
 use tapedump_core::units::Ino;
 
 /// Signals are looked for this often while no key comes.
@@ -267,7 +268,13 @@ impl Browser<'_, '_> {
             only: false,
             apply: false,
             base: Vec::new(),
+            no_acls: false,
+            ignore_qtrees: false,
+            target_capabilities: TargetCapabilities::ALL,
+            as_name: None,
+            rename: Vec::new(),
             force: false,
+            dry_run: false,
             threads: None,
         };
         restore::into(&raw, &to, self.state, &Interrupt::install()?)

@@ -129,6 +129,7 @@ fn write(
     let (beginning, tape) = Beginning::keep(plan, state, tape);
     let mut engine = Engine::with_catalog(source, tape, catalog, memory, options)
         .map_err(|error| CliError::failed(explain(&error, &plan.tape)))?;
+    engine.leave_out(plan.left_out);
     let mut left_out = LeftOut::default();
     let ended = drive(&mut engine, plan, &beginning, interrupt, &mut progress, &mut left_out);
     progress.end();

@@ -12,6 +12,7 @@ use crate::tape::virtual_tape::{Access, VirtualTape};
 use crate::tape::{Mode, TapeSpec};
 use crate::text::printable_path;
 use std::path::PathBuf;
+use tapedump_core::device::volume::PropertyKinds;
 use tapedump_core::stream::writer::DumpIdentity;
 use tapedump_core::units::{BlockingFactor, DumpId, Level, Timestamp};
 
@@ -35,6 +36,8 @@ pub(super) struct Plan {
     /// The catalog goes to the tape, too.
     pub(super) catalog: bool,
     pub(super) changer: Option<Changer>,
+    /// Properties that do not get on the dump.
+    pub(super) left_out: PropertyKinds,
 }
 
 /// What was made for this dump, to be removed should nothing get onto it.
@@ -123,6 +126,7 @@ pub(super) fn resolve(raw: raw::Dump, state: &StateDir) -> Result<Plan, CliError
         eject,
         catalog,
         changer,
+        left_out: if raw.no_acls { PropertyKinds::ACLS } else { PropertyKinds::NONE },
     })
 }
 

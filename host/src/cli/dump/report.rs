@@ -2,6 +2,7 @@
 
 use super::super::exit::Ended;
 use super::super::progress::{Progress, count, rate};
+use super::super::reading::names::property;
 use super::Engine;
 use crate::tape::{TapeError, TapeSpec};
 use crate::text::{printable, printable_path, size};
@@ -10,6 +11,7 @@ use rustix::fs::OFlags;
 use std::path::Path;
 use std::time::Duration;
 use tapedump_core::engine::dump::{DumpError, DumpEvent, DumpSummary, NotPortable, Stage};
+use tapedump_core::limits::ACL_ENTRIES_MAX;
 use tapedump_core::units::{Ino, TAPE_BLOCK_LEN};
 
 /// Objects that the engine counts and that did not get on the tape.
@@ -79,6 +81,13 @@ pub(super) fn describe(event: &DumpEvent) -> Option<(Ino, String)> {
         DumpEvent::PropertiesUnread { ino } => {
             (*ino, "its ACLs or extended attributes could not all be read".into())
         }
+        DumpEvent::AclTooLong { ino, kind, entries } => (
+            *ino,
+            format!(
+                "its {} has {entries} entries, and a dump takes up to {ACL_ENTRIES_MAX}: dumped with its permission bits only",
+                property(*kind)
+            ),
+        ),
         DumpEvent::Changed { ino } => (*ino, "changed while it was read".into()),
         DumpEvent::NotPortable { ino, why } => {
             let what = match why {

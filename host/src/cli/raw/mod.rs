@@ -1,9 +1,13 @@
 //! The arguments as they are written: the one definition that parsing, help, completions and the manual come from.
 
+mod capabilities;
 pub mod history;
+pub mod lun;
 pub mod snapshot;
 
+pub use self::capabilities::Limits;
 use self::history::{Browse, Chain, Find, History, Moment};
+pub use self::lun::Lun;
 use self::snapshot::Snapshot;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use std::ffi::OsString;
@@ -31,6 +35,7 @@ pub enum Command {
     Chain(Chain),
     Find(Find),
     Browse(Browse),
+    Lun(Lun),
     Tape(Tape),
     Catalog(Catalog),
     Snapshot(Snapshot),
@@ -94,6 +99,9 @@ pub struct Dump {
     /// third-party restore programs can take it as their archive (restore -A). The state directory has a catalog in any case.
     #[arg(long)]
     pub no_catalog: bool,
+    /// Dump no ACLs: objects have their permission bits
+    #[arg(long)]
+    pub no_acls: bool,
     /// Eject the cartridge of a tape drive at the end
     #[arg(long)]
     pub eject: bool,
@@ -170,9 +178,31 @@ pub struct Restore {
     /// one needs in its folder .tapedump. The dump's catalog is needed; see tapedump catalog.
     #[arg(long, requires = "to", conflicts_with_all = ["paths", "only", "base", "plan", "at", "of"])]
     pub apply: bool,
-    /// Restore what fits even where the room seems too small
+    /// Restore no ACLs: objects have their permission bits
+    #[arg(long)]
+    pub no_acls: bool,
+    /// Restore qtrees as directories
+    #[arg(long)]
+    pub ignore_qtrees: bool,
+    /// What the target cannot hold, as a list with commas: aces=N (ACLs of more than N entries), no-luns, no-unicode-qtrees,
+    /// older-release. What it cannot hold becomes the nearest thing that it can, and is named
+    #[arg(long, value_name = "LIST", default_value = "", hide_default_value = true,
+        value_parser = capabilities::limits)]
+    pub target_capabilities: Limits,
+    /// Restore the one path under another name, which is a path below the directory of --to
+    #[arg(long = "as", value_name = "NAME", requires = "paths", value_hint = ValueHint::AnyPath,
+        conflicts_with_all = ["plan", "apply"])]
+    pub as_name: Option<OsString>,
+    /// Restore OLD, a path from the root of the dump, as NEW, a path below the directory of --to; may be given several times. A =
+    /// in OLD is written \=
+    #[arg(long, value_name = "OLD=NEW", conflicts_with_all = ["plan", "apply"])]
+    pub rename: Vec<OsString>,
+    /// Do not check whether there is room: restore what fits, then stop and list what is missing
     #[arg(long)]
     pub force: bool,
+    /// Read and check everything, and write nothing
+    #[arg(long, conflicts_with_all = ["plan", "apply"])]
+    pub dry_run: bool,
     /// Threads that write the tree [default: one for each processor]
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
@@ -409,6 +439,13 @@ const CAPACITY_MIN: u64 = 64 << 10;
 
 /// Bytes, with K, M, G or T behind them; also KiB, MB and the like, all of them powers of 1,024.
 fn capacity(text: &str) -> Result<NonZeroU64, String> {
+    NonZeroU64::new(byte_count(text)?)
+        .filter(|bytes| bytes.get() >= CAPACITY_MIN)
+        .ok_or_else(|| "a tape of less than 64K has no room for a single tape record".into())
+}
+
+/// Bytes, with K, M, G or T behind them; also KiB, MB and the like, all of them powers of 1,024.
+fn byte_count(text: &str) -> Result<u64, String> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
     let shift = match unit.trim().to_ascii_lowercase().trim_end_matches("ib").trim_end_matches('b') {
@@ -421,10 +458,7 @@ fn capacity(text: &str) -> Result<NonZeroU64, String> {
     };
     let number: u64 = number.parse().map_err(|_| "it is a number of bytes".to_owned())?;
     let bytes = number.checked_mul(1 << shift).filter(|bytes| i64::try_from(*bytes).is_ok());
-    let bytes = bytes.ok_or("no tape holds that much")?;
-    NonZeroU64::new(bytes)
-        .filter(|bytes| bytes.get() >= CAPACITY_MIN)
-        .ok_or_else(|| "a tape of less than 64K has no room for a single tape record".into())
+    bytes.ok_or_else(|| "nothing holds that much".into())
 }
 
 #[cfg(test)]

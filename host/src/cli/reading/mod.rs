@@ -1,6 +1,7 @@
 //! What restore, list and verify share: finding the dump, lending the memory, driving the engine.
 
 pub mod directions;
+mod ending;
 pub mod first_header;
 pub mod names;
 pub mod repeats;
@@ -8,6 +9,7 @@ pub mod sources;
 pub mod tape_file;
 mod tapes;
 
+use self::ending::{Stopped, list_missing, settle};
 use self::names::{Finding, Kind, Purpose};
 use self::repeats::Repeats;
 use self::sources::{Scope, Sources};
@@ -27,14 +29,15 @@ use std::collections::VecDeque;
 use std::fmt::Display;
 use std::path::PathBuf;
 use tapedump_core::catalog::TableError;
-use tapedump_core::device::volume::TargetVolume;
+use tapedump_core::device::volume::{FailedPart, PropertyKinds, TargetVolume};
+use tapedump_core::device::{DeviceError, ErrorKind};
 use tapedump_core::engine::restore::{
-    Damage, DumpInfo, LINUX_XATTRS_LEN_MAX, Restore, RestoreError, RestoreEvent, RestoreMemory, RestoreStage,
-    RestoreSummary, Selected,
+    Damage, DumpInfo, LINUX_XATTRS_LEN_MAX, Reduction, Restore, RestoreError, RestoreEvent, RestoreMemory,
+    RestoreStage, RestoreSummary, Selected,
 };
 use tapedump_core::limits::{MAP_LEN_MAX, SEGMENT_LEN_MAX};
 use tapedump_core::stream::reader::ReaderError;
-use tapedump_core::units::{Ino, TAPE_BLOCK_LEN};
+use tapedump_core::units::{DumpId, Ino, TAPE_BLOCK_LEN};
 
 /// The engine as the host puts it together.
 pub type Engine<'m, V> = Restore<'m, Box<dyn Tape>, V, ScratchDevice, HostCrc32c>;
@@ -92,6 +95,14 @@ pub trait Visitor<V: TargetVolume> {
     /// All names are known and nothing is written yet.
     fn catalogued(&mut self, _engine: &mut Engine<'_, V>) -> Result<(), CliError> {
         Ok(())
+    }
+    /// The target was full before the end: what is missing is to be listed, and that is all.
+    fn restores_what_fits(&self) -> bool {
+        false
+    }
+    /// Properties that are not restored, though they are on the dump.
+    fn left_out(&self) -> PropertyKinds {
+        PropertyKinds::NONE
     }
     /// What the dump is read for.
     fn purpose(&self) -> Purpose {
@@ -176,6 +187,11 @@ impl Reading {
         self.sources.file()
     }
 
+    /// The dumps that are read, from the newest on, where all of them are known.
+    pub fn ids(&self) -> Option<Vec<DumpId>> {
+        self.sources.ids()
+    }
+
     /// Reads the dump over `target`. Gives the target back, and how it ended: `None` where the visitor had enough.
     pub fn run<V>(
         self,
@@ -216,6 +232,7 @@ impl Reading {
         if let Some(route) = &mut route {
             engine.go_along(route);
         }
+        engine.leave_out(visitor.left_out());
         let mut progress = Progress::new();
         let mut drive = Drive {
             tapes: &mut tapes,
@@ -235,7 +252,12 @@ impl Reading {
         let ended = ended.and_then(|summary| told.map(|()| summary).map_err(Stopped::from));
         let purpose = drive.visitor.purpose();
         let open = drive.object.and_then(|ino| names::path_of(&mut engine, ino));
+        let lists_missing = drive.visitor.restores_what_fits();
         progress.end();
+        let missing = match &ended {
+            Err(Stopped::Full(_)) if lists_missing => Some(list_missing(&mut engine)),
+            _ => None,
+        };
         let (_, mut target, _) = engine.into_devices();
         match ended {
             Ok(summary) => Ok((target, summary)),
@@ -243,26 +265,9 @@ impl Reading {
                 if purpose == Purpose::Restore {
                     settle(&mut target, open.as_deref());
                 }
-                Err(match error {
-                    Stopped::Engine(why) => CliError::Failed(format!("{name}: {why}")),
-                    Stopped::Other(error) => error,
-                })
+                Err(error.told(&name, missing))
             }
         }
-    }
-}
-
-/// Why the engine was stopped.
-enum Stopped {
-    /// By itself.
-    Engine(String),
-    /// By the command.
-    Other(CliError),
-}
-
-impl std::convert::From<CliError> for Stopped {
-    fn from(error: CliError) -> Self {
-        Self::Other(error)
     }
 }
 
@@ -302,6 +307,31 @@ impl<W> Drive<'_, W> {
                 self.visitor.finding(&finding, self.progress)?;
             }
         }
+        Ok(())
+    }
+
+    /// Tells what the target cannot hold: each loss, and of what only has another form there one of each kind.
+    fn tell_reduced<V>(
+        &mut self,
+        engine: &mut Engine<'_, V>,
+        ino: Ino,
+        what: Reduction,
+    ) -> Result<(), CliError>
+    where
+        V: TargetVolume,
+        W: Visitor<V>,
+    {
+        if !what.is_loss() && self.visitor.purpose() == Purpose::Look {
+            return Ok(());
+        }
+        let (kind, text) = names::reduction(what);
+        let is_told = if what.is_loss() { self.repeats.count(kind) } else { self.repeats.count_once(kind) };
+        let finding_kind = if what.is_loss() { Kind::Reduced } else { Kind::Adapted };
+        let finding = Finding::about(finding_kind, Some(ino), names::path_of(engine, ino), text);
+        if is_told {
+            return self.visitor.finding(&finding, self.progress);
+        }
+        self.visitor.unlisted(&finding);
         Ok(())
     }
 
@@ -366,7 +396,7 @@ impl<W> Drive<'_, W> {
                 }
                 // It is the destination's matter, and not the tape's.
                 Err(error @ RestoreError::Target { .. }) => {
-                    return Err(CliError::Failed(explain::<V>(&error)).into());
+                    return Err(Stopped::Full(explain::<V>(&error)));
                 }
                 Err(error) => return Err(Stopped::Engine(explain::<V>(&error))),
                 Ok(RestoreEvent::Done(summary)) => return Ok(summary),
@@ -405,9 +435,19 @@ impl<W> Drive<'_, W> {
                     }
                     Flow::On
                 }
+                Ok(RestoreEvent::Reduced { ino, what }) => {
+                    self.tell_reduced(engine, ino, what)?;
+                    Flow::On
+                }
                 Ok(RestoreEvent::Failed(failure)) => {
                     let finding = names::failure(engine, &failure, self.visitor.purpose());
-                    if self.repeats.count(names::kind_of_failure(failure.what)) {
+                    let is_told = match (failure.what, failure.error.kind()) {
+                        (FailedPart::Property(kind), ErrorKind::Unsupported) => {
+                            self.repeats.count_once(names::kind_of_unsupported(kind))
+                        }
+                        (what, _) => self.repeats.count(names::kind_of_failure(what)),
+                    };
+                    if is_told {
                         self.visitor.finding(&finding, self.progress)?;
                     } else {
                         self.visitor.unlisted(&finding);
@@ -435,24 +475,6 @@ impl<W> Drive<'_, W> {
                 Progressed { objects: done.objects, bytes: done.blocks * TAPE_BLOCK_LEN as u64 }
             });
         }
-    }
-}
-
-/// After an early end: lets the target finish what it was given, and names what is not whole.
-fn settle<V: TargetVolume>(target: &mut V, open: Option<&[u8]>)
-where
-    V::Error: Display,
-{
-    target.barrier();
-    let mut repeats = Repeats::default();
-    while let Some(failure) = target.poll_failure() {
-        if repeats.count(names::kind_of_failure(failure.what)) {
-            eprintln!("tapedump: not restored, or not wholly: {}", failure.error);
-        }
-    }
-    repeats.rest().for_each(|rest| eprintln!("tapedump: {}", rest.line()));
-    if let Some(path) = open {
-        eprintln!("tapedump: {}: the last one begun; it may not be whole", printable(path));
     }
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use std::fmt::Display;
 use tapedump_core::device::volume::{Difference, FailedPart, Failure, NameBuf, PropertyKind, TargetVolume};
 use tapedump_core::device::{DeviceError, ErrorKind};
-use tapedump_core::engine::restore::Damage;
+use tapedump_core::engine::restore::{Damage, Reduction};
 use tapedump_core::limits::NAME_LEN_MAX;
 use tapedump_core::units::Ino;
 
@@ -25,6 +25,10 @@ pub enum Kind {
     Incomplete,
     /// The destination could not take something, or the tree could not be compared.
     Failure,
+    /// The target cannot hold it, as it declared, and it is something else there.
+    Reduced,
+    /// It has to be something else in its new place, and nothing is lost.
+    Adapted,
     /// The tree is not as the dump has it.
     Difference,
     /// A number of findings that are not listed one by one.
@@ -89,6 +93,11 @@ impl Finding {
     /// Where the fault lies.
     pub const fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// Something is not as it should be.
+    pub fn is_fault(&self) -> bool {
+        self.kind != Kind::Adapted
     }
 
     /// The object it is about.
@@ -168,6 +177,44 @@ pub fn kind_of_failure(what: FailedPart) -> &'static str {
         FailedPart::Attributes => "owners, permissions or times that are not restored",
         FailedPart::Property(_) => "ACLs or extended attributes that are not restored",
         _ => "other failures",
+    }
+}
+
+/// The kind of a property that the destination's file system holds none of, for whatever object.
+pub fn kind_of_unsupported(kind: PropertyKind) -> &'static str {
+    match kind {
+        PropertyKind::PosixAccessAcl => "access ACLs that the destination cannot hold",
+        PropertyKind::PosixDefaultAcl => "default ACLs that the destination cannot hold",
+        PropertyKind::Xattr => "extended attributes that the destination cannot hold",
+        PropertyKind::Nfs4Acl => "NFSv4 ACLs that the destination cannot hold",
+        PropertyKind::NtDescriptor => "NT security descriptors that the destination cannot hold",
+        PropertyKind::DosAttributes => "DOS attributes that the destination cannot hold",
+        PropertyKind::Stream => "streams that the destination cannot hold",
+        PropertyKind::Qtree => "qtree attributes that the destination cannot hold",
+        PropertyKind::Lun => "LUN attributes that the destination cannot hold",
+        PropertyKind::VmAlignment => "alignments that the destination cannot hold",
+    }
+}
+
+/// The kind of what the target cannot hold, and what it is for an object.
+pub fn reduction(what: Reduction) -> (&'static str, String) {
+    match what {
+        Reduction::DefaultAcl { kind, entries } => (
+            "ACLs with more entries than the target takes",
+            format!(
+                "its {} has {entries} entries, more than the target takes; it has the ACL of its permission bits instead",
+                property(kind)
+            ),
+        ),
+        Reduction::QtreeBelow => (
+            "qtrees that are not restored to the root of a volume",
+            "a qtree on the dump, and a directory here: qtrees are in the root of a volume".into(),
+        ),
+        Reduction::QtreeName => (
+            "qtrees whose names the target's qtrees cannot have",
+            "a qtree on the dump, and a directory here: the target's qtrees have ASCII names only".into(),
+        ),
+        other => ("other things that the target cannot hold", format!("{other:?}")),
     }
 }
 
@@ -314,7 +361,8 @@ fn failure_text(what: FailedPart, error: &impl Display, purpose: Purpose) -> (Ki
     (Kind::Failure, text)
 }
 
-fn property(kind: PropertyKind) -> &'static str {
+/// What a kind of property is called.
+pub const fn property(kind: PropertyKind) -> &'static str {
     match kind {
         PropertyKind::PosixAccessAcl => "access ACL",
         PropertyKind::PosixDefaultAcl => "default ACL",

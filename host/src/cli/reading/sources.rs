@@ -110,6 +110,11 @@ impl Sources {
         Ok(())
     }
 
+    /// The dumps from the newest on, where all of them are known.
+    pub fn ids(&self) -> Option<Vec<DumpId>> {
+        self.dumps.iter().map(|dump| dump.id).collect()
+    }
+
     /// Where on the dumps the wanted paths are, when that is known.
     pub fn stops(&self) -> Option<&[ChainStop]> {
         self.stops.as_deref()

@@ -1,32 +1,38 @@
 //! `tapedump restore`: a dump, or some paths of it, into a directory.
 
 pub mod apply;
+mod luns;
 pub mod plan;
+mod renames;
+mod room;
 pub mod tally;
 
+use self::renames::Renames;
+use self::room::Wanted;
 use self::tally::Tally;
 use crate::cli::exit::{CliError, Ended};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::progress::{Progress, count, rate};
 use crate::cli::raw;
-use crate::cli::reading::names::{Finding, Purpose};
+use crate::cli::reading::names::{Finding, Kind, Purpose};
 use crate::cli::reading::sources::Scope;
 use crate::cli::reading::{self, Engine, Entry, Reading, Visitor};
 use crate::pipeline::write_behind::WriteBehind;
 use crate::state::StateDir;
+use crate::state::restoring::{Extent, Restoring};
 use crate::text::{printable_path, size};
-use crate::volume::target::{Kept, LinuxTarget};
+use crate::volume::renamed::Renamed;
+use crate::volume::target::{Kept, LinuxTarget, Report, Restrictions, umask};
 use rustix::fs::{Access, AtFlags, CWD};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tapedump_core::device::volume::TargetVolume;
+use tapedump_core::device::mem::NullTarget;
+use tapedump_core::device::volume::{PropertyKind, PropertyKinds, TargetVolume};
 use tapedump_core::engine::restore::{DumpInfo, RestoreSummary};
-use tapedump_core::units::Ino;
-
-/// What a restore needs beside the data (R-RESTORE-6).
-const ROOM_BESIDE: u64 = 100 << 20;
+use tapedump_core::units::{DumpId, Ino};
 
 pub fn run(raw: raw::Restore) -> Result<Ended, CliError> {
     let state = StateDir::find()?;
@@ -66,33 +72,49 @@ fn within(
     interrupt: &Interrupt,
 ) -> Result<Ended, CliError> {
     let started = Instant::now();
+    let renames = Renames::parse(raw)?;
     let missing = check_destination(to)?;
     let chosen = plan::choose(raw, state)?;
     let from = chosen.as_ref().unwrap_or(&raw.from);
     let paths = reading::path_bytes(&raw.paths);
     let reading = Reading::open(from, scope, &paths, state, interrupt)?;
+    let place = if missing { above(to) } else { to };
     let mut restorer = Restorer {
-        paths,
-        to: to.to_owned(),
-        tape_len: reading.len.filter(|_| raw.paths.is_empty()),
+        to: place.to_owned(),
+        ids: reading.ids(),
+        tape_len: reading.len,
         force: raw.force,
         only: raw.only,
+        left_out: left_out(raw),
         tally: Tally::new(raw.paths.is_empty()),
+        renames,
+        restrictions: None,
+        state: state.clone(),
+        paths,
     };
+    if raw.dry_run {
+        let target = Renamed::new(NullTarget::new(), 0);
+        let (_, summary) = reading.run(target, &mut restorer, interrupt)?;
+        eprintln!("nothing was written; without --dry-run, this would be:");
+        return Ok(report(&summary, &restorer.tally, to, started.elapsed()));
+    }
+    let extent = if raw.paths.is_empty() { Extent::Whole } else { Extent::Paths };
+    let _alone = Restoring::begin(state, place, extent).map_err(|error| cannot_restore(to, &error))?;
     if missing {
         fs::create_dir(to).map_err(|error| cannot_restore(to, &error))?;
     }
-    let restored = LinuxTarget::open(to).map_err(CliError::failed).and_then(|target| {
-        let kept = target.kept();
-        let target = WriteBehind::new(target, raw.threads.unwrap_or(0));
-        reading.run(target, &mut restorer, interrupt).map(|(_, summary)| (kept.count(), summary))
-    });
+    let restored = restore_to(raw, to, reading, &mut restorer, interrupt);
     match restored {
-        Ok((kept, summary)) => {
+        Ok((kept, luns, summary)) => {
             report_kept(kept);
-            Ok(report(&summary, &restorer.tally, to, started.elapsed()))
+            let ended = report(&summary, &restorer.tally, to, started.elapsed());
+            let luns_are_good = luns::report(&luns, &raw.target_capabilities);
+            Ok(if luns_are_good { ended } else { Ended::Incomplete })
         }
         Err(error) => {
+            if let Some(restrictions) = &restorer.restrictions {
+                luns::tell_left(restrictions);
+            }
             if missing {
                 // Goes only while nothing is in it.
                 _ = fs::remove_dir(to);
@@ -100,6 +122,33 @@ fn within(
             Err(error)
         }
     }
+}
+
+/// Reads the dump over the directory, which is there.
+fn restore_to(
+    raw: &raw::Restore,
+    to: &Path,
+    reading: Reading,
+    restorer: &mut Restorer,
+    interrupt: &Interrupt,
+) -> Result<(Kept, Report, RestoreSummary), CliError> {
+    let target = LinuxTarget::open(to).map_err(CliError::failed)?.limited_to(raw.target_capabilities);
+    let (kept, restrictions) = (target.kept(), target.restrictions());
+    restorer.restrictions = Some(Arc::clone(&restrictions));
+    let target = Renamed::new(WriteBehind::new(target, raw.threads.unwrap_or(0)), umask());
+    let (_, summary) = reading.run(target, restorer, interrupt)?;
+    Ok((kept.count(), restrictions.report(), summary))
+}
+
+/// The directory that a path is in.
+fn above(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// What the user does not want.
+fn left_out(raw: &raw::Restore) -> PropertyKinds {
+    let kinds = if raw.no_acls { PropertyKinds::ACLS } else { PropertyKinds::NONE };
+    if raw.ignore_qtrees { kinds.with(PropertyKind::Qtree) } else { kinds }
 }
 
 fn cannot_restore(to: &Path, why: &dyn std::fmt::Display) -> CliError {
@@ -112,8 +161,7 @@ fn check_destination(to: &Path) -> Result<bool, CliError> {
         Ok(metadata) if metadata.is_dir() => (to, false),
         Ok(_) => return Err(cannot_restore(to, &"it is not a directory")),
         Err(error) if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(to).is_err() => {
-            let parent =
-                to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let parent = above(to);
             if !parent.is_dir() {
                 return Err(cannot_restore(to, &"neither it nor the directory above it exists"));
             }
@@ -126,18 +174,36 @@ fn check_destination(to: &Path) -> Result<bool, CliError> {
     Ok(missing)
 }
 
-/// What happens before the first object is made.
+/// What happens before the first object is made, and what becomes of each.
 struct Restorer {
     paths: Vec<Vec<u8>>,
+    /// The destination, or the directory that it will be in.
     to: PathBuf,
-    /// No more data than this is on the tape, where that is known and all of it is wanted.
+    /// The dumps from the newest on, where they are known.
+    ids: Option<Vec<DumpId>>,
+    /// No more data than this is on the tapes, where that is known.
     tape_len: Option<u64>,
     force: bool,
     only: bool,
+    left_out: PropertyKinds,
     tally: Tally,
+    renames: Renames,
+    /// Those of the target, once there is one.
+    restrictions: Option<Arc<Restrictions>>,
+    state: StateDir,
 }
 
-impl<V: TargetVolume> Visitor<V> for Restorer
+impl Restorer {
+    fn count(&mut self, finding: &Finding) {
+        self.tally.finding(finding);
+        let from_tape = matches!(finding.kind(), Kind::Damage | Kind::Incomplete);
+        if let (Some(restrictions), Some(ino), true) = (&self.restrictions, finding.ino(), from_tape) {
+            restrictions.spoil(ino);
+        }
+    }
+}
+
+impl<V: TargetVolume> Visitor<Renamed<V>> for Restorer
 where
     V::Error: std::fmt::Display,
 {
@@ -148,6 +214,10 @@ where
         Ok(())
     }
 
+    fn left_out(&self) -> PropertyKinds {
+        self.left_out
+    }
+
     fn purpose(&self) -> Purpose {
         Purpose::Restore
     }
@@ -156,51 +226,48 @@ where
         self.tally.object(ino);
     }
 
-    fn entry(&mut self, _: &mut Engine<'_, V>, entry: Entry, _: &Progress) -> Result<(), CliError> {
+    fn entry(&mut self, _: &mut Engine<'_, Renamed<V>>, entry: Entry, _: &Progress) -> Result<(), CliError> {
         self.tally.entry(entry);
         Ok(())
     }
 
+    fn restores_what_fits(&self) -> bool {
+        self.force
+    }
+
     fn unlisted(&mut self, finding: &Finding) {
-        self.tally.finding(finding);
+        self.count(finding);
     }
 
     fn finding(&mut self, finding: &Finding, progress: &Progress) -> Result<(), CliError> {
-        self.tally.finding(finding);
+        self.count(finding);
         progress.tell(&format!("tapedump: {}", finding.line()));
         Ok(())
     }
 
-    fn catalogued(&mut self, engine: &mut Engine<'_, V>) -> Result<(), CliError> {
+    fn catalogued(&mut self, engine: &mut Engine<'_, Renamed<V>>) -> Result<(), CliError> {
         reading::select(engine, &self.paths)?;
-        if self.force || !self.paths.is_empty() {
+        for path in &self.paths {
+            // A file that is restored by itself is kept from its clients meanwhile (R-RESTORE-9).
+            let found = engine.look_up(path).map_err(|_| CliError::failed("the scratch file failed"))?;
+            if let (Some(restrictions), Some(found)) =
+                (&self.restrictions, found.filter(|found| !found.directory))
+            {
+                restrictions.single(found.ino);
+            }
+        }
+        self.renames.apply(engine, &self.paths)?;
+        if self.force {
             return Ok(());
         }
-        let room = rustix::fs::statvfs(&self.to)
-            .map_err(|errno| cannot_restore(&self.to, &io::Error::from(errno)))?;
-        // A file system that makes inodes as it needs them says that it has none.
-        let inodes = if room.f_files == 0 { u64::MAX } else { room.f_favail };
-        let bytes = room.f_bavail.saturating_mul(room.f_frsize);
-        check_room(self.tape_len, engine.progress().announced, bytes, inodes)
-            .map_err(|why| cannot_restore(&self.to, &why))
+        let wanted = Wanted {
+            ids: self.ids.as_deref(),
+            paths: &self.paths,
+            tape_len: self.tape_len,
+            objects: engine.wanted(),
+        };
+        room::check(&wanted, &self.to, &self.state).map_err(|why| cannot_restore(&self.to, &why))
     }
-}
-
-/// R-RESTORE-6: the data plus about 100 MB, and an inode for each object.
-fn check_room(tape_len: Option<u64>, objects: u64, bytes: u64, inodes: u64) -> Result<(), String> {
-    let needed = tape_len.map_or(ROOM_BESIDE, |len| len.saturating_add(ROOM_BESIDE));
-    let advice = "make room, or restore what fits with --force";
-    if needed > bytes {
-        return Err(format!(
-            "not enough space: it needs about {}, and {} are free; {advice}",
-            size(needed),
-            size(bytes)
-        ));
-    }
-    if objects > inodes {
-        return Err(format!("not enough inodes: it needs {objects}, and {inodes} are free; {advice}"));
-    }
-    Ok(())
 }
 
 /// What somebody who is not root cannot restore.
@@ -219,7 +286,7 @@ fn report_kept(kept: Kept) {
 }
 
 fn report(summary: &RestoreSummary, tally: &Tally, to: &Path, time: Duration) -> Ended {
-    let RestoreSummary { data_len, failed, checked, records, seeks, .. } = summary;
+    let RestoreSummary { data_len, failed, reduced, checked, records, seeks, .. } = summary;
     let whole = if summary.is_good() { "" } else { " whole" };
     eprintln!(
         "restored {} and {}{whole}, {} of data, to {} ({})",
@@ -237,9 +304,10 @@ fn report(summary: &RestoreSummary, tally: &Tally, to: &Path, time: Duration) ->
     }
     if !summary.is_good() {
         eprintln!(
-            "tapedump: the restore is incomplete; damaged on the tape: {}, not whole when dumped: {}, failed: {failed}{}",
+            "tapedump: the restore is incomplete; damaged on the tape: {}, not whole when dumped: {}, failed: {failed}{}{}",
             tally.damaged(),
             tally.incomplete(),
+            if *reduced > 0 { format!(", more than the target takes: {reduced}") } else { String::new() },
             if tally.is_cut_short() { "; the dump is cut short" } else { "" }
         );
     }
@@ -249,16 +317,6 @@ fn report(summary: &RestoreSummary, tally: &Tally, to: &Path, time: Duration) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn room_is_refused_with_both_figures() {
-        assert_eq!(check_room(Some(1 << 20), 10, 101 << 20, 10), Ok(()));
-        let why = check_room(Some(1 << 20), 10, (101 << 20) - 1, 10).unwrap_err();
-        assert!(why.contains("space") && why.contains("101.0 MiB") && why.contains("--force"), "{why}");
-        let why = check_room(Some(1 << 20), 11, u64::MAX, 10).unwrap_err();
-        assert!(why.contains("11") && why.contains("10 are free") && why.contains("inodes"), "{why}");
-        assert!(check_room(Some(u64::MAX), 0, u64::MAX - 1, 0).is_err());
-    }
 
     #[test]
     fn destinations() {

@@ -73,14 +73,15 @@ impl Tally {
 
     /// Something is wrong.
     pub fn finding(&mut self, finding: &Finding) {
-        if let Some(ino) = finding.ino() {
+        // What is another thing in its new place is whole there.
+        if let Some(ino) = finding.ino().filter(|_| finding.is_fault()) {
             self.not_whole.insert(ino);
         }
         self.cut_short |= finding.is_end_missing();
         match finding.kind() {
             Kind::Damage => self.damaged += 1,
             Kind::Incomplete => self.incomplete += 1,
-            Kind::Failure | Kind::Difference | Kind::Further => {}
+            Kind::Failure | Kind::Reduced | Kind::Adapted | Kind::Difference | Kind::Further => {}
         }
     }
 

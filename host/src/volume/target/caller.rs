@@ -159,7 +159,7 @@ impl Caller {
 
 /// This process' mask of permission bits. When the system does not tell it without changing it, as if it took
 /// everything away: then each object's permissions are set once more.
-fn umask() -> u16 {
+pub(crate) fn umask() -> u16 {
     std::fs::read_to_string("/proc/self/status").ok().and_then(|status| umask_of(&status)).unwrap_or(0o777)
 }
 

@@ -2,12 +2,16 @@
 //! descriptor alone, so that nobody can put something else in its place meanwhile.
 
 use super::directory::descriptor_path;
+use rustix::buffer::spare_capacity;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self, AtFlags, Mode, Stat, Timespec, Timestamps, XattrFlags};
 use rustix::io::{self, Errno};
 use rustix::process::{Gid, Uid};
 use tapedump_core::device::volume::Attributes;
 use tapedump_core::units::Timestamp;
+
+/// Longest list of names of Linux (`XATTR_LIST_MAX`), in bytes.
+const LIST_LEN_MAX: usize = 64 * 1024;
 
 /// An open object.
 #[derive(Debug)]
@@ -77,6 +81,22 @@ impl Handle {
                 fs::setxattr(descriptor_path(fd.as_fd()).as_str(), name, value, XattrFlags::empty())
             }
         }
+    }
+
+    /// Removes all properties in `user.` and `trusted.` but one.
+    pub(super) fn remove_foreign_xattrs(&self, kept: &[u8]) -> io::Result<()> {
+        let mut names = Vec::with_capacity(LIST_LEN_MAX);
+        let path = descriptor_path(self.fd());
+        match fs::listxattr(path.as_str(), spare_capacity(&mut names)) {
+            Ok(_) | Err(Errno::OPNOTSUPP) => {}
+            Err(errno) => return Err(errno),
+        }
+        for name in names.split(|byte| *byte == 0).filter(|name| *name != kept) {
+            if name.starts_with(b"user.") || name.starts_with(b"trusted.") {
+                fs::removexattr(path.as_str(), name)?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes a property; that it is not there, or cannot be there, is as good.

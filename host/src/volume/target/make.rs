@@ -3,9 +3,11 @@
 use super::caller::Caller;
 use super::directory::{Birth, Directory, remove};
 use super::handle::{Handle, mode_of};
+use crate::volume::carrier::attribute_of;
+use rustix::fd::OwnedFd;
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags};
 use rustix::io::{self, Errno};
-use tapedump_core::device::volume::{Attributes, Kind};
+use tapedump_core::device::volume::{Attributes, Kind, PropertyKind};
 
 /// Tries to take a name that somebody else keeps taking.
 const REPLACE_TRIES: u32 = 8;
@@ -27,10 +29,18 @@ impl Caller {
         directory: &Directory,
         name: &[u8],
         attributes: &Attributes,
+        open_lun: impl FnOnce() -> io::Result<Option<OwnedFd>>,
     ) -> io::Result<(Handle, State)> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let (mode, permissions) = self.birth_mode(attributes.permissions);
-        let fd = replacing(directory, name, || fs::openat(directory, name, flags, mode))?;
+        let make = || fs::openat(directory, name, flags, mode);
+        let fd = match make() {
+            Err(Errno::EXIST) => match open_lun()? {
+                Some(fd) => return replaced_in_place(fd),
+                None => replacing(directory, name, make)?,
+            },
+            made => made?,
+        };
         let birth = match directory.birth() {
             Some(birth) => birth,
             None => {
@@ -69,6 +79,15 @@ impl Caller {
         now.acl = directory.has_default_acl();
         Ok((handle, now))
     }
+}
+
+/// What a file that stays in its place has already: its own name and owner, and nothing else that it had.
+fn replaced_in_place(fd: OwnedFd) -> io::Result<(Handle, State)> {
+    let stat = fs::fstat(&fd)?;
+    let handle = Handle::File(fd);
+    handle.remove_foreign_xattrs(&attribute_of(PropertyKind::Lun, b""))?;
+    let permissions = Some(mode_of(&stat) & 0o7777);
+    Ok((handle, State { uid: stat.st_uid, gid: stat.st_gid, permissions, acl: true }))
 }
 
 /// Opens what has the name, whatever it is, without touching it.

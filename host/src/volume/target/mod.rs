@@ -6,22 +6,27 @@
 //! Owners: the superuser gives each object its own. Anybody else keeps what he restores, as with other programs; an
 //! object that did not get its owner or group loses its set-id bits. These are counted.
 
+mod alignment;
 mod caller;
 mod directory;
 mod handle;
 mod make;
 mod object;
 mod property;
+mod restricted;
 
-pub(crate) use caller::{Caller, Kept};
+pub(crate) use caller::{Caller, Kept, umask};
 pub(crate) use directory::{
     ACL_ACCESS, ACL_DEFAULT, Directories, Directory, check_name, descriptor_path, open_directory, open_root,
 };
 pub(crate) use object::ObjectWriter;
 pub(crate) use property::Properties;
+pub(crate) use restricted::{Report, Restrictions};
 
 use super::VolumeError;
 use super::failures::shortened;
+use super::place::place_of;
+use alignment::Alignment;
 use directory::remove;
 use handle::{Handle, mode_of};
 use rustix::fd::OwnedFd;
@@ -32,7 +37,9 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use tapedump_core::device::ErrorKind;
-use tapedump_core::device::volume::{Attributes, Failure, Made, Place, PropertyKind, Room, TargetVolume};
+use tapedump_core::device::volume::{
+    Attributes, Failure, Made, Place, PropertyKind, Room, TargetCapabilities, TargetVolume,
+};
 use tapedump_core::units::Ino;
 
 /// Permissions of a directory while it is filled: nobody else gets in before it has its own.
@@ -46,11 +53,14 @@ const FILLING: Mode = Mode::RWXU;
 pub struct LinuxTarget {
     pub(crate) directories: Directories<Arc<Directory>>,
     pub(crate) caller: Arc<Caller>,
+    restrictions: Arc<Restrictions>,
+    alignment: Arc<Alignment>,
     writer: ObjectWriter,
     failures: VecDeque<Failure<VolumeError>>,
     /// Opened before anything is written: a flush tells the errors since its file was opened. `None`: the
     /// destination may be entered and written but not read.
     for_sync: Option<OwnedFd>,
+    capabilities: TargetCapabilities,
 }
 
 impl LinuxTarget {
@@ -61,13 +71,48 @@ impl LinuxTarget {
     pub fn open(root: &Path) -> Result<Self, VolumeError> {
         let caller = Arc::new(Caller::of_this_process());
         let directories = Directories::new(open_root(root)?, |root| root);
+        let mut capabilities = TargetCapabilities::ALL;
+        capabilities.root = place_of(directories.root());
+        let restrictions = Arc::default();
+        let alignment = Arc::new(Alignment::of(directories.root()));
+        let writer =
+            ObjectWriter::new(Arc::clone(&caller), Arc::clone(&restrictions), Arc::clone(&alignment));
         Ok(Self {
+            capabilities,
             for_sync: open_for_sync(directories.root()),
             directories,
-            writer: ObjectWriter::new(Arc::clone(&caller)),
+            writer,
             caller,
+            restrictions,
+            alignment,
             failures: VecDeque::new(),
         })
+    }
+
+    /// As a target that can hold no more than this; where it is in its volume stays as it is.
+    #[must_use]
+    pub fn limited_to(mut self, capabilities: TargetCapabilities) -> Self {
+        let root = self.capabilities.root;
+        self.capabilities = capabilities;
+        self.capabilities.root = root;
+        if !capabilities.luns || capabilities.older_release {
+            self.restrictions.without_luns();
+        }
+        self
+    }
+
+    /// What makes objects in another thread.
+    pub(crate) fn another_writer(&self) -> ObjectWriter {
+        ObjectWriter::new(
+            Arc::clone(&self.caller),
+            Arc::clone(&self.restrictions),
+            Arc::clone(&self.alignment),
+        )
+    }
+
+    /// What is restricted while the restore lasts.
+    pub(crate) fn restrictions(&self) -> Arc<Restrictions> {
+        Arc::clone(&self.restrictions)
     }
 
     /// The process' part, which counts what it may not do.
@@ -172,6 +217,10 @@ pub(crate) fn room_of(root: &Directory) -> Result<Room, VolumeError> {
 impl TargetVolume for LinuxTarget {
     type Error = VolumeError;
 
+    fn capabilities(&self) -> TargetCapabilities {
+        self.capabilities
+    }
+
     fn room(&mut self) -> Result<Room, VolumeError> {
         room_of(self.directories.root())
     }
@@ -236,12 +285,20 @@ impl TargetVolume for LinuxTarget {
     fn flush(&mut self) -> Result<(), VolumeError> {
         self.writer.discard();
         self.writer.lock_directories();
-        let Some(fd) = &self.for_sync else {
-            fs::sync();
-            return Ok(());
-        };
-        let root = self.directories.root();
-        fs::syncfs(fd).map_err(|errno| VolumeError::system("flush", root.path_of(b""), errno))
+        match &self.for_sync {
+            None => fs::sync(),
+            Some(fd) => match fs::syncfs(fd) {
+                Ok(()) => {}
+                // What is restricted is freed all the same.
+                Err(Errno::NOSYS | Errno::OPNOTSUPP) => fs::sync(),
+                Err(errno) => {
+                    let root = self.directories.root();
+                    return Err(VolumeError::system("flush", root.path_of(b""), errno));
+                }
+            },
+        }
+        self.failures.extend(self.restrictions.free());
+        Ok(())
     }
 }
 

@@ -6,11 +6,13 @@
 //! Order of the last steps: length, owner (drops set-id bits and capabilities), permissions, then the ACL (which
 //! holds part of the permissions) and capabilities, and the times last.
 
+use super::alignment::Alignment;
 use super::caller::{Caller, Locked};
 use super::directory::{ACL_ACCESS, Directory, check_name, path_of};
 use super::handle::{Handle, mode_of};
 use super::make::{State, is_same, open_path, replacing};
 use super::property::{Complete, Properties, acl_permissions};
+use super::restricted::Restrictions;
 use crate::volume::VolumeError;
 use crate::volume::failures::shortened;
 use rustix::fs::{self, AtFlags};
@@ -26,6 +28,8 @@ use tapedump_core::units::Ino;
 #[derive(Debug)]
 pub(crate) struct ObjectWriter {
     caller: Arc<Caller>,
+    restrictions: Arc<Restrictions>,
+    alignment: Arc<Alignment>,
     open: Option<Open>,
     /// Name of the open object where it is still needed: of a link, which is made last.
     name: Vec<u8>,
@@ -47,12 +51,20 @@ struct Open {
     end: u64,
     /// The directory as others know it, when that is what is open.
     known: Option<Arc<Directory>>,
+    /// Of what was there before: the directory it is in.
+    found_in: Option<Arc<Directory>>,
 }
 
 impl ObjectWriter {
-    pub(crate) fn new(caller: Arc<Caller>) -> Self {
+    pub(super) fn new(
+        caller: Arc<Caller>,
+        restrictions: Arc<Restrictions>,
+        alignment: Arc<Alignment>,
+    ) -> Self {
         Self {
             caller,
+            restrictions,
+            alignment,
             open: None,
             name: Vec::new(),
             link_target: Vec::new(),
@@ -84,7 +96,7 @@ impl ObjectWriter {
             check_name(name)?;
             match attributes.kind {
                 Kind::Directory => Err(Errno::INVAL),
-                Kind::File => self.caller.make_file(directory, name, attributes).map(Some),
+                Kind::File => self.make_file(directory, name, ino, attributes).map(Some),
                 Kind::Symlink => Ok(None),
                 _ => self.caller.make_node(directory, name, attributes).map(Some),
             }
@@ -94,34 +106,56 @@ impl ObjectWriter {
         let (handle, now) = match made {
             Some((handle, now)) => (Some(handle), now),
             None => {
-                self.name.clear();
-                self.name.extend_from_slice(name);
                 self.link_target.clear();
                 (None, nobody)
             }
         };
+        self.name.clear();
+        self.name.extend_from_slice(name);
         let made_in = Some(Arc::clone(directory));
-        self.open = Some(Open { ino, kind: attributes.kind, made_in, handle, now, end: 0, known: None });
+        let kind = attributes.kind;
+        self.open = Some(Open { ino, kind, made_in, handle, now, end: 0, known: None, found_in: None });
         Ok(())
+    }
+
+    /// Makes a file; the data of a LUN that is there is replaced in its place.
+    fn make_file(
+        &self,
+        directory: &Arc<Directory>,
+        name: &[u8],
+        ino: Ino,
+        attributes: &Attributes,
+    ) -> io::Result<(Handle, State)> {
+        let made = self
+            .caller
+            .make_file(directory, name, attributes, || self.restrictions.open_lun(directory, name, ino))?;
+        if let Handle::File(file) = &made.0 {
+            self.restrictions.made(file, directory, name, ino);
+        }
+        Ok(made)
     }
 
     /// See [`reopen`](tapedump_core::device::volume::TargetVolume::reopen). An empty name stands for the directory
     /// itself; `known` is what is held of the object when it is a directory.
     pub(crate) fn reopen(
         &mut self,
-        directory: &Directory,
+        directory: &Arc<Directory>,
         name: &[u8],
         ino: Ino,
         known: Option<Arc<Directory>>,
     ) -> Result<(), VolumeError> {
         self.discard();
+        self.name.clear();
+        self.name.extend_from_slice(name);
         let open = || {
             let name = if name.is_empty() { &b"."[..] } else { check_name(name).map(|()| name)? };
             open_path(directory, name)
         };
         let (handle, kind, now) =
             open().map_err(|errno| VolumeError::system("open", directory.path_of(name), errno))?;
-        self.open = Some(Open { ino, kind, made_in: None, handle: Some(handle), now, end: 0, known });
+        let found_in = Some(Arc::clone(directory));
+        let handle = Some(handle);
+        self.open = Some(Open { ino, kind, made_in: None, handle, now, end: 0, known, found_in });
         Ok(())
     }
 
@@ -179,6 +213,20 @@ impl ObjectWriter {
         let Some(property) = self.properties.take(piece) else { return };
         let (kind, name) = (property.kind, property.name.to_vec());
         let set = match &open.handle {
+            Some(handle) if kind == PropertyKind::Lun && open.kind == Kind::File => {
+                let directory = open.made_in.as_ref().or(open.found_in.as_ref());
+                let place = directory.map(|directory| (directory, self.name.as_slice()));
+                self.restrictions.take_lun(open.ino, handle, place, property.value)
+            }
+            Some(handle) if kind == PropertyKind::VmAlignment => {
+                match alignment_for(&self.alignment, open.kind, &property) {
+                    Some(property) => set_property(&self.caller, handle, &property),
+                    None => {
+                        self.restrictions.note_unaligned(open.kind);
+                        Ok(())
+                    }
+                }
+            }
             Some(handle) if !property.comes_late() => set_property(&self.caller, handle, &property),
             _ if self.properties.hold() => Ok(()),
             _ => Err(Errno::TOOBIG),
@@ -231,6 +279,9 @@ impl ObjectWriter {
 
     /// Gives the object everything it does not have yet.
     fn complete(&mut self, open: Open, handle: Handle, attributes: &Attributes) {
+        if open.kind == Kind::File {
+            self.restrictions.finished(open.ino, attributes.size);
+        }
         if let Handle::File(fd) = &handle
             && open.end != attributes.size
             && let Err(errno) = fs::ftruncate(fd, attributes.size)
@@ -423,14 +474,30 @@ fn has_room(handle: &Handle) -> bool {
     })
 }
 
+/// What alignment an object gets: a file that of its volume, and a volume that has one keeps it (R-RESTORE-12).
+fn alignment_for<'p>(of: &'p Alignment, kind: Kind, property: &Complete<'p>) -> Option<Complete<'p>> {
+    let value = match of {
+        Alignment::OfDump => property.value,
+        Alignment::OfVolume(value) if kind == Kind::File => value,
+        _ => return None,
+    };
+    Some(Complete { kind: property.kind, name: property.name, value })
+}
+
 fn property_error(path: PathBuf, kind: PropertyKind, name: &[u8], errno: Errno) -> VolumeError {
     const OPERATION: &str = "set an attribute of";
     let error = match errno {
         Errno::TOOBIG | Errno::RANGE => VolumeError::own(
             OPERATION,
             path,
-            ErrorKind::Unsupported,
+            ErrorKind::Other,
             "the file system holds no attribute of this size",
+        ),
+        Errno::ILSEQ if kind == PropertyKind::Lun => VolumeError::own(
+            OPERATION,
+            path,
+            ErrorKind::Invalid,
+            "the attributes of a LUN are not understood",
         ),
         errno => VolumeError::system(OPERATION, path, errno),
     };

@@ -211,6 +211,12 @@ impl TargetVolume for MemVolume<'_> {
         Ok(())
     }
 
+    fn abandon_property(&mut self) {
+        if let Open::Target { node, .. } = self.open {
+            self.open = Open::Target { node, property: None, written: 0 };
+        }
+    }
+
     fn finish(&mut self, attributes: &Attributes) -> Result<(), ErrorKind> {
         let Open::Target { node: index, property, .. } = self.open else { return Err(ErrorKind::Invalid) };
         self.open = Open::Nothing;

@@ -112,7 +112,9 @@ pub fn restore() {
         black_box(restore.entry_name());
         match event {
             Ok(RestoreEvent::Catalogued) => {
+                black_box(restore.look_up(black_box(b"a/b"))).ok();
                 black_box(restore.select(black_box(b"a/b"))).ok();
+                black_box((restore.wants(black_box(Ino(3))), restore.wanted(), restore.target_mut()));
             }
             Ok(RestoreEvent::NeedDump { .. }) => {
                 black_box(restore.tape_mut());
@@ -127,5 +129,6 @@ pub fn restore() {
             Err(_) => break,
         }
     }
+    black_box(restore.next_missing(black_box(Ino(3))));
     black_box(restore.into_devices());
 }

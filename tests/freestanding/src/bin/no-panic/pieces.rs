@@ -18,6 +18,7 @@ use tapedump_core::record::extension::Extension;
 use tapedump_core::record::header::{Header, HeaderKind, HeaderTemplate};
 use tapedump_core::record::holes::Holes;
 use tapedump_core::record::linux_xattr::LinuxXattrs;
+use tapedump_core::record::lun::{LUN_LEN, Lun, LunRepr, OsType, SERIAL_LEN, Serial};
 use tapedump_core::record::map::{DumpMap, MapView, map_blocks, max_ino};
 use tapedump_core::record::payload::{PayloadParser, Row, payload_head, row_head, row_len, row_value_len};
 use tapedump_core::stream::reader::{Reader, ReaderAction};
@@ -78,6 +79,7 @@ pub fn record() {
     black_box((holes.is_data(number()), holes.run_len(number(), number()), holes.data_count(number())));
     black_box(Holes::parse(bytes(&mut entries)));
     directories(dialect);
+    luns();
     maps();
     payloads();
     black_box(combine(black_box(1), black_box(2), black_box(3)));
@@ -109,6 +111,22 @@ fn directories(dialect: Dialect) {
         black_box(xattr.property_len()).ok();
         black_box(xattr.property_value(bytes(&mut value))).ok();
     }
+}
+
+fn luns() {
+    let mut value = black_box([0; LUN_LEN]);
+    if let Ok(view) = black_box(Lun::new_checked(bytes(&mut value))) {
+        black_box((view.magic(), view.version(), view.size()));
+        if let Ok(lun) = black_box(LunRepr::parse(&view)) {
+            black_box((lun.value(), lun.os_type.name()));
+            lun.emit(&mut black_box([0; LUN_LEN]));
+        }
+    }
+    black_box(LunRepr::of_value(bytes(&mut value))).ok();
+    if let Some(serial) = black_box(Serial::new(black_box([0; SERIAL_LEN]))) {
+        black_box((serial.bytes(), LunRepr::new(serial, black_box(OsType::Linux), black_box(1))));
+    }
+    black_box(LunRepr::restricted_file());
 }
 
 fn maps() {

@@ -1,0 +1,74 @@
+//! What is told of a restore that did not come to its end.
+
+use super::Engine;
+use super::names;
+use super::repeats::Repeats;
+use crate::cli::exit::CliError;
+use crate::cli::progress::count;
+use crate::text::printable;
+use std::fmt::Display;
+use tapedump_core::device::volume::TargetVolume;
+use tapedump_core::units::Ino;
+
+/// Why the engine was stopped.
+pub enum Stopped {
+    /// By the target, which can take nothing more.
+    Full(String),
+    /// By itself.
+    Engine(String),
+    /// By the command.
+    Other(CliError),
+}
+
+impl std::convert::From<CliError> for Stopped {
+    fn from(error: CliError) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl Stopped {
+    /// The error that ends the command; `missing`: what could not be restored was listed, so many objects.
+    pub fn told(self, tape: &str, missing: Option<u64>) -> CliError {
+        match (self, missing) {
+            (Self::Full(why), Some(missing)) => CliError::Incomplete(format!(
+                "{why}; not restored, or not wholly: {}",
+                count(missing, "object")
+            )),
+            (Self::Full(why), None) => CliError::Failed(why),
+            (Self::Engine(why), _) => CliError::Failed(format!("{tape}: {why}")),
+            (Self::Other(error), _) => error,
+        }
+    }
+}
+
+/// Names what is to be restored and is not (R-RESTORE-6); gives how many there are.
+pub fn list_missing<V: TargetVolume>(engine: &mut Engine<'_, V>) -> u64 {
+    let (mut from, mut missing) = (Ino::FIRST, 0);
+    while let Some(ino) = engine.next_missing(from) {
+        match names::path_of(engine, ino) {
+            Some(path) => eprintln!("tapedump: {}: not restored, or not wholly", printable(&path)),
+            None => eprintln!("tapedump: inode {}: not restored, or not wholly", ino.0),
+        }
+        missing += 1;
+        from = ino.next();
+    }
+    missing
+}
+
+/// After an early end: lets the target finish what it was given, and names what is not whole.
+pub fn settle<V: TargetVolume>(target: &mut V, open: Option<&[u8]>)
+where
+    V::Error: Display,
+{
+    target.barrier();
+    let mut repeats = Repeats::default();
+    while let Some(failure) = target.poll_failure() {
+        if repeats.count(names::kind_of_failure(failure.what)) {
+            eprintln!("tapedump: not restored, or not wholly: {}", failure.error);
+        }
+    }
+    repeats.rest().for_each(|rest| eprintln!("tapedump: {}", rest.line()));
+    if let Some(path) = open {
+        eprintln!("tapedump: {}: the last one begun; it may not be whole", printable(path));
+    }
+}
