@@ -20,6 +20,8 @@ mod commands;
 mod damage;
 #[path = "integration/direct.rs"]
 mod direct;
+#[path = "integration/exclude.rs"]
+mod exclude;
 #[path = "integration/format.rs"]
 mod format;
 #[path = "integration/golden.rs"]
@@ -46,6 +48,8 @@ mod interop;
 mod interruption;
 #[path = "integration/large_numbers.rs"]
 mod large_numbers;
+#[path = "integration/qtrees.rs"]
+mod qtrees;
 #[path = "integration/round_trip.rs"]
 mod round_trip;
 #[path = "integration/telling.rs"]
@@ -74,6 +78,7 @@ fn main() {
         ("commands", commands::CASES),
         ("damage", damage::CASES),
         ("direct", direct::CASES),
+        ("exclude", exclude::CASES),
         ("format", format::CASES),
         ("golden", golden::CASES),
         ("history", history::CASES),
@@ -87,6 +92,7 @@ fn main() {
         ("interop", interop::CASES),
         ("interruption", interruption::CASES),
         ("large_numbers", large_numbers::CASES),
+        ("qtrees", qtrees::CASES),
         ("round_trip", round_trip::CASES),
         ("telling", telling::CASES),
         ("usage", usage::CASES),

@@ -12,6 +12,7 @@ mod interrupt;
 mod json;
 mod list;
 mod progress;
+mod qtree;
 mod raw;
 mod reading;
 mod restore;
@@ -47,6 +48,7 @@ fn run(command: raw::Command) -> Result<Ended, CliError> {
         raw::Command::Browse(raw) => browse::run(raw),
         raw::Command::Find(raw) => history::find::run(raw),
         raw::Command::Tape(raw) => tape::run(raw),
+        raw::Command::Qtree(raw) => qtree::run(raw),
         raw::Command::Catalog(raw) => catalog::run(raw),
         raw::Command::Completions { shell } => generate::completions(shell),
         raw::Command::Man { directory } => generate::man(directory.as_deref()),

@@ -10,6 +10,7 @@ mod error;
 pub(crate) mod failures;
 pub mod identity;
 pub mod place;
+pub mod qtree;
 pub mod rearrange;
 pub mod source;
 pub mod spool;

@@ -91,6 +91,7 @@ fn open_source(
     options.interrupt = Some(interrupt.flag());
     options.changed_since = plan.base.dump.map(|base| base.date.secs);
     options.base_numbers = plan.base.numbers.clone();
+    options.excluded = plan.excluded.clone();
     let source = LinuxSource::open(&plan.tree, options).map_err(|error| {
         if interrupt.is_set() {
             CliError::failed("interrupted; nothing was written")

@@ -2,12 +2,16 @@
 
 mod capabilities;
 pub mod history;
+pub mod qtree;
 
 pub use self::capabilities::Limits;
 use self::history::{Browse, Chain, Find, History, Moment};
+use crate::volume::source::Pattern;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueHint};
 use std::ffi::OsString;
 use std::num::NonZeroU64;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use tapedump_core::units::{BlockingFactor, Level};
 
@@ -33,6 +37,7 @@ pub enum Command {
     Browse(Browse),
     Tape(Tape),
     Catalog(Catalog),
+    Qtree(qtree::Qtree),
     /// Print the completions for a shell
     Completions {
         /// The shell
@@ -81,6 +86,15 @@ pub struct Dump {
     /// third-party restore programs can take it as their archive (restore -A). The state directory has a catalog in any case.
     #[arg(long)]
     pub no_catalog: bool,
+    /// Leave out files and directories of this name, wherever they are; once more for each further name, up to 32
+    ///
+    /// An asterisk at the beginning or the end, or at both, stands for any characters. An increment that names other ones than its
+    /// base dumps what is not left out any more, and its restore removes what is.
+    #[arg(long, value_name = "NAME", value_parser = pattern())]
+    pub exclude: Vec<Pattern>,
+    /// Leave out the qtrees of a volume; level 0 only
+    #[arg(long, conflicts_with = "exclude")]
+    pub without_qtrees: bool,
     /// Dump no ACLs: objects have their permission bits
     #[arg(long)]
     pub no_acls: bool,
@@ -190,6 +204,9 @@ pub struct List {
     pub from: From,
     #[command(flatten)]
     pub moment: Moment,
+    /// List the qtrees on the dump, and what they are
+    #[arg(long, conflicts_with_all = ["paths", "long", "at", "of"])]
+    pub qtrees: bool,
     /// With mode, links, owner, size and time
     #[arg(short, long)]
     pub long: bool,
@@ -367,6 +384,11 @@ pub struct Qualify {
     /// The report as a JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// Names that a dump leaves out, of any bytes.
+fn pattern() -> impl TypedValueParser<Value = Pattern> {
+    OsStringValueParser::new().try_map(|text| Pattern::parse(text.as_bytes()))
 }
 
 fn blocking_factor(text: &str) -> Result<BlockingFactor, String> {

@@ -98,6 +98,10 @@ pub trait Visitor<V: TargetVolume> {
     fn left_out(&self) -> PropertyKinds {
         PropertyKinds::NONE
     }
+    /// Nothing is to be read behind the directories.
+    fn directories_only(&self) -> bool {
+        false
+    }
     /// What the dump is read for.
     fn purpose(&self) -> Purpose {
         Purpose::Look
@@ -222,6 +226,9 @@ impl Reading {
             engine.go_along(route);
         }
         engine.leave_out(visitor.left_out());
+        if visitor.directories_only() {
+            engine.directories_only();
+        }
         let mut progress = Progress::new();
         let mut drive = Drive {
             tapes: &mut tapes,

@@ -19,6 +19,7 @@
 mod ahead;
 mod build;
 mod entries;
+mod exclude;
 mod load;
 mod number_map;
 mod numbers;
@@ -31,12 +32,16 @@ mod tests;
 mod volume;
 mod walk;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
+use crate::volume::place::is_volume_root;
+use crate::volume::qtree;
 use build::Index;
+pub use exclude::{Excluded, Pattern};
 pub use number_map::NumberMap;
 use numbers::DIRECT_LIMIT;
 pub use numbers::Numbering;
@@ -64,6 +69,8 @@ pub struct SourceOptions {
     pub interrupt: Option<Arc<AtomicBool>>,
     /// The numbers of the dump that this one builds on, if they were [`Numbering::Dense`]: what was there keeps its number.
     pub base_numbers: Option<Arc<NumberMap>>,
+    /// Names that are not part of the dump.
+    pub excluded: Excluded,
     tuning: Tuning,
 }
 
@@ -101,6 +108,7 @@ impl SourceOptions {
             changed_since: None,
             interrupt: None,
             base_numbers: None,
+            excluded: Excluded::default(),
             tuning,
         }
     }
@@ -124,10 +132,42 @@ struct Volume {
     root: Root,
     index: Index,
     options: SourceOptions,
+    qtrees: Qtrees,
     /// Map of the objects that will be opened; without it all.
     wanted: OnceLock<Box<[u8]>>,
     /// Objects that are open for the consumer.
     held: Arc<AtomicUsize>,
+}
+
+/// The numbers of the qtrees that objects are in.
+#[derive(Debug, Default)]
+struct Qtrees {
+    /// That the root is in.
+    own: u32,
+    /// Those of directories in the root, where that is a volume's.
+    top_level: HashMap<Vec<u8>, u32>,
+}
+
+impl Qtrees {
+    /// Where the system cannot tell, there are none.
+    fn of(root: &Root) -> Self {
+        let own = qtree::enclosing(root.fd()).and_then(|root| qtree::read(&root).ok()??);
+        let mut top_level = HashMap::new();
+        if is_volume_root(root.fd()).unwrap_or(false) {
+            let found = qtree::list(root.fd()).unwrap_or_default();
+            top_level.extend(found.into_iter().filter_map(|found| Some((found.name, found.qtree?.id))));
+        }
+        Self { own: own.map_or(0, |qtree| qtree.id), top_level }
+    }
+
+    /// The qtree of what is in this directory, by its path beneath the root, or is it.
+    fn of_path(&self, path: &[u8]) -> u32 {
+        if self.top_level.is_empty() {
+            return self.own;
+        }
+        let name = path.split(|byte| *byte == b'/').next().unwrap_or_default();
+        self.top_level.get(name).copied().unwrap_or(self.own)
+    }
 }
 
 impl Volume {

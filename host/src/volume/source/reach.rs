@@ -90,6 +90,11 @@ impl Root {
         &self.path
     }
 
+    /// The root itself.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
     /// The root's attributes when it was opened.
     pub fn stat(&self) -> &Statx {
         &self.stat
@@ -309,6 +314,11 @@ impl Reach {
     ) -> Result<OwnedFd, Errno> {
         self.find(places, place).map_err(|error| errno_of(&error))?;
         self.open_found(root, name, flags)
+    }
+
+    /// The path of the directory looked up last.
+    pub fn directory(&self) -> &[u8] {
+        &self.path
     }
 
     /// Looks up the path of a directory, for [`open_found`](Self::open_found).

@@ -25,7 +25,7 @@ use super::properties::{Access, Kept, names};
 use super::reach::{Root, errno_of};
 use super::table::{Cursor, Record, Table};
 use super::walk::{interrupted, walk};
-use super::{SourceOptions, Volume};
+use super::{Qtrees, SourceOptions, Volume};
 use crate::volume::VolumeError;
 
 /// What the walk found.
@@ -99,11 +99,12 @@ impl LinuxSource {
             opened.without_openat2();
         }
         opened.entries_have_numbers &= options.tuning.entry_numbers;
+        let qtrees = Qtrees::of(&opened);
         let scratch_dir: Arc<Path> = Arc::from(options.scratch_dir.as_path());
         let walked = walk(&opened, &options, &scratch_dir)?;
         let index = Index::build(walked, &opened, &options, &scratch_dir)?;
         let held = Arc::new(AtomicUsize::new(0));
-        let volume = Arc::new(Volume { root: opened, index, options, wanted: OnceLock::new(), held });
+        let volume = Arc::new(Volume { root: opened, index, options, qtrees, wanted: OnceLock::new(), held });
         Ok(Self {
             loader: Loader::new(Arc::clone(&volume)),
             volume,

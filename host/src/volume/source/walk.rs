@@ -19,9 +19,6 @@ use super::sort::Sorter;
 use super::table::Tag;
 use crate::volume::VolumeError;
 
-/// The directory in a volume's root that holds its snapshots; they never dump themselves (R-SNAP-6).
-pub const SNAPSHOT_DIRECTORY: &[u8] = b".snapshot";
-
 /// How directories are opened.
 pub const DIRECTORY_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOATIME);
 
@@ -319,7 +316,7 @@ impl Walk<'_> {
         entry: &RawDirEntry<'_>,
     ) -> Result<Option<Errno>, Failure> {
         let name = entry.file_name().to_bytes();
-        if !is_dumped(place, name) {
+        if !self.options.excluded.takes(place == Places::ROOT, name) {
             return Ok(None);
         }
         if name.len() > NAME_LEN_MAX {
@@ -372,11 +369,6 @@ enum Cover {
     Mount,
     Subvolume,
     Unreadable(Errno),
-}
-
-/// Whether a name in the directory at `place` is part of the dump at all.
-pub fn is_dumped(place: u64, name: &[u8]) -> bool {
-    name != b"." && name != b".." && !(place == Places::ROOT && name == SNAPSHOT_DIRECTORY)
 }
 
 /// The object's real number and kind, from its entry where that tells; `Ok(None)`: it is gone.
