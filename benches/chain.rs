@@ -61,6 +61,7 @@ fn request(dumps: &[Dump]) -> DumpRequest {
         state: VolumeState::default(),
         real_numbers_fit: true,
         has_namesake: false,
+        replaced: None,
         release: Release::CURRENT,
         application: Application::default(),
     }

@@ -150,7 +150,7 @@ TAR = ["tar", "--acls", "--xattrs", "--sparse"]
 
 def dumps(bench, tree, tar_max, dump_max):
     return [
-        Program("tapedump", [bench.tapedump, "dump", str(tree), "--tape", "null:"]),
+        Program("tapedump", [bench.tapedump, "dump", str(tree), "--live", "--tape", "null:"]),
         Program("tar", [*TAR, "-cf", "/dev/zero", "-C", str(tree), "."], wall_max=tar_max),
         Program("dump", ["dump", "-0", "-b", "64", "-f", "/dev/null", str(bench.source)], wall_max=dump_max),
     ]
@@ -168,7 +168,7 @@ def restore(bench):
     archives = bench.work / "archives"
     tree = bench.source / "tree"
     tape, tar, dump = (str(archives / name) for name in ("tape", "tar", "dump"))
-    bench.shell(bench.tapedump, "dump", str(tree), "--tape", tape)
+    bench.shell(bench.tapedump, "dump", str(tree), "--live", "--tape", tape)
     bench.shell(*TAR, "-cf", tar, "-C", str(tree), ".")
     bench.shell("dump", "-0", "-b", "64", "-f", dump, str(bench.source))
     bench.compare(
@@ -188,7 +188,7 @@ def incremental(bench):
     archives = bench.work / "archives"
     tree = bench.source / "tree"
     tapes, dates, marks, used = (archives / name for name in ("tape.0", "dumpdates", "snapshot.0", "snapshot.1"))
-    bench.shell(bench.tapedump, "dump", str(tree), "--level", "0", "--tape", str(tapes))
+    bench.shell(bench.tapedump, "dump", str(tree), "--live", "--level", "0", "--tape", str(tapes))
     bench.shell(*TAR, f"--listed-incremental={marks}", "-cf", "/dev/zero", "-C", str(tree), ".")
     dates.touch()
     bench.shell("dump", "-0", "-u", "-D", str(dates), "-b", "64", "-f", "/dev/null", str(bench.source))
@@ -200,7 +200,7 @@ def incremental(bench):
     bench.compare(
         f"level 1, {changed} of the small files changed, warm",
         [
-            Program("tapedump", [bench.tapedump, "dump", str(tree), "--level", "1", "--overwrite",
+            Program("tapedump", [bench.tapedump, "dump", str(tree), "--live", "--level", "1", "--overwrite",
                                  "--tape", str(archives / "tape.1")]),
             Program("tar", [*TAR, f"--listed-incremental={used}", "-cf", str(archives / "tar.1"), "-C", str(tree), "."],
                     wall_max=0.5, prepare=lambda: shutil.copyfile(marks, used)),
@@ -216,7 +216,7 @@ def one_file(bench):
     archives = bench.work / "archives"
     tree = bench.source / "tree"
     tape, dump, positions = (str(archives / name) for name in ("tape", "dump", "positions"))
-    bench.shell(bench.tapedump, "dump", str(tree), "--tape", tape)
+    bench.shell(bench.tapedump, "dump", str(tree), "--live", "--tape", tape)
     bench.shell("dump", "-0", "-b", "64", "-Q", positions, "-f", dump, str(bench.source))
     wanted = min(path for path in (tree / "t10/s5/d5").glob("f*.dat")
                  if path.stat().st_size > 0 and not path.is_symlink())

@@ -52,12 +52,16 @@ mod large_numbers;
 mod qtrees;
 #[path = "integration/round_trip.rs"]
 mod round_trip;
+#[path = "integration/snapshots.rs"]
+mod snapshots;
 #[path = "integration/telling.rs"]
 mod telling;
 #[path = "integration/usage.rs"]
 mod usage;
 #[path = "integration/versions.rs"]
 mod versions;
+#[path = "integration/volumes.rs"]
+mod volumes;
 #[path = "integration/world.rs"]
 mod world;
 
@@ -94,9 +98,11 @@ fn main() {
         ("large_numbers", large_numbers::CASES),
         ("qtrees", qtrees::CASES),
         ("round_trip", round_trip::CASES),
+        ("snapshots", snapshots::CASES),
         ("telling", telling::CASES),
         ("usage", usage::CASES),
         ("versions", versions::CASES),
+        ("volumes", volumes::CASES),
     ];
     let mut skipped = 0;
     let mut trials = Vec::new();

@@ -17,9 +17,13 @@ const CORE: &[Layer] = &[
     ("checksum", &[]),
     ("device", &[]),
     ("device::block", &["device", "limits"]),
+    ("device::snapshot", &["device", "limits", "units"]),
     ("device::tape", &["device"]),
     ("device::volume", &["device", "limits", "units"]),
-    ("device::mem", &["device", "device::block", "device::tape", "device::volume", "limits", "units"]),
+    (
+        "device::mem",
+        &["device", "device::block", "device::snapshot", "device::tape", "device::volume", "limits", "units"],
+    ),
     ("device::fault", &["device", "device::block", "device::tape", "device::volume", "units"]),
     // Of the devices only the values that a volume and the tape have in common: attributes, kinds, names.
     ("record", &["checksum", "device::volume", "limits", "units"]),
@@ -65,6 +69,7 @@ const HOST: &[Layer] = &[
 const UNSAFE: &[(&str, &str)] = &[
     ("benches/src/allocations.rs", "an allocator that counts"),
     ("host/src/tape/sys.rs", "ioctl: what the kernel's tape driver is told and asked"),
+    ("host/src/volume/btrfs/ioctl.rs", "ioctl: what btrfs is told and asked"),
     ("firmware-sim/src/bare/cortex_m.rs", "the bounds of the stack, and what was painted there"),
     ("firmware-sim/src/bare/riscv.rs", "the bounds of the stack, and painting it"),
     ("tests/freestanding/src/bin/no-panic/main.rs", "a symbol that does not exist, where a panic would go"),

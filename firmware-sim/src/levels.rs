@@ -243,6 +243,7 @@ impl<'d, T: TapeDevice, L: Board> Demo<'d, '_, T, L> {
             state: VolumeState::default(),
             real_numbers_fit: true,
             has_namesake: false,
+            replaced: None,
             release: Release::CURRENT,
             application: Application::default(),
         };

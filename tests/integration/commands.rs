@@ -171,7 +171,7 @@ fn tape_create_info_label_erase() {
 fn default_tape_library() {
     let scratch = Scratch::new("default");
     let (source, tree) = make_tree(&scratch, &[Section::Types]);
-    let _ = Run::tapedump(&scratch).arg("dump").arg(&source).outcome().done();
+    let _ = Run::tapedump(&scratch).args(["dump", "--live"]).arg(&source).outcome().done();
     let listing = Run::tapedump(&scratch).args(["tape", "list"]).outcome().done();
     assert!(!listing.out().trim().is_empty(), "{listing}");
     let target = scratch.directory("target");
@@ -215,7 +215,7 @@ fn completions_and_manual() {
 fn help_and_version() {
     let scratch = Scratch::new("help");
     let help = Run::tapedump(&scratch).arg("--help").outcome().done().out();
-    for command in ["dump", "restore", "list", "verify", "tape"] {
+    for command in ["dump", "restore", "list", "verify", "tape", "snapshot"] {
         assert!(help.contains(command), "{help}");
         let of_command = Run::tapedump(&scratch).args([command, "--help"]).outcome().done().out();
         assert!(of_command.lines().count() > 5, "{of_command}");

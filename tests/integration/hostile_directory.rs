@@ -56,9 +56,9 @@ impl Planted {
             self.run(&["list", "--tape"], &[]),
             self.run(&["verify", "--tape"], &[]),
             self.run(&["restore", "--to", &path("target"), "--tape"], &[]),
-            self.run(&["dump", &path("source"), "--append", "--tape"], &[]),
+            self.run(&["dump", "--live", &path("source"), "--append", "--tape"], &[]),
             self.run(&["tape", "label"], &["other name"]),
-            self.run(&["dump", &path("source"), "--overwrite", "--tape"], &[]),
+            self.run(&["dump", "--live", &path("source"), "--overwrite", "--tape"], &[]),
             self.run(&["tape", "erase"], &[]),
         ]
     }

@@ -333,7 +333,7 @@ fn a_long_name_is_named() {
 fn appending_names_its_tape() {
     let scratch = Scratch::new("appending");
     let tree = tree(&scratch);
-    let again = || Run::tapedump(&scratch).arg("dump").arg(&tree);
+    let again = || Run::tapedump(&scratch).args(["dump", "--live"]).arg(&tree);
     let _ = again().args(["--label", "mine"]).outcome().done().says("the new tape mine");
     let _ = again().arg("--append").outcome().done().says("behind the last one on mine");
 }
@@ -359,7 +359,7 @@ fn a_limit_on_the_length_of_files() {
     let failed = Run::program("sh")
         .args(["-c", script, "sh"])
         .arg(binary())
-        .arg("dump")
+        .args(["dump", "--live"])
         .arg(&tree)
         .arg("--tape")
         .arg(&tape)

@@ -21,6 +21,8 @@ impl Need {
     /// The program that makes ext4 images.
     pub const MKE2FS: Self = Self::Program("mke2fs", "e2fsprogs");
 
+    /// The programs that make btrfs images, and subvolumes on them.
+    pub const BTRFS: Self = Self::Program("mkfs.btrfs", "btrfs-progs");
     /// The program that makes XFS images.
     pub const MKFS_XFS: Self = Self::Program("mkfs.xfs", "xfsprogs");
 

@@ -6,10 +6,22 @@ use std::path::Path;
 use crate::cli::Run;
 use crate::scratch::Scratch;
 
-/// `tapedump dump TREE --tape TAPE`.
+/// `tapedump dump TREE --live --tape TAPE`: of a tree that nobody changes meanwhile, on any file system.
 #[must_use]
 pub fn dump(scratch: &Scratch, tree: &Path, tape: impl AsRef<OsStr>) -> Run {
+    Run::tapedump(scratch).arg("dump").arg(tree).arg("--live").arg("--tape").arg(tape)
+}
+
+/// `tapedump dump TREE --tape TAPE`: of a snapshot.
+#[must_use]
+pub fn dump_snapshot(scratch: &Scratch, tree: &Path, tape: impl AsRef<OsStr>) -> Run {
     Run::tapedump(scratch).arg("dump").arg(tree).arg("--tape").arg(tape)
+}
+
+/// `tapedump snapshot COMMAND TREE`.
+#[must_use]
+pub fn snapshot(scratch: &Scratch, command: &str, tree: &Path) -> Run {
+    Run::tapedump(scratch).args(["snapshot", command]).arg(tree)
 }
 
 /// `tapedump restore --to DESTINATION --tape TAPE`.

@@ -193,6 +193,15 @@ pub fn make_xfs(image: &Path) {
     run("mkfs.xfs", &["-q", path_text(image)]);
 }
 
+/// A new btrfs image of `size` bytes; `arguments` go to `mkfs.btrfs`.
+///
+/// # Panics
+/// When `mkfs.btrfs` fails; callers declare the need for it.
+pub fn make_btrfs(image: &Path, size: u64, arguments: &[&str]) {
+    fs::File::create(image).and_then(|file| file.set_len(size)).expect("image file");
+    run("mkfs.btrfs", &[&["-q"], arguments, &[path_text(image)]].concat());
+}
+
 /// Runs a program that must succeed and gives what it wrote.
 ///
 /// # Panics

@@ -94,10 +94,10 @@ check_round_trips() {
 	export SOURCE_DATE_EPOCH=1000000000 TAPEDUMP_DUMP_ID=00112233445566778899aabbccddeeff
 	for b in 4 64 256; do
 		new_cartridge 0 a
-		check "dump with blocking factor $b" run 0 dump small -t $drive -b $b
+		check "dump with blocking factor $b" run 0 dump --live small -t $drive -b $b
 		check "restore with blocking factor $b" restored_same small -t $drive
 		rm -rf virtual
-		"$binary" tape create $work/virtual >out && run 0 dump small -t $work/virtual -b $b
+		"$binary" tape create $work/virtual >out && run 0 dump --live small -t $work/virtual -b $b
 		check "dd reads from the cartridge what a virtual tape holds (factor $b)" same_as_virtual $b
 		check "Debian restore reads the cartridge (factor $b)" debian_reads small $b
 	done
@@ -115,11 +115,11 @@ debian_reads() {	# debian_reads TREE BLOCKING-FACTOR OPTION...
 
 check_several() {
 	new_cartridge 0 a
-	check 'first dump' run 0 dump small -t $drive
-	check 'a tape that holds data is refused' run 3 dump other -t $drive
+	check 'first dump' run 0 dump --live small -t $drive
+	check 'a tape that holds data is refused' run 3 dump --live other -t $drive
 	check '  and the ways out are named' says '--append'
-	check 'second dump behind it' run 0 dump other -t $drive --append -b 4
-	check 'third dump behind it' run 0 dump third -t $drive --append -b 256
+	check 'second dump behind it' run 0 dump --live other -t $drive --append -b 4
+	check 'third dump behind it' run 0 dump --live third -t $drive --append -b 256
 	check 'first one by its number' restored_same small -t $drive --file 0
 	check 'second one by its number, behind the catalog of the first' restored_same other -t $drive --file 2
 	check 'third one by its number' restored_same third -t $drive --file 4
@@ -129,38 +129,38 @@ check_several() {
 	check '  is said' says 'no tape file 6'
 	check 'the number of a catalog' run 3 list -t $drive --file 3
 	check '  is said' says 'tape file 3 is the catalog of a dump'
-	check 'overwriting' run 0 dump other -t $drive --overwrite
+	check 'overwriting' run 0 dump --live other -t $drive --overwrite
 	check '  leaves one dump' restored_same other -t $drive
 	check '  and no more' run 3 list -t $drive --file 2
-	check 'ejecting at the end' run 0 dump other -t $drive --overwrite --eject
+	check 'ejecting at the end' run 0 dump --live other -t $drive --overwrite --eject
 	check '  empties the drive' run 3 list -t $drive
 	check '  which is said' says 'no cartridge'
 }
 
 check_end_of_medium() {
 	new_cartridge 0 full
-	check 'a dump that does not fit' run 3 dump big -t $drive
+	check 'a dump that does not fit' run 3 dump --live big -t $drive
 	check '  says which tape is full' says "$drive: the tape is full"
 	check '  and is readable up to there' some_whole big 1 -t $drive
 	new_cartridge 1 full
-	check 'a dump that does not fit, with hardly any warning' run 3 dump big -t $poor
+	check 'a dump that does not fit, with hardly any warning' run 3 dump --live big -t $poor
 	check '  says on which drive the tape is full' says "$poor: the tape is full"
 	check '  and is readable up to there' some_whole big 1 -t $poor
 	new_cartridge 0 full
-	check 'a dump that ends behind the early warning' run 0 dump small -t $drive
-	for _ in 1 2 3 4 5; do run 0 dump small -t $drive --append; done
+	check 'a dump that ends behind the early warning' run 0 dump --live small -t $drive
+	for _ in 1 2 3 4 5; do run 0 dump --live small -t $drive --append; done
 	check '  is whole' restored_same small -t $drive
 }
 
 check_errors() {
 	new_cartridge 0 bad
 	control 0 'fail 0a 150 1 3 0c 00'
-	check 'a write error in the middle' run 3 dump big -t $drive
+	check 'a write error in the middle' run 3 dump --live big -t $drive
 	check '  is said' says 'cannot write'
 	check '  and the tape is readable up to there' some_whole big 1 -t $drive
 	new_cartridge 0 good
 	mkdir -p part && cp -a big/f[12]* part/
-	run 0 dump part -t $drive
+	run 0 dump --live part -t $drive
 	control 0 'fail 08 40 2 3 11 00'
 	check 'a read error in the middle' some_whole part 1 -t $drive
 	check '  is named' says 'cannot be read'
@@ -168,29 +168,29 @@ check_errors() {
 	check 'a disturbed transfer is done again' restored_same part -t $drive
 	new_cartridge 0 good
 	control 0 'fail 10 0 1 4 44 00'
-	check 'a filemark that cannot be written' run 3 dump small -t $drive
+	check 'a filemark that cannot be written' run 3 dump --live small -t $drive
 	new_cartridge 1 good
-	run 0 dump part -t $poor
+	run 0 dump --live part -t $poor
 	control 1 'fail 08 40 2 3 11 00'
 	check 'a read error on a drive without positions' some_whole part 1 -t $poor
 }
 
 check_cartridges() {
 	control 0 eject
-	check 'an empty drive, dump' run 3 dump small -t $drive
+	check 'an empty drive, dump' run 3 dump --live small -t $drive
 	check '  is said' says 'no cartridge'
 	check 'an empty drive, restore' run 3 restore -t $drive --to $work/to
 	check '  is said' says 'no cartridge'
 	new_cartridge 0 foreign
 	tar -cf $drive other
-	check 'a cartridge with something else, dump' run 3 dump small -t $drive
+	check 'a cartridge with something else, dump' run 3 dump --live small -t $drive
 	check '  is refused' says 'holds data'
 	check 'a cartridge with something else, restore' run 3 restore -t $drive --to $work/to
 	check '  is said' says 'holds no dump'
 	new_cartridge 0 protected
-	run 0 dump other -t $drive
+	run 0 dump --live other -t $drive
 	control 0 'wp 1'
-	check 'a write-protected cartridge, dump' run 3 dump small -t $drive --overwrite
+	check 'a write-protected cartridge, dump' run 3 dump --live small -t $drive --overwrite
 	check '  is said' says 'write-protected'
 	check 'a write-protected cartridge, restore' restored_same other -t $drive
 	new_cartridge 0 blank
@@ -201,20 +201,20 @@ check_cartridges() {
 check_changes() {
 	new_cartridge 0 one
 	control 0 'eject-after 100'
-	check 'a cartridge removed in the middle of a dump' run 3 dump big -t $drive
+	check 'a cartridge removed in the middle of a dump' run 3 dump --live big -t $drive
 	check '  is said' says 'removed'
 	cartridge 0 one
 	check '  and it is readable up to there' some_whole big 1 -t $drive
 	new_cartridge 0 two
-	run 0 dump other -t $drive
+	run 0 dump --live other -t $drive
 	cp /run/vtape/two.tap two.before
 	new_cartridge 0 one
 	control 0 'load-after 100 /run/vtape/two.tap'
-	check 'a cartridge changed in the middle of a dump' run 3 dump big -t $drive
+	check 'a cartridge changed in the middle of a dump' run 3 dump --live big -t $drive
 	check '  is said' says 'changed'
 	check '  and the other one is as it was' cmp two.before /run/vtape/two.tap
 	new_cartridge 0 one
-	run 0 dump small -t $drive
+	run 0 dump --live small -t $drive
 	control 0 'eject-after 20'
 	rm -rf to
 	check 'a cartridge removed in the middle of a restore' run 3 restore -t $drive --to $work/to
@@ -230,7 +230,7 @@ check_changes() {
 	check 'a dump that was killed is readable up to there' some_whole big 1 -t $drive
 }
 killed_dump() {
-	"$binary" dump big -t $drive >out 2>err &
+	"$binary" dump --live big -t $drive >out 2>err &
 	for _ in $(seq 200); do
 		sleep 0.05
 		[ "$(stat -c %s /run/vtape/one.tap)" -gt 12000000 ] && break
@@ -240,12 +240,12 @@ killed_dump() {
 
 check_record_lengths() {
 	new_cartridge 1 long
-	check 'a record too long for the drive' run 3 dump small -t $poor -b 256
+	check 'a record too long for the drive' run 3 dump --live small -t $poor -b 256
 	check '  names the factor that is not' says '--blocking-factor 128 or less'
-	check 'the longest one it takes' run 0 dump small -t $poor -b 128
+	check 'the longest one it takes' run 0 dump --live small -t $poor -b 128
 	check '  is read' restored_same small -t $poor
 	new_cartridge 0 long
-	run 0 dump small -t $drive -b 256
+	run 0 dump --live small -t $drive -b 256
 	control 0 eject
 	run 3 list -t $drive
 	cartridge 1 long
@@ -259,47 +259,47 @@ check_record_lengths() {
 
 check_devices() {
 	new_cartridge 0 a
-	check 'a device that is not there' run 3 dump other -t /dev/nst9
+	check 'a device that is not there' run 3 dump --live other -t /dev/nst9
 	check '  is said' says 'no such device'
 	check '  and not made' test ! -e /dev/nst9
 	mknod nst9 c 9 137
-	check 'a device without a drive' run 3 dump other -t $work/nst9
+	check 'a device without a drive' run 3 dump --live other -t $work/nst9
 	check '  is said' says 'no drive'
-	check 'what is not a tape drive' run 3 dump other -t /dev/null
+	check 'what is not a tape drive' run 3 dump --live other -t /dev/null
 	check '  is said' says 'not a tape drive'
-	check 'a directory' run 3 dump other -t /usr
+	check 'a directory' run 3 dump --live other -t /usr
 	check '  is not a tape' says 'not a'
-	check 'a rewinding device' run 3 dump other -t /dev/st0
+	check 'a rewinding device' run 3 dump --live other -t /dev/st0
 	check '  names the right one' says 'use /dev/nst0'
 	(exec 9<$drive; sleep 3) &
 	sleep 1
-	check 'a busy drive' run 3 dump other -t $drive
+	check 'a busy drive' run 3 dump --live other -t $drive
 	check '  is said' says 'another program'
 	wait
-	check 'the same drive afterwards' run 0 dump other -t $drive
+	check 'the same drive afterwards' run 0 dump --live other -t $drive
 }
 
 check_information() {
 	new_cartridge 0 info
 	check 'a blank cartridge is shown' run 0 tape info $drive
 	check '  as blank' says 'blank'
-	run 0 dump small -t $drive && run 0 dump other -t $drive --append -b 4 && run 0 dump third -t $drive --append -b 256
+	run 0 dump --live small -t $drive && run 0 dump other -t $drive --append -b 4 && run 0 dump third -t $drive --append -b 256
 	check 'a cartridge with three dumps is shown' run 0 tape info $drive
 	check '  with its first file' says 'records of 65536 bytes'
 	check '  and its last one' grep -qx 'file 4 .* in [0-9]* records of 262144 bytes' out
 	check '  as JSON' run 0 tape info $drive --json
 	check '  with what dd reads of the second one' says "\"record_len\":4096,\"records\":$(records_of 2 4096),"
-	check 'a dump behind it' run 0 dump other -t $drive --append
+	check 'a dump behind it' run 0 dump --live other -t $drive --append
 	check '  is the fourth' restored_same other -t $drive -f 6
 	new_cartridge 1 info
-	run 0 dump third -t $poor
+	run 0 dump --live third -t $poor
 	check 'a cartridge in a drive without positions is shown' run 0 tape info $poor
 	check '  with its file' says 'records of 65536 bytes'
 	check 'a rewinding device is not shown' run 3 tape info /dev/st0
 	check 'erasing' run 0 tape erase $drive
 	check '  makes it blank' run 3 list -t $drive
 	check '  which is said' says 'the tape is blank'
-	check 'a dump on what was erased' run 0 dump other -t $drive
+	check 'a dump on what was erased' run 0 dump --live other -t $drive
 	control 0 'wp 1'
 	check 'erasing what is write-protected' run 3 tape erase $drive
 	check '  is refused' says 'write-protected'
@@ -358,20 +358,20 @@ check_changer() {
 	rm -f /run/vtape/blank.tap
 	pile vol2 blank
 	export TAPEDUMP_CHANGER=$from_pile
-	check 'an empty drive, then a cartridge with data, then a blank one' run 0 dump small -t $drive
+	check 'an empty drive, then a cartridge with data, then a blank one' run 0 dump --live small -t $drive
 	check '  which gets the dump' restored_same small -t $drive
 	control 0 'wp 1'
 	rm -f /run/vtape/fresh.tap
 	pile fresh
 	TAPEDUMP_CHANGER="$from_pile; echo wp 0 >>/run/vtape/0.ctl"
-	check 'a write-protected cartridge, then another one' run 0 dump other -t $drive --overwrite
+	check 'a write-protected cartridge, then another one' run 0 dump --live other -t $drive --overwrite
 	check '  which gets the dump' restored_same other -t $drive
 	check '  while the first one stays' cartridge_holds blank small
 	new_cartridge 0 empty
 	pile fresh
 	check 'a blank cartridge, restore' restored_same other -t $drive
 	unset TAPEDUMP_CHANGER
-	check 'a changer for what is in no drive' run 3 dump other -t ./file --changer "$from_pile"
+	check 'a changer for what is in no drive' run 3 dump --live other -t ./file --changer "$from_pile"
 	check '  is refused' says 'for tape drives'
 	check '  before anything is made' test ! -e file
 }
@@ -406,13 +406,13 @@ levels_on() {	# levels_on DRIVE DEVICE: levels 0, 1 and 2 behind each other
 	new_cartridge "$1" levels
 	# What changes in the second of a dump is taken by the next one, too.
 	sleep 1.1
-	check "level 0 on $2" run 0 dump grown -t "$2" -L 0
+	check "level 0 on $2" run 0 dump --live grown -t "$2" -L 0
 	echo new >grown/f13 && rm grown/f14 && mv grown/f15 grown/sub/moved && ln grown/f16 grown/sub/linked && mkdir grown/late
 	sleep 1.1
-	check '  level 1 behind it' run 0 dump grown -t "$2" -L 1 --append
+	check '  level 1 behind it' run 0 dump --live grown -t "$2" -L 1 --append
 	echo newer >>grown/f13 && mv grown/sub/deep grown/late/ && rm grown/late/deep/n11 && echo late >grown/late/late && chmod 600 grown/f17
 	sleep 1.1
-	check '  level 2 behind it' run 0 dump grown -t "$2" -L 2 --append
+	check '  level 2 behind it' run 0 dump --live grown -t "$2" -L 2 --append
 	count "$1"
 	check '  all three of them restore the tree' restored_same grown -t "$2"
 	all=$(counted read)
@@ -429,13 +429,13 @@ levels_on() {	# levels_on DRIVE DEVICE: levels 0, 1 and 2 behind each other
 check_two_drives() {
 	new_cartridge 0 left
 	new_cartridge 1 right
-	"$binary" dump small -t $drive >out0 2>err0 & left=$!
-	"$binary" dump third -t $poor >out1 2>err1 & right=$!
+	"$binary" dump --live small -t $drive >out0 2>err0 & left=$!
+	"$binary" dump --live third -t $poor >out1 2>err1 & right=$!
 	wait $left; check 'a dump on one drive' test $? = 0
 	wait $right; check 'a dump on the other one at once' test $? = 0
 	check 'what the first one wrote' restored_same small -t $drive
 	check 'what the second one wrote' restored_same third -t $poor
-	check 'a second dump on a drive without positions' run 0 dump other -t $poor --append
+	check 'a second dump on a drive without positions' run 0 dump --live other -t $poor --append
 	check '  is found' restored_same other -t $poor
 	check '  by its number, too' restored_same other -t $poor -f 2
 	check '  as is the first one' restored_same third -t $poor -f 0

@@ -20,6 +20,9 @@ pub struct DumpRequest {
     pub real_numbers_fit: bool,
     /// Whether a volume of another owner bears the same name where the volume is now.
     pub has_namesake: bool,
+    /// What the volume of this name was, which dumps are recorded of and this one is not: it was replaced by a copy, a
+    /// clone or a new one.
+    pub replaced: Option<Access>,
     /// This engine's release.
     pub release: Release,
     /// The backup application.
@@ -75,6 +78,8 @@ pub enum BaselineReason {
     Namesake,
     /// The volume moved or failed over, and the application neither supports CAB nor follows it.
     Moved,
+    /// Another volume had this name when it was dumped: this one is a copy or a clone of it, or new.
+    Replaced,
     /// The chain has the volume's own inode numbers, and there are some now that do not fit on a tape.
     NumbersTooLarge,
 }
@@ -93,16 +98,31 @@ impl fmt::Display for BaselineReason {
             Self::MirrorResynchronized => f.write_str("the mirror was resynchronized"),
             Self::AccessChanged { now: Access::ReadOnly, .. } => f.write_str("the volume became read-only"),
             Self::AccessChanged { now: Access::ReadWrite, .. } => f.write_str("the volume became writable"),
+            Self::AccessChanged { now: Access::Mirror, .. } => f.write_str("the volume became a mirror"),
             Self::Namesake => {
                 f.write_str("another owner's volume bears the same name where the volume is now")
             }
             Self::Moved => f.write_str("the volume moved, and the backup application does not follow it"),
+            Self::Replaced => f.write_str(
+                "another volume had this name when it was dumped, and this one is a copy or clone of it, or new",
+            ),
             Self::NumbersTooLarge => f.write_str("the volume's inode numbers do not fit on tape any more"),
         }
     }
 }
 
 impl DumpRequest {
+    /// Why there is no dump to build on at all.
+    pub(super) const fn nothing_recorded(&self) -> BaselineReason {
+        match (self.replaced, self.state.access) {
+            (None, _) => BaselineReason::NoLowerLevel { level: self.level },
+            // A mirror that was received anew is a new volume to those who look at its identity.
+            (Some(Access::Mirror), Access::Mirror) => BaselineReason::MirrorResynchronized,
+            (Some(Access::Mirror), _) => BaselineReason::MirrorBroken,
+            (Some(_), _) => BaselineReason::Replaced,
+        }
+    }
+
     /// What stands against building on a dump. `newest` is the newest release that made it or a dump after it.
     ///
     /// Of several reasons it is the first in the order of [`BaselineReason`].
@@ -117,10 +137,12 @@ impl DumpRequest {
         {
             return Some(BaselineReason::OlderRelease { made_by, now: self.release });
         }
-        if before.mirror_breaks != now.mirror_breaks {
+        let is_broken = before.access == Access::Mirror && now.access != Access::Mirror;
+        if is_broken || before.mirror_breaks != now.mirror_breaks {
             return Some(BaselineReason::MirrorBroken);
         }
-        if before.mirror_resyncs != now.mirror_resyncs {
+        let is_new = before.access != Access::Mirror && now.access == Access::Mirror;
+        if !is_new && before.mirror_resyncs != now.mirror_resyncs {
             return Some(BaselineReason::MirrorResynchronized);
         }
         if before.access != now.access {

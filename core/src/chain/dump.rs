@@ -150,7 +150,7 @@ pub struct VolumeState {
     pub access: Access,
     /// How often its mirror was broken.
     pub mirror_breaks: u32,
-    /// How often its mirror was resynchronized.
+    /// How often its mirror was resynchronized, or any other number that is a new one each time.
     pub mirror_resyncs: u32,
 }
 
@@ -173,6 +173,8 @@ pub enum Access {
     ReadWrite,
     /// It can only be read.
     ReadOnly,
+    /// It is the mirror of another volume, and can only be read.
+    Mirror,
 }
 
 /// Identity of a tape, where it has one; zeros otherwise.

@@ -248,7 +248,12 @@ pub fn base<S: Dumps>(dumps: &mut S, request: &DumpRequest) -> Result<Option<Dum
     let mut reason = BaselineReason::NoLowerLevel { level: request.level };
     loop {
         let found = candidate(dumps, request.level, before, &lost).map_err(BaseError::Source)?;
-        let Some((place, dump)) = found else { return Err(BaseError::Baseline(reason)) };
+        let Some((place, dump)) = found else {
+            if reason == (BaselineReason::NoLowerLevel { level: request.level }) {
+                reason = request.nothing_recorded();
+            }
+            return Err(BaseError::Baseline(reason));
+        };
         // The links are not kept: a chain is the largest thing here, and this is asked in little memory.
         match descend(dumps, place, &dump, &mut |_| {}) {
             Ok(()) => {

@@ -47,6 +47,7 @@ fn request(number: u64, of_level: u32) -> DumpRequest {
         state: VolumeState::default(),
         real_numbers_fit: true,
         has_namesake: false,
+        replaced: None,
         release: NOW,
         application: Application::default(),
     }
@@ -301,6 +302,26 @@ struct Change {
     expected: BaseResult,
 }
 
+/// R-CHAIN-7: what had the name of the volume before.
+#[test]
+fn a_volume_in_the_place_of_another_one() {
+    let reason = |replaced, access| {
+        let mut request = request(100, 1);
+        (request.replaced, request.state.access) = (replaced, access);
+        base(&mut SliceDumps::new(&[]), &request)
+    };
+    let none = BaselineReason::NoLowerLevel { level: level(1) };
+    for (replaced, access, expected) in [
+        (None, Access::ReadWrite, none),
+        (Some(Access::ReadWrite), Access::ReadWrite, BaselineReason::Replaced),
+        (Some(Access::ReadWrite), Access::Mirror, BaselineReason::Replaced),
+        (Some(Access::Mirror), Access::ReadWrite, BaselineReason::MirrorBroken),
+        (Some(Access::Mirror), Access::Mirror, BaselineReason::MirrorResynchronized),
+    ] {
+        assert_eq!(reason(replaced, access), Err(BaseError::Baseline(expected)), "{replaced:?} {access:?}");
+    }
+}
+
 #[test]
 fn a_base_that_is_no_longer_valid() {
     // R-CHAIN-7, R-CHAIN-8
@@ -346,6 +367,37 @@ fn a_base_that_is_no_longer_valid() {
             what: "writable now",
             change: |dump, _| dump.state.access = Access::ReadOnly,
             expected: became(Access::ReadOnly, Access::ReadWrite),
+        },
+        Change {
+            what: "a mirror now",
+            change: |_, request| {
+                (request.state.access, request.state.mirror_resyncs) = (Access::Mirror, 7);
+            },
+            expected: became(Access::ReadWrite, Access::Mirror),
+        },
+        Change {
+            what: "a mirror no longer",
+            change: |dump, request| {
+                (dump.state.access, dump.state.mirror_resyncs) = (Access::Mirror, 7);
+                request.state.access = Access::ReadOnly;
+            },
+            expected: Err(BaselineReason::MirrorBroken),
+        },
+        Change {
+            what: "a mirror as before",
+            change: |dump, request| {
+                (dump.state.access, dump.state.mirror_resyncs) = (Access::Mirror, 7);
+                request.state = dump.state;
+            },
+            expected: Ok(Some(1)),
+        },
+        Change {
+            what: "a mirror that was received again",
+            change: |dump, request| {
+                (dump.state.access, dump.state.mirror_resyncs) = (Access::Mirror, 7);
+                (request.state.access, request.state.mirror_resyncs) = (Access::Mirror, 8);
+            },
+            expected: Err(BaselineReason::MirrorResynchronized),
         },
         Change {
             what: "moved",

@@ -9,6 +9,7 @@
 pub mod block;
 pub mod fault;
 pub mod mem;
+pub mod snapshot;
 pub mod tape;
 pub mod volume;
 

@@ -5,9 +5,11 @@
 
 mod capabilities;
 mod property;
+mod stretch;
 
 pub use capabilities::{TargetCapabilities, TargetRoot};
 pub use property::{Property, PropertyKind, PropertyKinds};
+pub use stretch::{Mapped, Stretch};
 
 use super::DeviceError;
 use crate::limits::NAME_LEN_MAX;
@@ -183,7 +185,7 @@ impl Default for VolumeNames {
 /// Numbers are stable while the dump runs, the root's is [`Ino::ROOT`], and no object has a number below it or
 /// above [`Ino::LAST`]. An object with several names has one number.
 ///
-/// An `Err` from [`next_inode`](Self::next_inode) and the getters ends the dump. An `Err` from a method that
+/// An `Err` from [`map`](Self::map), [`next_inode`](Self::next_inode) and the getters ends the dump. An `Err` from a method that
 /// concerns the open object (or [`open`](Self::open) itself) concerns that object only: the dump reports it and goes on.
 pub trait SourceVolume {
     /// The volume's own error.
@@ -201,7 +203,15 @@ pub trait SourceVolume {
     /// The volume cannot be read.
     fn ino_limit(&mut self) -> Result<Ino, Self::Error>;
 
-    /// The first object of `class` with a number of at least `from`, in ascending order.
+    /// Stages I and II: notes the objects of a stretch of numbers, and which of them may have changed. Stretches come
+    /// in ascending order, each once, before anything is opened.
+    ///
+    /// # Errors
+    /// The volume cannot be walked.
+    fn map(&mut self, stretch: &mut Stretch<'_>) -> Result<(), Self::Error>;
+
+    /// The first object of `class` with a number of at least `from`, in ascending order. What was mapped as neither
+    /// changed nor unknown may be left out, unless it is a directory.
     ///
     /// # Errors
     /// The volume cannot be walked.
@@ -220,14 +230,6 @@ pub trait SourceVolume {
     /// The object cannot be opened: gone, unreadable, or replaced by something else ([`super::ErrorKind::Changed`]).
     /// Nothing is open then.
     fn open(&mut self, ino: Ino) -> Result<Attributes, Self::Error>;
-
-    /// Whether data, attributes or names of the object may have changed at or after `since`, in seconds since 1970
-    /// (R-CHAIN-4). Called for the object that [`next_inode`](Self::next_inode) gave last. A volume that cannot tell
-    /// says `true`.
-    ///
-    /// # Errors
-    /// The volume cannot be walked.
-    fn changed_since(&mut self, ino: Ino, since: i64) -> Result<bool, Self::Error>;
 
     /// The directory that holds the object, one of them if it has several names; the root's is the root.
     ///
@@ -300,8 +302,8 @@ impl<V: SourceVolume + ?Sized> SourceVolume for &mut V {
     fn open(&mut self, ino: Ino) -> Result<Attributes, Self::Error> {
         (**self).open(ino)
     }
-    fn changed_since(&mut self, ino: Ino, since: i64) -> Result<bool, Self::Error> {
-        (**self).changed_since(ino, since)
+    fn map(&mut self, stretch: &mut Stretch<'_>) -> Result<(), Self::Error> {
+        (**self).map(stretch)
     }
     fn parent(&mut self, ino: Ino) -> Result<Ino, Self::Error> {
         (**self).parent(ino)

@@ -150,6 +150,14 @@ impl<'a> DumpMap<'a> {
         beyond
     }
 
+    /// Up to `len` bytes of the map from the byte `at` on, to be filled.
+    pub fn stretch(&mut self, at: usize, len: usize) -> &mut [u8] {
+        let rest = self.bytes.get_mut(at..).unwrap_or_default();
+        let len = len.min(rest.len());
+        self.end = self.end.max(at.saturating_add(len));
+        rest.get_mut(..len).unwrap_or_default()
+    }
+
     /// Removes all.
     pub fn clear(&mut self) {
         self.bytes.iter_mut().take(self.end).for_each(|byte| *byte = 0);

@@ -63,6 +63,9 @@ Time of the dump in seconds since 1970, for dumps that are the same byte for byt
 .TP
 \fBTAPEDUMP_DUMP_ID\fR
 Identity of the dump, 32 hexadecimal digits, for the same purpose.
+.TP
+\fBTAPEDUMP_BOOT_ID\fR
+Another boot than that of this system, 32 hexadecimal digits: the snapshots of dumps are numbered from 0 again.
 .SH FILES
 .TP
 \fI/var/lib/tapedump\fR, \fI~/.local/state/tapedump\fR

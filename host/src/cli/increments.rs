@@ -1,19 +1,21 @@
 //! Increments: what a dump builds on, keeping it in the history, and the chain that a restore needs.
 
 use super::exit::CliError;
-use crate::state::StateDir;
 use crate::state::history::{DumpFolder, HistoryFile, forget_tape};
+use crate::state::{StateDir, StateError};
 use crate::tape::TapeSpec;
 use crate::text::{printable, printable_path};
+use crate::volume::btrfs::Role;
 use crate::volume::identity::TreeIdentity;
 use crate::volume::source::{self, LinuxSource, NumberMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tapedump_core::chain::{
-    Application, BaseError, BaseRef, BaselineReason, CatalogPlace, Dump, DumpRequest, Dumps, Entry, Maker,
-    Numbering, Outcome, Point, Release, Tape, VolumeState, base, plan,
+    Access, Application, BaseError, BaseRef, BaselineReason, CatalogPlace, Dump, DumpRequest, Dumps, Entry,
+    Maker, Numbering, Outcome, Point, Release, Tape, VolumeState, base, plan,
 };
 use tapedump_core::engine::dump::DumpSummary;
+use tapedump_core::limits::NAME_LEN_MAX;
 use tapedump_core::record::extension::EXTENSION_VERSION;
 use tapedump_core::stream::writer::DumpIdentity;
 use tapedump_core::units::{BlockAddr, BlockingFactor, DumpId, Ino, Level, Timestamp};
@@ -23,8 +25,8 @@ pub struct Base {
     pub tree: TreeIdentity,
     /// `None`: it is a baseline.
     pub dump: Option<Dump>,
-    /// The numbers of that dump, where they are not the volume's own.
-    pub numbers: Option<Arc<NumberMap>>,
+    /// What of that dump is needed to read the tree.
+    pub source: Option<source::Base>,
 }
 
 /// What the user can do where no base will do.
@@ -59,19 +61,21 @@ impl Base {
     ) -> Result<Self, CliError> {
         let tree = TreeIdentity::of(path).map_err(CliError::failed)?;
         if level == Level::BASELINE {
-            return Ok(Self { tree, dump: None, numbers: None });
+            return Ok(Self { tree, dump: None, source: None });
         }
         let request = DumpRequest {
             level,
             date,
-            state: VolumeState::default(),
+            state: tree.state(),
             // Known only when the tree has been read: see `check_numbers`.
             real_numbers_fit: true,
             has_namesake: false,
+            replaced: None,
             release: Release::CURRENT,
             application: Application::default(),
         };
         let mut history = HistoryFile::open(state).map_err(CliError::failed)?;
+        let request = DumpRequest { replaced: replaced(&mut history, &tree)?, ..request };
         let mut found = None;
         history
             .with(|history, device| {
@@ -95,11 +99,15 @@ impl Base {
                 printable_path(&place)
             )));
         }
+        let folder = DumpFolder::of(state, dump.id);
+        let without = |error: StateError| CliError::failed(format!("{error}; {WITHOUT_IT}"));
+        let known = folder.known().map_err(without)?.into();
         let numbers = match dump.numbering {
             Numbering::Real => None,
-            Numbering::Dense => Some(numbers_of(state, dump.id)?),
+            Numbering::Dense => Some(Arc::new(numbers_in(&folder).map_err(without)?)),
         };
-        Ok(Self { tree, dump: Some(dump), numbers })
+        let source = source::Base { since: dump.date.secs, known, numbers };
+        Ok(Self { tree, dump: Some(dump), source: Some(source) })
     }
 
     /// Whether the numbers of the tree can go on in the chain, now that it has been read.
@@ -116,21 +124,50 @@ impl Base {
         self.dump.map_or(0, |dump| dump.date.secs as u32)
     }
 
-    /// Fills the map with what the base's chain holds.
-    pub fn known(&self, state: &StateDir, map: &mut [u8]) -> Result<(), CliError> {
-        let Some(dump) = &self.dump else { return Ok(()) };
-        DumpFolder::of(state, dump.id)
-            .known(map)
-            .map_err(|error| CliError::failed(format!("{error}; {WITHOUT_IT}")))
+    /// Fills the map with what the base's chain holds; of numbers beyond the map nothing is left.
+    pub fn put_known(&self, map: &mut [u8]) {
+        if let Some(base) = &self.source {
+            map.iter_mut().zip(base.known.iter()).for_each(|(to, from)| *to = *from);
+        }
+    }
+}
+
+/// What the newest volume was that had the name of this one, if no dump of this one is recorded.
+fn replaced(history: &mut HistoryFile, tree: &TreeIdentity) -> Result<Option<Access>, CliError> {
+    let (mut is_recorded, mut before) = (false, None);
+    history
+        .visit(|_, entry| {
+            if entry.path == tree.path && matches!(entry.dump.maker, Maker::Tapedump { .. }) {
+                is_recorded |= entry.volume == tree.volume;
+                let is_namesake = !tree.name.is_empty() && entry.volume_name == kept_name(&tree.name);
+                before = before.or(is_namesake.then_some(entry.dump.state.access));
+            }
+            !is_recorded
+        })
+        .map_err(CliError::failed)?;
+    Ok(before.filter(|_| !is_recorded))
+}
+
+/// As much of a volume's name as the history keeps.
+fn kept_name(name: &[u8]) -> &[u8] {
+    name.get(..name.len().min(NAME_LEN_MAX)).unwrap_or_default()
+}
+
+impl TreeIdentity {
+    /// What of its volume decides whether a base is still valid.
+    fn state(&self) -> VolumeState {
+        let (access, mirror_resyncs) = match self.role {
+            Role::ReadWrite => (Access::ReadWrite, 0),
+            Role::ReadOnly => (Access::ReadOnly, 0),
+            Role::Mirror { received } => (Access::Mirror, received),
+        };
+        VolumeState { access, mirror_resyncs, ..VolumeState::default() }
     }
 }
 
 /// The numbers of a dump's objects.
-fn numbers_of(state: &StateDir, id: DumpId) -> Result<Arc<NumberMap>, CliError> {
-    let folder = DumpFolder::of(state, id);
-    let read = |file| NumberMap::read(file).map_err(|error| folder.failed("numbers", &error));
-    let numbers = folder.numbers().and_then(read);
-    numbers.map(Arc::new).map_err(|error| CliError::failed(format!("{error}; {WITHOUT_IT}")))
+fn numbers_in(folder: &DumpFolder) -> Result<NumberMap, StateError> {
+    NumberMap::read(folder.numbers()?).map_err(|error| folder.failed("numbers", &error))
 }
 
 /// A dump that was made, for the history.
@@ -178,14 +215,13 @@ impl Made<'_> {
             numbering: if dense { Numbering::Dense } else { Numbering::Real },
             ino_limit: self.ino_limit,
             maker: Maker::Tapedump { release: Release::CURRENT, format: EXTENSION_VERSION },
-            state: VolumeState::default(),
+            state: self.base.tree.state(),
         };
-        let name = &self.base.tree.name;
         let objects = self.summary.directories + self.summary.others;
         let entry = Entry {
             dump,
             volume: self.base.tree.volume,
-            volume_name: name.get(..name.len().min(255)).unwrap_or_default(),
+            volume_name: kept_name(&self.base.tree.name),
             path: &self.base.tree.path,
             blocking: self.blocking,
             blocks: self.summary.blocks,

@@ -16,6 +16,7 @@ mod qtree;
 mod raw;
 mod reading;
 mod restore;
+mod snapshot;
 mod tape;
 mod verify;
 
@@ -50,6 +51,7 @@ fn run(command: raw::Command) -> Result<Ended, CliError> {
         raw::Command::Tape(raw) => tape::run(raw),
         raw::Command::Qtree(raw) => qtree::run(raw),
         raw::Command::Catalog(raw) => catalog::run(raw),
+        raw::Command::Snapshot(raw) => snapshot::run(raw),
         raw::Command::Completions { shell } => generate::completions(shell),
         raw::Command::Man { directory } => generate::man(directory.as_deref()),
     }

@@ -236,11 +236,11 @@ impl DumpFolder {
         File::open(self.path.join("numbers")).map_err(|error| self.failed("numbers", &error))
     }
 
-    /// Puts the map into `map`, with zeros behind.
+    /// The map of the objects that a restore of the dump's chain gives rightly.
     ///
     /// # Errors
     /// It is not there, or not as it was written.
-    pub fn known(&self, map: &mut [u8]) -> Result<(), StateError> {
+    pub fn known(&self) -> Result<Vec<u8>, StateError> {
         let failed = |error: &dyn fmt::Display| self.failed("known", error);
         let file = File::open(self.path.join("known")).map_err(|error| failed(&error))?;
         let mut bytes = Vec::new();
@@ -250,10 +250,7 @@ impl DumpFolder {
         if *crc != HostCrc32c::update(0, known).to_be_bytes() {
             return Err(failed(&"it is not as it was written"));
         }
-        map.fill(0);
-        // Of numbers beyond this map nothing is left.
-        map.iter_mut().zip(known).for_each(|(to, from)| *to = *from);
-        Ok(())
+        Ok(known.to_vec())
     }
 
     /// Where the dump was written.

@@ -5,6 +5,7 @@ pub mod catalogs;
 pub mod file_device;
 pub mod history;
 pub mod scratch;
+pub mod snapshots;
 
 use crate::tape::library::Library;
 use crate::text::printable_path;

@@ -1,7 +1,14 @@
 //! Which volume a tree is in, and where: what increments of it are known by, wherever it is mounted (R-CHAIN-8).
+//!
+//! On btrfs the volume is the subvolume, known by the identities that it and its file system bear: a snapshot or clone of it
+//! is another one, and what it was received from, too. Elsewhere it is the file system together with the directory.
 
 use super::VolumeError;
+use super::btrfs::{Role, Subvolume, names_of};
+use crate::text::printable;
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, fstatfs, fstatvfs, open, statx};
+use rustix::io::Errno;
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -17,8 +24,10 @@ pub struct TreeIdentity {
     pub volume: VolumeId,
     /// Path from the file system's root, without a slash at either end.
     pub path: Vec<u8>,
-    /// What is mounted: a device, for people.
+    /// What is mounted: a device, for people; of a subvolume as `/dev/sda2[/path]`.
     pub name: Vec<u8>,
+    /// What the volume is to those who use it.
+    pub role: Role,
 }
 
 impl TreeIdentity {
@@ -27,6 +36,28 @@ impl TreeIdentity {
     /// # Errors
     /// It cannot be read.
     pub fn of(tree: &Path) -> Result<Self, VolumeError> {
+        match Subvolume::of(tree)? {
+            Some(subvolume) => Self::in_subvolume(tree, &subvolume),
+            None => Self::elsewhere(tree),
+        }
+    }
+
+    fn in_subvolume(tree: &Path, subvolume: &Subvolume) -> Result<Self, VolumeError> {
+        let Some((root, beneath)) = subvolume.root() else {
+            // Only a part of the subvolume is mounted: the path is what the mount tells, from the file system's root.
+            let known = Self::elsewhere(tree)?;
+            return Ok(Self { volume: subvolume.id(), role: subvolume.role(), ..known });
+        };
+        let failed = |errno| VolumeError::system("identify the tree", tree, errno);
+        let mount = Mount::of(root).map_err(failed)?;
+        let name = mount.map_or_else(Vec::new, |mount| {
+            let path: Vec<u8> = names_of(Path::new(OsStr::from_bytes(&mount.path_in_volume(root))));
+            if path.is_empty() { mount.source } else { [&mount.source, &b"[/"[..], &path, b"]"].concat() }
+        });
+        Ok(Self { volume: subvolume.id(), path: names_of(beneath), name, role: subvolume.role() })
+    }
+
+    fn elsewhere(tree: &Path) -> Result<Self, VolumeError> {
         let failed = |errno| VolumeError::system("identify the tree", tree, errno);
         let absolute = fs::canonicalize(tree).map_err(|error| {
             failed(rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO))
@@ -50,10 +81,16 @@ impl TreeIdentity {
             // Without /proc the path is all there is.
             None => (absolute.as_os_str().as_bytes().to_vec(), Vec::new()),
         };
-        let path =
-            path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect::<Vec<_>>().join(&b'/');
-        Ok(Self { volume: VolumeId(id), path, name })
+        let path = names_of(Path::new(OsStr::from_bytes(&path)));
+        Ok(Self { volume: VolumeId(id), path, name, role: Role::ReadWrite })
     }
+}
+
+/// The type of the file system that a tree is on, for people.
+#[must_use]
+pub fn file_system_of(tree: &Path) -> String {
+    let mount = Mount::of(tree).ok().flatten();
+    mount.map_or_else(|| "of an unknown type".into(), |mount| printable(&mount.kind))
 }
 
 /// A line of `/proc/self/mountinfo`.
@@ -61,10 +98,19 @@ pub(super) struct Mount {
     /// The directory of the file system that is mounted, and where.
     root: Vec<u8>,
     point: Vec<u8>,
+    kind: Vec<u8>,
     pub(super) source: Vec<u8>,
 }
 
 impl Mount {
+    /// That of a path.
+    fn of(path: &Path) -> Result<Option<Self>, Errno> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let fd = open(path, flags, Mode::empty())?;
+        let stat = statx(&fd, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
+        Ok(Self::find(stat.stx_mnt_id))
+    }
+
     pub(super) fn find(id: u64) -> Option<Self> {
         let text = fs::read("/proc/self/mountinfo").ok()?;
         let id = id.to_string();
@@ -76,8 +122,10 @@ impl Mount {
             let root = unescaped(fields.nth(2)?);
             let point = unescaped(fields.next()?);
             // Behind a lone "-" come type and source.
-            let source = unescaped(fields.skip_while(|field| *field != b"-").nth(2)?);
-            Some(Self { root, point, source })
+            let mut fields = fields.skip_while(|field| *field != b"-").skip(1);
+            let kind = unescaped(fields.next()?);
+            let source = unescaped(fields.next()?);
+            Some(Self { root, point, kind, source })
         })
     }
 

@@ -3,6 +3,7 @@
 //! Layer: above the device contracts, below `pipeline`. Everything is reached relative to open directories and
 //! never through a symbolic link.
 
+pub mod btrfs;
 pub mod carrier;
 pub mod compare;
 pub mod errno;

@@ -25,7 +25,7 @@ const FLAG_CATALOG_FILE: u8 = 8;
 const FLAG_FOREIGN: u8 = 16;
 const FLAG_DENSE: u8 = 32;
 const FLAG_READ_ONLY: u8 = 64;
-const FLAGS: u8 = 127;
+const FLAG_MIRROR: u8 = 128;
 
 #[repr(C)]
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -119,9 +119,11 @@ fn raw_of(entry: &Entry<'_>, replaced: Option<u32>) -> RawEntry {
     if dump.numbering == Numbering::Dense {
         raw.flags |= FLAG_DENSE;
     }
-    if dump.state.access == Access::ReadOnly {
-        raw.flags |= FLAG_READ_ONLY;
-    }
+    raw.flags |= match dump.state.access {
+        Access::ReadWrite => 0,
+        Access::ReadOnly => FLAG_READ_ONLY,
+        Access::Mirror => FLAG_MIRROR,
+    };
     // All of these were checked to fit.
     raw.blocking = (entry.blocking.blocks() as u16).into();
     raw.path_len = (entry.path.len() as u16).into();
@@ -142,7 +144,7 @@ pub(super) fn parse_entry(bytes: &[u8]) -> Option<(Entry<'_>, Option<u32>)> {
     let tape_count = usize::from(raw.tape_count.get());
     let (tapes, rest) = <[Tape]>::ref_from_prefix_with_elems(rest, tape_count).ok()?;
     let (volume_name, path) = rest.split_at_checked(usize::from(raw.name_len))?;
-    if path.len() != usize::from(raw.path_len.get()) || raw.flags & !FLAGS != 0 || raw.reserved != [0; 11] {
+    if path.len() != usize::from(raw.path_len.get()) || raw.reserved != [0; 11] {
         return None;
     }
     let has = |flag| raw.flags & flag != 0;
@@ -190,7 +192,12 @@ fn dump_of(raw: &RawEntry) -> Option<Dump> {
         state: VolumeState {
             owner: OwnerId(raw.owner),
             node: NodeId(raw.node),
-            access: if has(FLAG_READ_ONLY) { Access::ReadOnly } else { Access::ReadWrite },
+            access: match (has(FLAG_READ_ONLY), has(FLAG_MIRROR)) {
+                (false, false) => Access::ReadWrite,
+                (true, false) => Access::ReadOnly,
+                (false, true) => Access::Mirror,
+                (true, true) => return None,
+            },
             mirror_breaks: raw.mirror_breaks.get(),
             mirror_resyncs: raw.mirror_resyncs.get(),
         },

@@ -89,6 +89,19 @@ impl Owned {
     }
 }
 
+/// What a volume was to those who used it is stored with the dump.
+#[test]
+fn every_access_type_is_kept() {
+    for access in [Access::ReadWrite, Access::ReadOnly, Access::Mirror] {
+        let mut owned = Owned::new(1, 0, b"");
+        owned.dump.state.access = access;
+        let mut bytes = [0; 4096];
+        let len = encode::emit_entry(&owned.entry(), None, &mut bytes).unwrap();
+        let (entry, _) = encode::parse_entry(&bytes[..len]).unwrap();
+        assert_eq!(entry.dump.state.access, access);
+    }
+}
+
 pub(super) struct Disk {
     pub bytes: Vec<u8>,
     pub memory: Vec<u8>,
@@ -492,6 +505,7 @@ fn the_rules_see_the_dumps_of_one_path_of_one_volume() {
         state: Owned::new(1, 0, b"").dump.state,
         real_numbers_fit: true,
         has_namesake: false,
+        replaced: None,
         release: Release::CURRENT.max(Release { major: 1, minor: 2, patch: 3 }),
         application: Application::default(),
     };

@@ -3,7 +3,9 @@
 use super::{FaultError, FaultInjector, Operation, Subject, What};
 use crate::device::ErrorKind;
 
-use crate::device::volume::{Attributes, Class, Entry, NameBuf, Property, SourceVolume, VolumeNames};
+use crate::device::volume::{
+    Attributes, Class, Entry, NameBuf, Property, SourceVolume, Stretch, VolumeNames,
+};
 use crate::units::Ino;
 
 const OPEN_MENU: &[What] = &[
@@ -29,6 +31,11 @@ impl<D: SourceVolume> SourceVolume for FaultInjector<'_, D> {
         self.device.ino_limit().map_err(FaultError::Device)
     }
 
+    fn map(&mut self, stretch: &mut Stretch<'_>) -> Result<(), Self::Error> {
+        self.plain(Operation::Walk, Subject::Nothing, &[])?;
+        self.device.map(stretch).map_err(FaultError::Device)
+    }
+
     fn next_inode(&mut self, from: Ino, class: Class) -> Result<Option<Ino>, Self::Error> {
         self.plain(Operation::Walk, Subject::Nothing, &[])?;
         self.device.next_inode(from, class).map_err(FaultError::Device)
@@ -43,11 +50,6 @@ impl<D: SourceVolume> SourceVolume for FaultInjector<'_, D> {
         let attributes = self.device.open(ino).map_err(FaultError::Device)?;
         self.object = Some(ino);
         Ok(attributes)
-    }
-
-    fn changed_since(&mut self, ino: Ino, since: i64) -> Result<bool, Self::Error> {
-        self.plain(Operation::Walk, Subject::Nothing, &[])?;
-        self.device.changed_since(ino, since).map_err(FaultError::Device)
     }
 
     fn parent(&mut self, ino: Ino) -> Result<Ino, Self::Error> {

@@ -5,10 +5,12 @@
 
 mod block;
 mod null;
+mod snapshot;
 mod tape;
 mod volume;
 
 pub use block::MemBlock;
 pub use null::NullTarget;
+pub use snapshot::{MemSnapshot, MemSnapshots};
 pub use tape::{ITEM_OVERHEAD, MemTape, TapeItem, TapeItems};
 pub use volume::{MemVolume, Node, Where, differs};

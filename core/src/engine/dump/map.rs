@@ -4,59 +4,62 @@ use super::{Dump, DumpError, DumpEvent, State, Step};
 use crate::catalog::{CatalogSink, WhichMap};
 use crate::checksum::Crc32c;
 use crate::device::tape::TapeDevice;
-use crate::device::volume::{Class, SourceVolume};
+use crate::device::volume::{Mapped, SourceVolume, Stretch};
 use crate::device::{DeviceError, ErrorKind};
 use crate::record::header::HeaderKind;
 use crate::record::holes::Holes;
 use crate::record::map::DumpMap;
 use crate::units::{Ino, TAPE_BLOCK_LEN};
 
-/// Objects looked at in one step while mapping.
-const MAPPED_PER_STEP: u32 = 4096;
+/// Bytes of the maps that are filled in one step: those of 4,096 numbers.
+const MAPPED_PER_STEP: usize = 512;
+/// Directories that are looked at in one step.
+const PARENTS_PER_STEP: u32 = 4096;
 
 fn insert<S, T>(map: &mut DumpMap<'_>, ino: Ino) -> Result<(), DumpError<S, T>> {
     map.insert(ino).map_err(|error| DumpError::MapTooSmall { needed: error.needed })
 }
 
 impl<S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'_, S, T, C, K> {
-    pub(super) fn map_objects(&mut self, class: Class, from: Ino) -> Step<S, T> {
-        let mut from = from;
-        for _ in 0..MAPPED_PER_STEP {
-            let Some(ino) = self.source.next_inode(from, class).map_err(DumpError::Source)? else {
-                self.state = match class {
-                    Class::Directories => State::Map { class: Class::Others, from: Ino::FIRST },
-                    Class::Others if self.since.is_some() => State::Parents { from: Ino::FIRST, above: None },
-                    Class::Others => State::Header,
-                };
-                return Ok(DumpEvent::Working);
-            };
-            let changed = match self.since {
-                Some(since) => {
-                    !self.known.contains(ino)
-                        || ino == Ino::ROOT
-                        || self.source.changed_since(ino, since).map_err(DumpError::Source)?
-                }
-                None => true,
-            };
-            insert(&mut self.in_use, ino)?;
-            if changed {
-                insert(&mut self.pending, ino)?;
+    /// Maps the next stretch of numbers, from the byte `at` of the maps on.
+    pub(super) fn map_objects(&mut self, at: u32) -> Step<S, T> {
+        let from = at as usize;
+        let end = self.in_use.bytes().len().min(self.map_blocks as usize * TAPE_BLOCK_LEN);
+        let len = end.saturating_sub(from).min(MAPPED_PER_STEP);
+        if len == 0 {
+            // The root is dumped in any case: it is where the names on this tape begin.
+            if self.in_use.contains(Ino::ROOT) && !self.pending.contains(Ino::ROOT) {
+                insert(&mut self.pending, Ino::ROOT)?;
+                self.summary.directories += 1;
+                self.summary.unchanged = self.summary.unchanged.saturating_sub(1);
             }
-            match class {
-                _ if !changed => self.summary.unchanged += 1,
-                Class::Directories => self.summary.directories += 1,
-                Class::Others => self.summary.others += 1,
-            }
-            from = ino.next();
+            self.state = match self.since {
+                Some(_) => State::Parents { from: Ino::FIRST, above: None },
+                None => State::Header,
+            };
+            return Ok(DumpEvent::Working);
         }
-        self.state = State::Map { class, from };
+        let mut stretch = Stretch {
+            from: Ino(at.saturating_mul(8).saturating_add(1)),
+            since: self.since,
+            known: self.known.bytes().get(from..).unwrap_or_default(),
+            in_use: self.in_use.stretch(from, len),
+            changed: self.pending.stretch(from, len),
+            found: Mapped::default(),
+        };
+        self.source.map(&mut stretch).map_err(DumpError::Source)?;
+        let found = stretch.found;
+        self.summary.directories += u64::from(found.directories);
+        self.summary.others += u64::from(found.others);
+        self.summary.unchanged += u64::from(found.unchanged);
+        self.state = State::Map { at: at.saturating_add(len as u32) };
         Ok(DumpEvent::Working)
     }
 
     /// Dumps the directories on the way from the root to what is dumped, so that the names on this tape are a tree.
     pub(super) fn map_parents(&mut self, from: Ino, above: Option<Ino>) -> Step<S, T> {
         let (mut from, mut above) = (from, above);
-        for _ in 0..MAPPED_PER_STEP {
+        for _ in 0..PARENTS_PER_STEP {
             let Some(ino) = above.or_else(|| self.pending.next_from(from)) else {
                 self.source.will_open(self.pending.bytes());
                 self.state = State::Header;

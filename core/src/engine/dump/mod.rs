@@ -216,8 +216,7 @@ pub enum DumpError<S, T> {
 enum State {
     Begin,
     Map {
-        class: Class,
-        from: Ino,
+        at: u32,
     },
     /// Dumping the directories above what is dumped: of those from `from` on; `above` is between two steps.
     Parents {
@@ -402,10 +401,10 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, 
         }
         match self.state {
             State::Begin => {
-                self.state = State::Map { class: Class::Directories, from: Ino::FIRST };
+                self.state = State::Map { at: 0 };
                 Ok(DumpEvent::Stage(Stage::Map))
             }
-            State::Map { class, from } => self.map_objects(class, from),
+            State::Map { at } => self.map_objects(at),
             State::Parents { from, above } => self.map_parents(from, above),
             State::Header => {
                 self.begin_known();

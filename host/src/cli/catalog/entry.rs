@@ -133,7 +133,7 @@ impl Found {
         let known = self.known(state, &mut catalog)?;
         let kept = self.keep_catalog(&mut history, len)?;
         let is_ours = self.dump.maker != Maker::Foreign;
-        match known.filter(|_| is_ours && folder.known(&mut []).is_err()) {
+        match known.filter(|_| is_ours && folder.known().is_err()) {
             Some(known) if kept => folder.keep(&known, &folder.tape().unwrap_or(place))?,
             Some(known) => folder.keep(&known, &place)?,
             None if kept => {}

@@ -1,10 +1,12 @@
 //! `tapedump dump`: a directory tree to a tape.
 
 mod behind;
+mod image;
 mod plan;
 mod report;
 
 use self::behind::{Beginning, Behind};
+use self::image::Taken;
 use self::plan::{Plan, now, resolve};
 use self::report::{LeftOut, begin_stage, describe, explain, path_of, report, tell_long_name};
 use super::changer::{Wanted, with_changes};
@@ -46,8 +48,21 @@ pub fn run(raw: raw::Dump) -> Result<Ended, CliError> {
     let state = StateDir::find()?;
     let interrupt = Interrupt::install()?;
     let plan = resolve(raw, &state)?;
+    let taken =
+        plan.choice.take(&state, &plan.tree, plan.identity.id).inspect_err(|_| plan.created.remove())?;
+    let ended = to_tape(&plan, &state, &taken, &interrupt);
+    taken.end(&state, ended)
+}
+
+/// Dumps what was taken of the tree.
+fn to_tape(
+    plan: &Plan,
+    state: &StateDir,
+    taken: &Taken<'_>,
+    interrupt: &Interrupt,
+) -> Result<Ended, CliError> {
     let wanted = Wanted { purpose: "write", number: 1, label: &plan.label_text };
-    let opened = with_changes(plan.changer.as_ref(), &plan.tape, &wanted, &interrupt, || {
+    let opened = with_changes(plan.changer.as_ref(), &plan.tape, &wanted, interrupt, || {
         let mut tape = open(&plan.tape, plan.mode)?;
         let begin = tape.position()?;
         let record_len = plan.blocking.record_len();
@@ -68,7 +83,7 @@ pub fn run(raw: raw::Dump) -> Result<Ended, CliError> {
     let (tape, begin) = opened.inspect_err(|_| plan.created.remove())?;
     let mut progress = Progress::new();
     progress.stage("stages I and II: finding files and directories", 0);
-    let source = match open_source(&plan, &state, &interrupt, &progress) {
+    let source = match open_source(plan, state, taken, interrupt, &progress) {
         Ok(source) => source,
         Err(error) => {
             progress.end();
@@ -77,22 +92,24 @@ pub fn run(raw: raw::Dump) -> Result<Ended, CliError> {
             return Err(error);
         }
     };
-    write(&plan, &state, source, tape, begin, &interrupt, progress)
+    write(plan, state, source, tape, begin, interrupt, progress)
 }
 
 fn open_source(
     plan: &Plan,
     state: &StateDir,
+    taken: &Taken<'_>,
     interrupt: &Interrupt,
     progress: &Progress,
 ) -> Result<LinuxSource, CliError> {
     let mut options = SourceOptions::new(state.scratch_dir()?);
     options.threads = plan.threads;
     options.interrupt = Some(interrupt.flag());
-    options.changed_since = plan.base.dump.map(|base| base.date.secs);
-    options.base_numbers = plan.base.numbers.clone();
+    options.base = plan.base.source.clone();
+    options.frozen = taken.is_frozen;
+    options.image = taken.image();
     options.excluded = plan.excluded.clone();
-    let source = LinuxSource::open(&plan.tree, options).map_err(|error| {
+    let source = LinuxSource::open(&taken.path, options).map_err(|error| {
         if interrupt.is_set() {
             CliError::failed("interrupted; nothing was written")
         } else {
@@ -129,12 +146,7 @@ fn write(
     let record_len = plan.blocking.record_len();
     let mut stream = vec![0; STREAM_LEN.div_ceil(record_len) * record_len];
     let mut known = <[u8]>::new_box_zeroed_with_elems(map_len).map_err(|_| no_memory())?;
-    if let Err(error) = plan.base.known(state, &mut known) {
-        progress.end();
-        drop(tape);
-        plan.created.remove();
-        return Err(error);
-    }
+    plan.base.put_known(&mut known);
     // What is on the tape from here on is gone with the first record.
     if plan.mode == Mode::Write(Existing::Overwrite) {
         forget(state, &plan.tape)?;
@@ -277,7 +289,7 @@ fn drive(
             Ok(event) => {
                 left_out.note(&event, engine.stage());
                 if let DumpEvent::NotPortable { ino, why: NotPortable::Name } = event {
-                    tell_long_name(engine, ino, plan, progress);
+                    tell_long_name(engine, ino, progress);
                 } else if let Some((ino, text)) = describe(&event) {
                     progress.tell(&format!("tapedump: {}: {text}", path_of(engine, ino)));
                 }

@@ -3,6 +3,7 @@
 use super::super::changer::Changer;
 use super::super::exit::CliError;
 use super::super::increments::Base;
+use super::image::Choice;
 use crate::cli::raw;
 use crate::cli::tape::{existing, new_name};
 use crate::state::StateDir;
@@ -32,6 +33,8 @@ pub(super) struct Plan {
     pub(super) base: Base,
     /// When the dump began, as file systems count the time.
     pub(super) date: Timestamp,
+    /// What of the tree is read.
+    pub(super) choice: Choice,
     pub(super) threads: usize,
     pub(super) eject: bool,
     /// The catalog goes to the tape, too.
@@ -75,7 +78,8 @@ pub(super) fn resolve(raw: raw::Dump, state: &StateDir) -> Result<Plan, CliError
         return Err(cannot(&"it is not a directory; name the directory it is in"));
     }
     let excluded = excluded(&raw.exclude, raw.without_qtrees, &tree, raw.level)?;
-    let (mut identity, date) = identity()?;
+    let choice = Choice::find(&tree, raw.snapshot.as_deref(), raw.live)?;
+    let (mut identity, date) = identity(choice.date())?;
     let library = state.library();
     let mode = Mode::Write(existing(raw.overwrite, raw.append));
     let mut created = Created::Nothing;
@@ -124,6 +128,7 @@ pub(super) fn resolve(raw: raw::Dump, state: &StateDir) -> Result<Plan, CliError
         identity,
         base,
         date,
+        choice,
         threads,
         eject,
         catalog,
@@ -167,9 +172,9 @@ fn excluded(
     Ok(excluded)
 }
 
-/// Identity and time of the dump. For reproducible dumps both can be given: `TAPEDUMP_DUMP_ID` (32 hexadecimal
+/// Identity and time of the dump: now, before the snapshot is made, or when it was. For reproducible dumps both can be given: `TAPEDUMP_DUMP_ID` (32 hexadecimal
 /// digits) and `SOURCE_DATE_EPOCH` (seconds since 1970).
-fn identity() -> Result<(DumpIdentity, Timestamp), CliError> {
+fn identity(made: Option<Timestamp>) -> Result<(DumpIdentity, Timestamp), CliError> {
     let wrong =
         |name: &str, what: &str| CliError::failed(format!("{name}: it is {what}; correct or unset it"));
     let date = match std::env::var("SOURCE_DATE_EPOCH") {
@@ -178,7 +183,7 @@ fn identity() -> Result<(DumpIdentity, Timestamp), CliError> {
                 text.parse().map_err(|_| wrong("SOURCE_DATE_EPOCH", "not a number of seconds since 1970"))?;
             Timestamp { secs: secs.into(), nanos: 0 }
         }
-        Err(_) => now(),
+        Err(_) => made.unwrap_or_else(now),
     };
     let secs = u32::try_from(date.secs)
         .map_err(|_| CliError::failed("the clock shows a year that no tape can hold"))?;

@@ -3,7 +3,7 @@
 use super::super::exit::Ended;
 use super::super::progress::{Progress, count, rate};
 use super::super::reading::names::property;
-use super::{Engine, plan::Plan};
+use super::Engine;
 use crate::tape::{TapeError, TapeSpec};
 use crate::text::{printable, printable_path, size};
 use crate::volume::VolumeError;
@@ -32,10 +32,10 @@ impl LeftOut {
 }
 
 /// Tells the first name that third-party programs cannot read; the engine knows its directory.
-pub(super) fn tell_long_name(engine: &Engine<'_>, directory: Ino, plan: &Plan, progress: &Progress) {
+pub(super) fn tell_long_name(engine: &Engine<'_>, directory: Ino, progress: &Progress) {
     const NAME_LEN_PORTABLE: usize = 254;
     let path = engine.source().path_of(directory).unwrap_or_default();
-    let name = long_name_in(&plan.tree.join(&path), NAME_LEN_PORTABLE);
+    let name = long_name_in(&engine.source().readable_path(&path), NAME_LEN_PORTABLE);
     let name = name.map_or_else(|| "a name".into(), |name| printable(&name));
     progress.tell(&format!(
         "tapedump: {}: {name}: with more than {NAME_LEN_PORTABLE} bytes, third-party restore programs cannot \

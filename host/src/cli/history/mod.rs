@@ -22,7 +22,7 @@ use crate::text::size;
 use serde::Serialize;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
-use tapedump_core::chain::{BaseRef, Maker, Outcome};
+use tapedump_core::chain::{Access, BaseRef, Maker, Outcome};
 
 pub fn run(raw: History) -> Result<Ended, CliError> {
     let state = StateDir::find()?;
@@ -107,6 +107,8 @@ pub struct DumpJson {
     len: u64,
     volume: String,
     volume_name: String,
+    /// What the volume was: `read-write`, `read-only`, `mirror`.
+    access: &'static str,
     #[serde(flatten)]
     path: JsonPath,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -135,6 +137,11 @@ impl DumpJson {
             len: recorded.len(),
             volume: recorded.volume.to_string(),
             volume_name: String::from_utf8_lossy(&recorded.volume_name).into_owned(),
+            access: match dump.state.access {
+                Access::ReadWrite => "read-write",
+                Access::ReadOnly => "read-only",
+                Access::Mirror => "mirror",
+            },
             path: JsonPath::new(&recorded.path),
             tape,
             tape_bytes,

@@ -3,9 +3,11 @@
 mod capabilities;
 pub mod history;
 pub mod qtree;
+pub mod snapshot;
 
 pub use self::capabilities::Limits;
 use self::history::{Browse, Chain, Find, History, Moment};
+use self::snapshot::Snapshot;
 use crate::volume::source::Pattern;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueHint};
@@ -38,6 +40,7 @@ pub enum Command {
     Tape(Tape),
     Catalog(Catalog),
     Qtree(qtree::Qtree),
+    Snapshot(Snapshot),
     /// Print the completions for a shell
     Completions {
         /// The shell
@@ -53,8 +56,10 @@ pub enum Command {
 
 /// Dump a directory tree to a tape
 ///
-/// Without --tape the dump goes to a new tape in the library, named by the label or by date and time. Other file systems
-/// mounted inside the tree are not entered. What cannot be read is named and left out, and the exit code is 1 then.
+/// The tree is read from a snapshot that is made for the dump, so that it can be changed meanwhile. Where the file system has no
+/// snapshots (only btrfs has), --live is needed. Without --tape the dump goes to a new tape in the library, named by the label or by
+/// date and time. Other file systems mounted inside the tree are not entered. What cannot be read is named and left out, and the
+/// exit code is 1 then.
 #[derive(Debug, Args)]
 pub struct Dump {
     /// The tree
@@ -71,6 +76,15 @@ pub struct Dump {
     /// Label of the dump, up to 15 bytes
     #[arg(short, long, value_parser = label)]
     pub label: Option<String>,
+    /// Read this snapshot of the volume; it stays [default: one made for this dump, and deleted at its end]
+    ///
+    /// Snapshots are in the directory .snapshot in the root of a btrfs subvolume; see tapedump snapshot.
+    #[arg(long, value_name = "NAME", conflicts_with = "live")]
+    pub snapshot: Option<OsString>,
+    /// Read the tree as it is meanwhile, without a snapshot: what changes while it is read is named, and the exit code is 1
+    /// then
+    #[arg(long)]
+    pub live: bool,
     /// Threads that read the tree [default: as many as suit the machine]
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,

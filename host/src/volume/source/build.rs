@@ -9,6 +9,7 @@ use tapedump_core::device::volume::Kind;
 use tapedump_core::units::Ino;
 
 use super::SourceOptions;
+use super::bits::Bits;
 use super::numbers::{Numbering, Numbers};
 use super::reach::{Places, Root, errno_of};
 use super::sort::{Found, Merge, Sorter};
@@ -22,6 +23,10 @@ pub struct Index {
     pub numbers: Numbers,
     pub directories: Arc<Table>,
     pub others: Arc<Table>,
+    /// The numbers that are in use, those of directories, and those of what changed since the base.
+    pub in_use: Bits,
+    pub directory_numbers: Bits,
+    pub changed: Bits,
     /// The places of directories that belong to other volumes.
     pub covered_places: Vec<u64>,
     /// Of those whose directory entry does not tell their number: parent, name, number; sorted.
@@ -56,24 +61,22 @@ impl Index {
     ) -> io::Result<Self> {
         let root_real = root.real_number(root.stat());
         let memory_max = options.tuning.spool_memory;
-        let base = options.base_numbers.clone();
-        let fits = walked.highest.max(root_real) < options.tuning.direct_limit;
+        let base = options.base.as_ref().and_then(|base| base.numbers.clone());
         let new_table = || Table::new(Arc::clone(scratch_dir), memory_max);
         let mut building = Building {
-            numbers: if fits && base.is_none() {
-                Numbers::direct(root_real, walked.highest)
+            numbers: if walked.fits(root_real, options) && base.is_none() {
+                Numbers::direct(root_real, walked.unchanged.clone())
             } else {
                 Numbers::dense(root_real, base, Arc::clone(scratch_dir), memory_max)
             },
             directories: new_table(),
             others: new_table(),
+            in_use: walked.unchanged,
+            directory_numbers: Bits::default(),
+            changed: Bits::default(),
         };
-        building.directories.push_extra(Record::directory(
-            Ino::ROOT,
-            root_real,
-            Places::ROOT,
-            Tag::new(Kind::Directory),
-        ));
+        let tag = Tag::new(Kind::Directory).changed_if(true);
+        building.add_extra(Record::directory(Ino::ROOT, root_real, Places::ROOT, tag));
         let by_number = Sorter::new(Arc::clone(scratch_dir), options.tuning.sort_memory);
         building.add_all(walked.sorters, root_real, by_number)?;
         let strangers = building.add_strangers(&walked.covered)?;
@@ -82,6 +85,9 @@ impl Index {
             numbers: building.numbers,
             directories: Arc::new(building.directories),
             others: Arc::new(building.others),
+            in_use: building.in_use,
+            directory_numbers: building.directory_numbers,
+            changed: building.changed,
             covered_places: walked.covered.iter().map(|covered| covered.place).collect(),
             strangers,
         })
@@ -106,6 +112,9 @@ struct Building {
     numbers: Numbers,
     directories: Table,
     others: Table,
+    in_use: Bits,
+    directory_numbers: Bits,
+    changed: Bits,
 }
 
 impl Building {
@@ -134,8 +143,7 @@ impl Building {
             }
             let record = Record::from_found(ino, &found);
             let is_swapped = found.real <= 2 && self.numbers.numbering() == Numbering::Direct;
-            let table = self.table(&record);
-            if is_swapped { table.push_extra(record) } else { table.push(&record)? }
+            if is_swapped { self.add_extra(record) } else { self.add(&record)? }
         }
         drop(merge);
         self.add_sorted(by_number)?;
@@ -144,7 +152,7 @@ impl Building {
             let mut record = Record::from_found(ino, &found);
             // The number may have been another object's in the dump before.
             record.tag = record.tag.changed_if(true);
-            self.table(&record).push_extra(record);
+            self.add_extra(record);
         }
         Ok(())
     }
@@ -153,12 +161,31 @@ impl Building {
         let mut merge = Merge::new(vec![by_number])?;
         while let Some(found) = merge.next_found()? {
             let record = Record::from_found(found.ino, &found);
-            self.table(&record).push(&record)?;
+            self.add(&record)?;
         }
         Ok(())
     }
 
+    /// Adds an object with a higher number than all before.
+    fn add(&mut self, record: &Record) -> io::Result<()> {
+        self.table(record).push(record)
+    }
+
+    /// Adds an object whose number is out of the order.
+    fn add_extra(&mut self, record: Record) {
+        self.table(&record).push_extra(record);
+    }
+
+    /// The table that the object goes to; its bits are set.
     fn table(&mut self, record: &Record) -> &mut Table {
+        self.in_use.insert(record.ino);
+        // A root of another volume has no number that lasts.
+        if record.tag.is_changed() || record.tag.is_covered() || record.tag.is_unread() {
+            self.changed.insert(record.ino);
+        }
+        if record.tag.kind() == Kind::Directory {
+            self.directory_numbers.insert(record.ino);
+        }
         match record.tag.kind() {
             Kind::Directory => &mut self.directories,
             _ => &mut self.others,
@@ -170,7 +197,7 @@ impl Building {
         for covered in covered.iter().filter(|covered| !covered.has_number) {
             let ino = self.numbers.free(None)?;
             let record = Record::directory(ino, covered.real, covered.place, Tag::covered());
-            self.directories.push_extra(record);
+            self.add_extra(record);
             strangers.push((covered.parent, covered.name.clone(), ino));
         }
         strangers.sort();

@@ -1,10 +1,8 @@
 //! Names that are not part of a dump.
 
+use crate::volume::btrfs::SNAPSHOT_DIRECTORY;
 use std::collections::HashSet;
 use tapedump_core::limits::NAME_LEN_MAX;
-
-/// The directory in a volume's root that holds its snapshots; they never dump themselves (R-SNAP-6).
-const SNAPSHOT_DIRECTORY: &[u8] = b".snapshot";
 
 /// The names of files and directories that a dump leaves out: one name, or all that begin, end, or both, as written before,
 /// behind or between asterisks.
@@ -63,13 +61,24 @@ pub struct Excluded {
     pub top_level: HashSet<Vec<u8>>,
 }
 
+/// Whether a name is never part of a dump: the snapshots in the root never dump themselves (R-SNAP-6).
+#[must_use]
+pub fn is_special(in_root: bool, name: &[u8]) -> bool {
+    name == b"." || name == b".." || in_root && name == SNAPSHOT_DIRECTORY.as_bytes()
+}
+
 impl Excluded {
+    /// Nothing is left out.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.patterns.is_empty() && self.top_level.is_empty()
+    }
+
     /// Whether a name, in the root or elsewhere, is part of the dump.
     #[must_use]
     pub fn takes(&self, in_root: bool, name: &[u8]) -> bool {
-        let is_special = name == b"." || name == b".." || in_root && name == SNAPSHOT_DIRECTORY;
         let is_named = || self.patterns.iter().any(|pattern| pattern.matches(name));
-        !(is_special || is_named() || in_root && self.top_level.contains(name))
+        !(is_special(in_root, name) || is_named() || in_root && self.top_level.contains(name))
     }
 }
 

@@ -4,7 +4,8 @@
 //! source      LinuxSource: the contract, one object at a time; entries: of its open directory
 //! ahead       batches of objects read on several threads
 //! load        one object: attributes, small data; properties
-//! build       the index of all objects: numbers, table; number_map: the numbers that last
+//! build       the index of all objects: numbers, tables, bits; number_map: the numbers that last
+//! since       what changed in a btrfs volume, without a walk
 //! walk        every directory read once; sort: what is found, by inode number
 //! reach       opening beneath the root
 //! ```
@@ -13,10 +14,12 @@
 //! mounted, or which is the root of another subvolume, is dumped as an empty directory; `.snapshot` in the root is
 //! left out (R-SNAP-6).
 //!
-//! Memory does not grow with the number of objects, except for one bit per inode number, and for what is mounted in
-//! the tree: lists that outgrow memory go to unlinked files in a scratch directory.
+//! Memory does not grow with the number of objects, except for some bits per inode number, and for what is mounted in
+//! the tree: lists that outgrow memory go to unlinked files in a scratch directory. What an increment need not dump is a
+//! bit and nothing else, so that it costs no more than being asked whether it changed.
 
 mod ahead;
+mod bits;
 mod build;
 mod entries;
 mod exclude;
@@ -25,6 +28,7 @@ mod number_map;
 mod numbers;
 mod properties;
 mod reach;
+mod since;
 mod sort;
 mod table;
 #[cfg(test)]
@@ -46,6 +50,7 @@ pub use number_map::NumberMap;
 use numbers::DIRECT_LIMIT;
 pub use numbers::Numbering;
 use reach::Root;
+pub use since::{Earlier, EarlierNames};
 use tapedump_core::record::map::MapView;
 use tapedump_core::units::Ino;
 pub use volume::{LinuxSource, Tally};
@@ -63,15 +68,43 @@ pub struct SourceOptions {
     pub threads: usize,
     /// Where lists go that outgrow memory.
     pub scratch_dir: PathBuf,
-    /// The walk finds out which objects changed at or after this time, in seconds since 1970. Without it all have.
-    pub changed_since: Option<i64>,
+    /// The dump that this one builds on; without it, everything is to be dumped.
+    pub base: Option<Base>,
+    /// The tree is read from a snapshot of it.
+    pub image: Option<Image>,
     /// Set by somebody else to stop reading.
     pub interrupt: Option<Arc<AtomicBool>>,
-    /// The numbers of the dump that this one builds on, if they were [`Numbering::Dense`]: what was there keeps its number.
-    pub base_numbers: Option<Arc<NumberMap>>,
     /// Names that are not part of the dump.
     pub excluded: Excluded,
     tuning: Tuning,
+}
+
+/// The dump that another one builds on.
+#[derive(Clone, Debug)]
+pub struct Base {
+    /// What changed at or after this time, in seconds since 1970, is looked for.
+    pub since: i64,
+    /// Map of the objects that a restore of the base's chain gives rightly.
+    pub known: Arc<[u8]>,
+    /// Its numbers, if they were [`Numbering::Dense`]: what was there keeps its number.
+    pub numbers: Option<Arc<NumberMap>>,
+}
+
+impl Base {
+    /// Whether the chain has the object of this number, unless it changed. Only real numbers tell during the walk.
+    fn has(&self, real: u64) -> bool {
+        let ino = u32::try_from(real).ok().filter(|_| self.numbers.is_none());
+        ino.is_some_and(|ino| MapView::new(&self.known).contains(Ino(ino)))
+    }
+}
+
+/// What a snapshot is one of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// The tree that the snapshot shows: what is read has its paths, in headers and messages.
+    pub tree: PathBuf,
+    /// The snapshot's name, which is in headers as the device.
+    pub name: Vec<u8>,
 }
 
 /// Sizes that only tests change.
@@ -105,9 +138,9 @@ impl SourceOptions {
             frozen: false,
             threads: 0,
             scratch_dir,
-            changed_since: None,
+            base: None,
+            image: None,
             interrupt: None,
-            base_numbers: None,
             excluded: Excluded::default(),
             tuning,
         }

@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tapedump_core::units::Ino;
 
+use super::bits::Bits;
 use super::number_map::{self, ENTRY_LEN, Follower, NumberMap};
 use crate::volume::spool::Spool;
 
@@ -26,7 +27,7 @@ use crate::volume::spool::Spool;
 pub const DIRECT_LIMIT: u64 = 1 << 26;
 
 /// First number that is free for any object.
-const FIRST_FREE: u32 = Ino::ROOT.0 + 1;
+pub const FIRST_FREE: u32 = Ino::ROOT.0 + 1;
 /// Real numbers per block of the list that dense numbers are looked up in.
 const BLOCK_NUMBERS: usize = 512;
 const BLOCK_LEN: usize = BLOCK_NUMBERS * ENTRY_LEN;
@@ -54,8 +55,7 @@ pub struct Numbers {
 
 enum Rule {
     Direct {
-        /// One bit for each number in use.
-        used: Vec<u64>,
+        used: Bits,
     },
     Dense {
         /// The dump before in the chain.
@@ -71,19 +71,19 @@ impl Rule {
     /// asked for.
     fn is_used(&self, ino: u32) -> bool {
         match self {
-            Self::Direct { used } => {
-                used.get(ino as usize / 64).is_some_and(|word| word & 1 << (ino % 64) != 0)
-            }
+            Self::Direct { used } => used.contains(Ino(ino)),
             Self::Dense { base, .. } => base.as_ref().is_some_and(|base| base.is_used(Ino(ino))),
         }
     }
 }
 
 impl Numbers {
-    /// The real numbers; no objects yet but the root. They will be at most `highest`.
-    pub fn direct(root_real: u64, highest: u64) -> Self {
-        let words = (highest.max(root_real).min(u64::from(Ino::LAST.0)) / 64 + 1) as usize;
-        Self::new(root_real, Rule::Direct { used: vec![0; words] })
+    /// The real numbers; no objects yet but the root and `unchanged`, whose numbers the rule holds for.
+    pub fn direct(root_real: u64, unchanged: Bits) -> Self {
+        let limit = unchanged.highest().map_or(0, |ino| ino.next().0);
+        let mut numbers = Self::new(root_real, Rule::Direct { used: unchanged });
+        numbers.limit = numbers.limit.max(limit);
+        numbers
     }
 
     /// Numbers of our own, on top of those of the dump before; no objects yet but the root.
@@ -134,8 +134,10 @@ impl Numbers {
                 if ino < FIRST_FREE {
                     return Ok(None);
                 }
-                let word = used.get_mut(ino as usize / 64).ok_or(io::ErrorKind::QuotaExceeded)?;
-                *word |= 1 << (ino % 64);
+                if ino > Ino::LAST.0 {
+                    return Err(io::ErrorKind::QuotaExceeded.into());
+                }
+                used.insert(Ino(ino));
                 if wanted != real {
                     self.special.push((real, Ino(ino)));
                 }
@@ -271,9 +273,8 @@ mod tests {
     }
 
     fn numbers(numbering: Numbering, root: u64, reals: &[u64]) -> (Numbers, Vec<Option<Ino>>) {
-        let highest = reals.iter().copied().max().unwrap_or(0);
         let mut numbers = match numbering {
-            Numbering::Direct => Numbers::direct(root, highest),
+            Numbering::Direct => Numbers::direct(root, Bits::default()),
             Numbering::Dense => dense(root, None),
         };
         let mut given = Vec::new();

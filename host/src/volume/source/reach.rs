@@ -14,6 +14,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use tapedump_core::limits::NAME_LEN_MAX;
 
+use crate::volume::btrfs::{self, PLACEHOLDER_NUMBER};
 use crate::volume::identity::Mount;
 use crate::volume::spool::Spool;
 
@@ -38,7 +39,7 @@ const STATX_SUBVOL: u32 = 0x8000;
 const TRUSTED: [u64; 15] = [
     0xef53,      // ext2, ext3, ext4
     0x5846_5342, // XFS
-    0x9123_683e, // btrfs
+    btrfs::MAGIC,
     0x0102_1994, // tmpfs
     0x8584_58f6, // ramfs
     0xf2f5_2010, // F2FS
@@ -60,12 +61,15 @@ const OVERLAY: u64 = 0x794c_7630;
 pub struct Root {
     fd: OwnedFd,
     path: PathBuf,
+    /// Another path that is shown in its place.
+    shown: Option<PathBuf>,
     stat: Statx,
     /// `openat2` works here.
     has_openat2: bool,
     /// Directory entries tell the numbers of objects.
     pub entries_have_numbers: bool,
     is_overlay: bool,
+    is_btrfs: bool,
 }
 
 impl Root {
@@ -82,17 +86,37 @@ impl Root {
         let resolve = ResolveFlags::BENEATH;
         let has_openat2 = openat2(&fd, c".", flags, Mode::empty(), resolve).is_ok();
         let entries_have_numbers = TRUSTED.contains(&fs_type);
-        Ok(Self { fd, path, stat, has_openat2, entries_have_numbers, is_overlay: fs_type == OVERLAY })
-    }
-
-    /// The root's path.
-    pub fn path(&self) -> &Path {
-        &self.path
+        let is_btrfs = fs_type == btrfs::MAGIC;
+        Ok(Self {
+            fd,
+            path,
+            shown: None,
+            stat,
+            has_openat2,
+            entries_have_numbers,
+            is_overlay: fs_type == OVERLAY,
+            is_btrfs,
+        })
     }
 
     /// The root itself.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+
+    /// The root's path, for messages and headers.
+    pub fn path(&self) -> &Path {
+        self.shown.as_deref().unwrap_or(&self.path)
+    }
+
+    /// The path by which it was opened.
+    pub fn real_path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Shows another path in its place.
+    pub fn show_as(&mut self, path: &Path) {
+        self.shown = Some(path.to_path_buf());
     }
 
     /// The root's attributes when it was opened.
@@ -120,6 +144,11 @@ impl Root {
         let device = |stat: &Statx| (stat.stx_dev_major, stat.stx_dev_minor);
         // Overlayfs shows the subvolume of the layer, which is none of its own.
         device(stat) == device(&self.stat) && (self.is_overlay || stat.stx_subvol == self.stat.stx_subvol)
+    }
+
+    /// Whether the directory is what a btrfs snapshot has where its volume has another subvolume.
+    pub fn is_placeholder(&self, stat: &Statx) -> bool {
+        self.is_btrfs && stat.stx_ino == PLACEHOLDER_NUMBER
     }
 
     /// Whether an object keeps its number as long as it exists. File systems without numbers of their own (FAT,

@@ -23,10 +23,12 @@ use super::load::{Loader, Object, Trouble, is_path_only};
 use super::numbers::Numbering;
 use super::properties::{Access, Kept, names};
 use super::reach::{Root, errno_of};
+use super::since::{self, Earlier};
 use super::table::{Cursor, Record, Table};
 use super::walk::{interrupted, walk};
 use super::{Qtrees, SourceOptions, Volume};
 use crate::volume::VolumeError;
+use crate::volume::btrfs::tree_search::TreeSearch;
 
 /// What the walk found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -92,20 +94,59 @@ impl LinuxSource {
     ///
     /// # Errors
     /// The root is no directory or cannot be read, or the list of what is in it cannot be stored.
-    pub fn open(root: &Path, options: SourceOptions) -> Result<Self, VolumeError> {
+    pub fn open(root: &Path, mut options: SourceOptions) -> Result<Self, VolumeError> {
         let mut opened =
             Root::open(root).map_err(|errno| VolumeError::system("open the directory", root, errno))?;
+        if let Some(image) = &options.image {
+            opened.show_as(&image.tree);
+        }
         if !options.tuning.openat2 {
             opened.without_openat2();
         }
         opened.entries_have_numbers &= options.tuning.entry_numbers;
-        let qtrees = Qtrees::of(&opened);
         let scratch_dir: Arc<Path> = Arc::from(options.scratch_dir.as_path());
-        let walked = walk(&opened, &options, &scratch_dir)?;
+        let mut walked = walk(&opened, &options, &scratch_dir)?;
+        if !walked.fits(opened.real_number(opened.stat()), &options) && walked.unchanged.count() > 0 {
+            // What was taken for unchanged gets another number.
+            options.base = None;
+            walked = walk(&opened, &options, &scratch_dir)?;
+        }
         let index = Index::build(walked, &opened, &options, &scratch_dir)?;
+        Ok(Self::new(opened, index, options))
+    }
+
+    /// Opens the root of a btrfs subvolume that does not change, and finds what changed since an earlier dump without
+    /// walking. `None`: only a walk tells.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); or the volume's tree or the names of the earlier dump cannot be read.
+    pub fn open_since(
+        root: &Path,
+        options: SourceOptions,
+        earlier: &mut Earlier<'_>,
+    ) -> Result<Option<Self>, VolumeError> {
+        let opened =
+            Root::open(root).map_err(|errno| VolumeError::system("open the directory", root, errno))?;
+        let scratch_dir: Arc<Path> = Arc::from(options.scratch_dir.as_path());
+        let root_real = opened.real_number(opened.stat());
+        let tree = TreeSearch::new(opened.fd());
+        let failed = |error: io::Error| VolumeError::system("find what changed in", root, errno_of(&error));
+        let Some(walked) = since::find(tree, root_real, &options, earlier, &scratch_dir).map_err(failed)?
+        else {
+            return Ok(None);
+        };
+        if !walked.fits(root_real, &options) {
+            return Ok(None);
+        }
+        let index = Index::build(walked, &opened, &options, &scratch_dir)?;
+        Ok(Some(Self::new(opened, index, options)))
+    }
+
+    fn new(root: Root, index: Index, options: SourceOptions) -> Self {
         let held = Arc::new(AtomicUsize::new(0));
-        let volume = Arc::new(Volume { root: opened, index, options, qtrees, wanted: OnceLock::new(), held });
-        Ok(Self {
+        let qtrees = Qtrees::of(&root);
+        let volume = Arc::new(Volume { root, index, options, qtrees, wanted: OnceLock::new(), held });
+        Self {
             loader: Loader::new(Arc::clone(&volume)),
             volume,
             walks: [None, None],
@@ -118,7 +159,7 @@ impl LinuxSource {
             open: None,
             entries: Entries::default(),
             late: LateProperty::default(),
-        })
+        }
     }
 
     /// What the walk found.
@@ -128,7 +169,8 @@ impl LinuxSource {
         let mut mount_points: Vec<PathBuf> =
             index.covered_places.iter().map(|place| self.path_in(*place, b"")).collect();
         mount_points.sort();
-        Tally { directories: index.directories.len(), others: index.others.len(), mount_points }
+        let directories = index.directories.len();
+        Tally { directories, others: index.in_use.count() - directories, mount_points }
     }
 
     /// The rule the numbers follow.
@@ -144,6 +186,15 @@ impl LinuxSource {
     /// They cannot be read, or not written.
     pub fn write_numbers(&self, to: &mut dyn io::Write) -> io::Result<()> {
         self.volume.index.numbers.write(to)
+    }
+
+    /// Where a path that is shown is read.
+    #[must_use]
+    pub fn readable_path(&self, shown: &Path) -> PathBuf {
+        let root = &self.volume.root;
+        shown
+            .strip_prefix(root.path())
+            .map_or_else(|_| shown.to_path_buf(), |beneath| root.real_path().join(beneath))
     }
 
     /// One of the object's paths, the root's included, for messages.

@@ -12,8 +12,11 @@ use rustix::io::Errno;
 use tapedump_core::device::ErrorKind;
 use tapedump_core::device::volume::Kind;
 use tapedump_core::limits::NAME_LEN_MAX;
+use tapedump_core::units::Ino;
 
 use super::SourceOptions;
+use super::bits::Bits;
+use super::numbers::FIRST_FREE;
 use super::reach::{Places, Reach, Root, errno_of, stat_fd, stat_name};
 use super::sort::Sorter;
 use super::table::Tag;
@@ -37,10 +40,20 @@ const CHILDREN_LEN_MAX: usize = 64 * 1024;
 pub struct Walked {
     pub places: Places,
     pub sorters: Vec<Sorter>,
+    /// What did not change since the base, and is in no sorter: all names of these objects, unless one of them was seen
+    /// after a change.
+    pub unchanged: Bits,
     /// The highest real number of an object.
     pub highest: u64,
     /// Directories that belong to other volumes and were not entered.
     pub covered: Vec<Covered>,
+}
+
+impl Walked {
+    /// Whether all objects can have their real numbers.
+    pub fn fits(&self, root_real: u64, options: &SourceOptions) -> bool {
+        self.highest.max(root_real) < options.tuning.direct_limit
+    }
 }
 
 /// A directory that belongs to another volume.
@@ -91,10 +104,17 @@ pub fn walk(root: &Root, options: &SourceOptions, scratch_dir: &Arc<Path>) -> Re
         Some(Failure::Interrupted) => return Err(interrupted(root)),
         None => {}
     }
-    let mut walked = Walked { places: queue.places, sorters: Vec::new(), highest: 0, covered: Vec::new() };
+    let mut walked = Walked {
+        places: queue.places,
+        sorters: Vec::new(),
+        unchanged: Bits::default(),
+        highest: 0,
+        covered: Vec::new(),
+    };
     for walker in walkers {
         walked.highest = walked.highest.max(walker.highest);
         walked.sorters.push(walker.sorter);
+        walked.unchanged.add(walker.unchanged);
         walked.covered.extend(walker.covered);
     }
     walked.covered.sort_by(|a, b| (a.real, &a.name).cmp(&(b.real, &b.name)));
@@ -137,6 +157,7 @@ impl From<io::Error> for Failure {
 /// What one thread keeps.
 struct Walker {
     sorter: Sorter,
+    unchanged: Bits,
     reach: Reach,
     highest: u64,
     covered: Vec<Covered>,
@@ -149,6 +170,7 @@ impl Walker {
     fn new(sorter: Sorter) -> Self {
         Self {
             sorter,
+            unchanged: Bits::default(),
             reach: Reach::new(),
             highest: 0,
             covered: Vec::new(),
@@ -255,7 +277,7 @@ impl Walk<'_> {
             Err(errno) => return Err(Cover::Unreadable(errno)),
         };
         let stat = stat_fd(fd.as_fd()).map_err(Cover::Unreadable)?;
-        if !self.root.is_own_device(&stat) {
+        if !self.root.is_own_device(&stat) || self.root.is_placeholder(&stat) {
             return Err(Cover::Subvolume);
         }
         if !self.root.is_same(&stat, job.real) {
@@ -268,8 +290,9 @@ impl Walk<'_> {
     /// Whether the object changed since the time asked for. That is a whole second, and its own second counts.
     fn is_changed(&self, stat: &Statx) -> bool {
         self.options
-            .changed_since
-            .is_some_and(|since| stat.stx_ctime.tv_sec >= since || stat.stx_mtime.tv_sec >= since)
+            .base
+            .as_ref()
+            .is_some_and(|base| stat.stx_ctime.tv_sec >= base.since || stat.stx_mtime.tv_sec >= base.since)
     }
 
     fn cover(&self, walker: &mut Walker, job: &Job, has_number: bool) -> Result<(), Failure> {
@@ -329,9 +352,15 @@ impl Walk<'_> {
         };
         if kind != Kind::Directory {
             // What cannot be asked may have changed; should it be gone, opening it will tell.
-            let changed = self.options.changed_since.is_some()
+            let base = self.options.base.as_ref();
+            let changed = base.is_some()
                 && stat_name(dir, entry.file_name()).map_or(true, |stat| self.is_changed(&stat));
             walker.highest = walker.highest.max(real);
+            let is_direct = (FIRST_FREE.into()..self.options.tuning.direct_limit).contains(&real);
+            if !changed && is_direct && base.is_some_and(|base| base.has(real)) {
+                walker.unchanged.insert(Ino(real as u32));
+                return Ok(None);
+            }
             walker.sorter.push(real, place, Tag::new(kind).changed_if(changed).0, name)?;
             return Ok(None);
         }

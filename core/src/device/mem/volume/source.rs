@@ -2,7 +2,9 @@
 
 use super::{MemVolume, Node, Open, ROOT, data, ino_of};
 use crate::device::ErrorKind;
-use crate::device::volume::{Attributes, Class, Entry, NameBuf, Property, SourceVolume, VolumeNames};
+use crate::device::volume::{
+    Attributes, Class, Entry, NameBuf, Property, SourceVolume, Stretch, VolumeNames,
+};
 use crate::limits::NAME_LEN_MAX;
 use crate::units::Ino;
 
@@ -35,6 +37,20 @@ impl SourceVolume for MemVolume<'_> {
         Ok(ino_of(self.limit))
     }
 
+    fn map(&mut self, stretch: &mut Stretch<'_>) -> Result<(), ErrorKind> {
+        let first = stretch.from.0.saturating_sub(Ino::ROOT.0);
+        let end = stretch.end().0.saturating_sub(Ino::ROOT.0).min(self.limit);
+        for index in first..end {
+            let Some(node) = self.node(index) else { continue };
+            let class = if node.is_directory() { Class::Directories } else { Class::Others };
+            let Attributes { changed, modified, .. } = self.attributes(ino_of(index))?;
+            let is_changed =
+                stretch.since.is_none_or(|since| changed.secs >= since || modified.secs >= since);
+            stretch.note(ino_of(index), class, is_changed);
+        }
+        Ok(())
+    }
+
     fn next_inode(&mut self, from: Ino, class: Class) -> Result<Option<Ino>, ErrorKind> {
         for index in from.0.saturating_sub(Ino::ROOT.0)..self.limit {
             let directories = class == Class::Directories;
@@ -54,11 +70,6 @@ impl SourceVolume for MemVolume<'_> {
         let entry = self.node(node).map_or(super::NONE, |node| node.head);
         self.open = Open::Source { node, entry };
         Ok(attributes)
-    }
-
-    fn changed_since(&mut self, ino: Ino, since: i64) -> Result<bool, ErrorKind> {
-        let attributes = self.attributes(ino)?;
-        Ok(attributes.changed.secs >= since || attributes.modified.secs >= since)
     }
 
     fn parent(&mut self, ino: Ino) -> Result<Ino, ErrorKind> {

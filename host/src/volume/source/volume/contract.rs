@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustix::io::{Errno, pread};
 use tapedump_core::device::ErrorKind;
 use tapedump_core::device::volume::{
-    Attributes, Class, Entry, Kind, NameBuf, Property, SourceVolume, VolumeNames,
+    Attributes, Class, Entry, Kind, Mapped, NameBuf, Property, SourceVolume, Stretch, VolumeNames,
 };
 use tapedump_core::units::Ino;
 
@@ -30,7 +30,8 @@ impl SourceVolume for LinuxSource {
         let root = &self.volume.root;
         fill(&mut names.path, root.path().as_os_str().as_bytes());
         // Without /proc the device has no name; that is no reason not to dump.
-        if let Some(source) = mount_source(root) {
+        let image = self.volume.options.image.as_ref().map(|image| image.name.clone());
+        if let Some(source) = image.or_else(|| mount_source(root)) {
             fill(&mut names.device, &source);
         }
         fill(&mut names.host, rustix::system::uname().nodename().to_bytes());
@@ -39,6 +40,29 @@ impl SourceVolume for LinuxSource {
 
     fn ino_limit(&mut self) -> Result<Ino, VolumeError> {
         Ok(self.volume.index.numbers.limit())
+    }
+
+    fn map(&mut self, stretch: &mut Stretch<'_>) -> Result<(), VolumeError> {
+        if self.volume.options.is_interrupted() {
+            return Err(interrupted(&self.volume.root));
+        }
+        let index = &self.volume.index;
+        // The walk answered for one time.
+        let is_answered = stretch.since.is_some()
+            && self.volume.options.base.as_ref().map(|base| base.since) == stretch.since;
+        let from = (stretch.from.0.saturating_sub(1) / 8) as usize;
+        let Mapped { directories, others, unchanged } = &mut stretch.found;
+        let maps = stretch.in_use.iter_mut().zip(stretch.changed.iter_mut()).zip(stretch.known);
+        for (at, ((to_in_use, to_changed), known)) in (from..).zip(maps) {
+            let (in_use, directory) = (index.in_use.byte(at), index.directory_numbers.byte(at));
+            let changed = if is_answered { index.changed.byte(at) | in_use & !known } else { in_use };
+            *directories += (changed & directory).count_ones();
+            *others += (changed & !directory).count_ones();
+            *unchanged += (in_use & !changed).count_ones();
+            *to_in_use |= in_use;
+            *to_changed |= changed;
+        }
+        Ok(())
     }
 
     fn next_inode(&mut self, from: Ino, class: Class) -> Result<Option<Ino>, VolumeError> {
@@ -97,16 +121,6 @@ impl SourceVolume for LinuxSource {
         let kept_at = object.properties.as_ref().map_or(0, |range| range.start);
         self.open = Some(Open { record, object, is_single, kept_index: 0, kept_at });
         Ok(attributes)
-    }
-
-    fn changed_since(&mut self, ino: Ino, since: i64) -> Result<bool, VolumeError> {
-        let record = self.known(ino)?;
-        // What was asked of the walk is answered; a root of another volume has no number that lasts.
-        Ok(self.volume.options.changed_since != Some(since)
-            || record.tag.is_changed()
-            || record.tag.is_covered()
-            || record.tag.is_unread()
-            || ino == Ino::ROOT)
     }
 
     fn parent(&mut self, ino: Ino) -> Result<Ino, VolumeError> {

@@ -37,6 +37,7 @@ fn rules<S: Dumps>(mut dumps: S) {
         state: VolumeState::default(),
         real_numbers_fit: true,
         has_namesake: false,
+        replaced: None,
         release: Release::CURRENT,
         application: Application::default(),
     });

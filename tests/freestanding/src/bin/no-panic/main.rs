@@ -39,6 +39,7 @@ fn main() -> u8 {
         engines::dump_with_catalog,
         engines::restore,
         pieces::record,
+        pieces::snapshots,
         pieces::stream,
         pieces::catalog,
         pieces::dump_catalog,

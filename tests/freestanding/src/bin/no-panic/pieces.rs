@@ -7,7 +7,8 @@ use tapedump_core::catalog::{
     TableBuilder, TapePlace, View, WhichMap, region_len,
 };
 use tapedump_core::checksum::combine;
-use tapedump_core::device::mem::{MemVolume, Node, differs};
+use tapedump_core::device::mem::{MemSnapshot, MemSnapshots, MemVolume, Node, differs};
+use tapedump_core::device::snapshot::{BackupNumbers, BootId, SnapshotName, Snapshots};
 use tapedump_core::device::volume::{Kind, NameBuf, PropertyKind, SourceVolume, VolumeNames};
 use tapedump_core::engine::restore::{stops_at, stops_on_the_way};
 use tapedump_core::limits::{NAME_LEN_MAX, SEGMENT_BLOCKS_MAX};
@@ -32,6 +33,26 @@ pub fn bytes(space: &mut [u8]) -> &mut [u8] {
 
 pub fn number() -> usize {
     black_box(7)
+}
+
+/// Names and numbers of snapshots, and those in memory.
+pub fn snapshots() {
+    let mut slots = black_box([MemSnapshot::EMPTY; 3]);
+    let mut snapshots = MemSnapshots::new(&mut slots);
+    let mut numbers = black_box(BackupNumbers::default()).in_boot(black_box(BootId([1; 16])));
+    let holder = black_box(DumpId([2; 16]));
+    black_box(numbers.create(&mut snapshots, holder)).ok();
+    let mut space = black_box([0; 64]);
+    let Ok(name) = SnapshotName::new(bytes(&mut space)) else { return };
+    black_box((name.bytes(), SnapshotName::for_backup(number() as u32)));
+    black_box((
+        snapshots.create(&name, black_box(None)),
+        snapshots.open(&name),
+        snapshots.lock(&name, holder),
+    ))
+    .0
+    .ok();
+    black_box((snapshots.unlock(&name, holder), snapshots.delete(&name))).0.ok();
 }
 
 pub fn record() {
