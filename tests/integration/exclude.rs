@@ -1,6 +1,7 @@
 //! What a dump leaves out by name (EXCLUDE), in increments as well, and volumes without their qtrees (NON_QUOTA_TREE).
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use tapedump_tests::cli::{Run, code};
@@ -16,6 +17,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "names_at_any_depth", needs: &[], run: names_at_any_depth },
     Case { name: "increments_leave_out_the_same", needs: &[], run: increments },
     Case { name: "a_file_with_another_name", needs: &[], run: another_name },
+    Case { name: "other_permissions_only", needs: &[], run: other_permissions_only },
     Case { name: "patterns_that_are_none", needs: &[], run: no_patterns },
     Case { name: "volumes_without_qtrees", needs: &[Need::Root], run: without_qtrees },
 ];
@@ -111,6 +113,35 @@ fn another_name() {
     let _ = restore(&scratch, &tape, &to).outcome().done();
     assert_eq!(fs::read(to.join("kept")).expect("there"), b"content");
     assert!(!to.join("left.o").exists());
+}
+
+/// IGNORE_CTIME.
+fn other_permissions_only() {
+    let scratch = Scratch::in_memory("exclude-ctime");
+    let tree = scratch.directory("tree");
+    for name in ["kept", "permissions", "content"] {
+        fs::write(tree.join(name), "before").expect("written");
+    }
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let _ = dump_level(&scratch, &tree, 0, &scratch.join("level0")).outcome().done();
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    fs::set_permissions(tree.join("permissions"), Permissions::from_mode(0o600)).expect("own file");
+    fs::write(tree.join("content"), "after").expect("written");
+    fs::write(tree.join("new"), "new").expect("written");
+    let old = fs::metadata(tree.join("kept")).expect("there").modified().expect("a time");
+    let new = fs::File::options().write(true).open(tree.join("new")).expect("there");
+    new.set_modified(old).expect("own file");
+    let held = |name: &str, arguments: &[&str]| {
+        let tape = scratch.join(name);
+        let _ = dump_level(&scratch, &tree, 1, &tape).args(arguments).outcome().done();
+        let listed = list(&scratch, &tape).arg("--json").outcome().done().out();
+        ["kept", "permissions", "content", "new"].map(|name| {
+            let path = format!("{{\"path\":\"{name}\"");
+            listed.lines().any(|line| line.starts_with(&path) && line.contains("\"type\""))
+        })
+    };
+    assert_eq!(held("ignoring", &["--ignore-ctime"]), [false, false, true, true]);
+    assert_eq!(held("heeding", &[]), [false, true, true, true]);
 }
 
 fn no_patterns() {

@@ -109,6 +109,7 @@ fn open_source(
     options.frozen = taken.is_frozen;
     options.image = taken.image();
     options.excluded = plan.excluded.clone();
+    options.ignore_ctime = plan.ignore_ctime;
     let source = LinuxSource::open(&taken.path, options).map_err(|error| {
         if interrupt.is_set() {
             CliError::failed("interrupted; nothing was written")

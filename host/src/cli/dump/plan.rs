@@ -44,6 +44,7 @@ pub(super) struct Plan {
     pub(super) left_out: PropertyKinds,
     /// Names that do not.
     pub(super) excluded: Excluded,
+    pub(super) ignore_ctime: bool,
 }
 
 /// What was made for this dump, to be removed should nothing get onto it.
@@ -134,6 +135,7 @@ pub(super) fn resolve(raw: raw::Dump, state: &StateDir) -> Result<Plan, CliError
         catalog,
         changer,
         excluded,
+        ignore_ctime: raw.ignore_ctime,
         left_out: if raw.no_acls { PropertyKinds::ACLS } else { PropertyKinds::NONE },
     })
 }

@@ -109,6 +109,12 @@ pub struct Dump {
     /// Leave out the qtrees of a volume; level 0 only
     #[arg(long, conflicts_with = "exclude")]
     pub without_qtrees: bool,
+    /// In an increment, leave out files that only got other permissions, owners or attributes
+    ///
+    /// These are then as in the base when the increment is restored. A file that took the place of another one, with an old time of
+    /// modification, is left out, too, where the file system does not keep when files were made.
+    #[arg(long)]
+    pub ignore_ctime: bool,
     /// Dump no ACLs: objects have their permission bits
     #[arg(long)]
     pub no_acls: bool,

@@ -76,6 +76,8 @@ pub struct SourceOptions {
     pub interrupt: Option<Arc<AtomicBool>>,
     /// Names that are not part of the dump.
     pub excluded: Excluded,
+    /// What has only another time of change counts as unchanged: its data are what they were, and its attributes may not be.
+    pub ignore_ctime: bool,
     tuning: Tuning,
 }
 
@@ -142,6 +144,7 @@ impl SourceOptions {
             image: None,
             interrupt: None,
             excluded: Excluded::default(),
+            ignore_ctime: false,
             tuning,
         }
     }

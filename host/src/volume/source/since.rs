@@ -46,7 +46,7 @@ pub trait EarlierNames {
 }
 
 /// Finds what changed. `None`: only a walk tells, since there are numbers too large for a dump, a directory was moved into
-/// or out of what is dumped, or names are left out. The earlier dump must not have left out any either.
+/// or out of what is dumped, or names or times are left out. The earlier dump must not have left out any either.
 ///
 /// # Errors
 /// The tree cannot be searched, or the base's names are not known.
@@ -57,7 +57,7 @@ pub fn find(
     earlier: &mut Earlier<'_>,
     scratch_dir: &Arc<Path>,
 ) -> io::Result<Option<Walked>> {
-    if !options.excluded.is_empty() {
+    if !options.excluded.is_empty() || options.ignore_ctime {
         return Ok(None);
     }
     let places = Places::new(Arc::clone(scratch_dir), options.tuning.spool_memory, root_real)?;

@@ -289,10 +289,10 @@ impl Walk<'_> {
 
     /// Whether the object changed since the time asked for. That is a whole second, and its own second counts.
     fn is_changed(&self, stat: &Statx) -> bool {
-        self.options
-            .base
-            .as_ref()
-            .is_some_and(|base| stat.stx_ctime.tv_sec >= base.since || stat.stx_mtime.tv_sec >= base.since)
+        let Some(base) = &self.options.base else { return false };
+        // What is new has a number that the base knows as another object's, perhaps, and may have been given any other time.
+        let changed = if self.options.ignore_ctime { stat.stx_btime } else { stat.stx_ctime };
+        changed.tv_sec >= base.since || stat.stx_mtime.tv_sec >= base.since
     }
 
     fn cover(&self, walker: &mut Walker, job: &Job, has_number: bool) -> Result<(), Failure> {
