@@ -24,6 +24,8 @@ mod direct;
 mod exclude;
 #[path = "integration/format.rs"]
 mod format;
+#[path = "integration/generations.rs"]
+mod generations;
 #[path = "integration/golden.rs"]
 mod golden;
 #[path = "integration/history.rs"]
@@ -46,8 +48,12 @@ mod instruments;
 mod interop;
 #[path = "integration/interruption.rs"]
 mod interruption;
+#[path = "integration/junctions.rs"]
+mod junctions;
 #[path = "integration/large_numbers.rs"]
 mod large_numbers;
+#[path = "integration/live.rs"]
+mod live;
 #[path = "integration/qtrees.rs"]
 mod qtrees;
 #[path = "integration/round_trip.rs"]
@@ -95,9 +101,12 @@ fn main() {
         ("instruments", instruments::CASES),
         ("interop", interop::CASES),
         ("interruption", interruption::CASES),
+        ("junctions", junctions::CASES),
         ("large_numbers", large_numbers::CASES),
         ("qtrees", qtrees::CASES),
+        ("live", live::CASES),
         ("round_trip", round_trip::CASES),
+        ("generations", generations::CASES),
         ("snapshots", snapshots::CASES),
         ("telling", telling::CASES),
         ("usage", usage::CASES),

@@ -128,7 +128,7 @@ fn pipe_between_two_processes() {
     let target = scratch.directory("target");
     let binary = path_text(tapedump_tests::cli::binary());
     let line = format!(
-        "set -o pipefail; '{binary}' dump '{}' --tape - | '{binary}' restore --to '{}' --tape -",
+        "set -o pipefail; '{binary}' dump '{}' --live --tape - | '{binary}' restore --to '{}' --tape -",
         path_text(&source),
         path_text(&target)
     );

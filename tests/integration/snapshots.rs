@@ -3,7 +3,9 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -38,8 +40,8 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "levels_over_named_snapshots", needs: BTRFS, run: levels_over_named_snapshots },
     Case { name: "snapshots_are_on_no_dump", needs: BTRFS, run: snapshots_are_on_no_dump },
     Case { name: "what_is_refused", needs: BTRFS, run: what_is_refused },
-    Case { name: "without_snapshots", needs: &[], run: without_snapshots },
-    Case { name: "a_live_file_that_changes", needs: &[], run: a_live_file_that_changes },
+    Case { name: "only_a_part_is_mounted", needs: BTRFS, run: only_a_part_is_mounted },
+    Case { name: "who_may_not_delete_makes_none", needs: BTRFS, run: who_may_not_delete_makes_none },
 ];
 
 /// A file system with the subvolume `vol`.
@@ -145,35 +147,42 @@ fn restored(scratch: &Scratch, tape: &Path) -> Tree {
 
 /// Changes a tree until it is dropped.
 struct Writer {
-    stop: std::sync::Arc<AtomicBool>,
-    thread: Option<std::thread::JoinHandle<u64>>,
+    stop: Arc<AtomicBool>,
+    changes: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Writer {
     fn start(tree: &Path, seed: u64) -> Self {
-        let stop = std::sync::Arc::new(AtomicBool::new(false));
-        let (flag, tree) = (stop.clone(), tree.to_path_buf());
-        let thread = std::thread::spawn(move || {
+        let mut writer = Self { stop: Arc::default(), changes: Arc::default(), thread: None };
+        let (stop, changes, tree) = (writer.stop.clone(), writer.changes.clone(), tree.to_path_buf());
+        let change = move || {
             let mut world = World::within(tree, seed);
-            let mut changes = 0;
-            while !flag.load(Ordering::Relaxed) {
+            while !stop.load(Ordering::Relaxed) {
                 world.change();
-                changes += 1;
+                changes.fetch_add(1, Ordering::Relaxed);
             }
-            changes
-        });
-        Self { stop, thread: Some(thread) }
+        };
+        writer.thread = Some(std::thread::spawn(change));
+        writer.go_on();
+        writer
     }
 
-    fn stop(mut self) -> u64 {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.take().expect("once").join().expect("writer")
+    /// Waits until it has changed some more.
+    fn go_on(&self) {
+        let (before, since) = (self.changes.load(Ordering::Relaxed), Instant::now());
+        while self.changes.load(Ordering::Relaxed) < before + 3 {
+            assert!(since.elapsed() < Duration::from_secs(60), "the writer stands still");
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
+        // A writer that panicked has said so.
+        let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 
@@ -188,8 +197,6 @@ fn the_volume_changes_during_the_dump() {
     let busy = data.join("busy");
     fs::create_dir(&busy).expect("volume");
     let writer = Writer::start(&busy, seed);
-    // So that there is something of it in the snapshot.
-    std::thread::sleep(Duration::from_millis(300));
     let waiting = pool.waiting("pipe", &data, &[]);
     let image = pool.volume().join(".snapshot/snapshot_for_backup.0/data");
     let expected = Tree::read(&image).expect("the snapshot is there while the dump waits");
@@ -199,7 +206,8 @@ fn the_volume_changes_during_the_dump() {
     }
     let tape = pool.scratch.join("tape");
     waiting.finish(&tape);
-    assert!(writer.stop() > 0);
+    writer.go_on();
+    drop(writer);
     Compare::EXACT.assert_equal(&expected, &restored(&pool.scratch, &tape));
     assert_ne!(Tree::read(&data).expect("tree"), expected, "nothing was written meanwhile");
     assert_eq!(pool.names(), Vec::<String>::new());
@@ -216,7 +224,6 @@ fn a_snapshot_of_the_user() {
     let pool = Pool::new("snapshot-named");
     let data = pool.data(1 << 20);
     let writer = Writer::start(&data, seed);
-    std::thread::sleep(Duration::from_millis(200));
     let _ = snapshot(&pool.scratch, "create", &data).arg("nightly").outcome().done();
     let image = pool.volume().join(".snapshot/nightly/data");
     let expected = Tree::read(&image).expect("snapshot");
@@ -225,8 +232,9 @@ fn a_snapshot_of_the_user() {
         let run = dump_snapshot(&pool.scratch, &data, &tape).args(["--overwrite", "--snapshot", "nightly"]);
         let _ = run.outcome().done();
         Compare::EXACT.assert_equal(&expected, &restored(&pool.scratch, &tape));
+        writer.go_on();
     }
-    assert!(writer.stop() > 0);
+    drop(writer);
     assert_eq!(device_of(&tape), "nightly");
     assert_eq!(pool.names(), ["nightly"]);
     let again = snapshot(&pool.scratch, "create", &data).arg("nightly").outcome().expect(code::FAILED);
@@ -509,63 +517,41 @@ fn what_is_refused() {
     let _ = both.outcome().expect(code::USAGE);
 }
 
-/// R-SNAP-1: where there are no snapshots, `--live` has to be said.
-fn without_snapshots() {
-    let scratch = Scratch::in_memory("no-snapshots");
-    let tree = scratch.directory("tree");
-    let tape = scratch.join("tape");
-    let refused = dump_snapshot(&scratch, &tree, &tape).outcome().expect(code::FAILED);
-    let _ = refused.says("--live").says("its file system (").says("reads a snapshot");
-    assert!(!tape.exists());
-    let named = dump_snapshot(&scratch, &tree, &tape).args(["--snapshot", "x"]).outcome();
-    let _ = named.expect(code::FAILED).says("has no snapshots");
-    for command in ["list", "create", "delete"] {
-        let run = snapshot(&scratch, command, &tree).args((command != "list").then_some("x"));
-        let _ = run.outcome().expect(code::FAILED).says("has no snapshots");
-    }
-    let _ = dump(&scratch, &tree, &tape).outcome().done();
+/// The volume's root, where snapshots are, must be reachable from the tree.
+fn only_a_part_is_mounted() {
+    let pool = Pool::new("snapshot-part");
+    let data = pool.data(1 << 20);
+    let part = pool.scratch.directory("part");
+    run("mount", &["--bind", path_text(&data), path_text(&part)]);
+    let tape = pool.scratch.join("tape");
+    let refused = dump_snapshot(&pool.scratch, &part, &tape).outcome();
+    let named = snapshot(&pool.scratch, "create", &part).arg("x").outcome();
+    let live = dump(&pool.scratch, &part, &tape).outcome();
+    run("umount", &[path_text(&part)]);
+    let _ = refused.expect(code::FAILED).says("only a part of its subvolume is mounted here").says("--live");
+    let _ = named.expect(code::FAILED).says("name it where the whole is mounted");
+    let _ = live.done();
 }
 
-/// R-SNAP-1: of a live tree, what changed while it was read is named, by whatever it changed.
-fn a_live_file_that_changes() {
-    const LEN: u64 = 48 << 20;
-    // In memory numbers are small, and with them the maps before the data.
-    let scratch = Scratch::in_memory("live");
-    let content = Random::new(3).bytes(LEN as usize);
-    for (index, name) in ["grown", "shrunk", "written", "touched", "left"].into_iter().enumerate() {
-        let tree = scratch.directory(name);
-        let path = tree.join(format!("is {name}"));
-        fs::write(&path, &content).expect("tree");
-        run("touch", &["-d", "2020-01-01", path_text(&path)]);
-        let fifo = scratch.join("fifo");
-        run("mkfifo", &[path_text(&fifo)]);
-        let both = File::options().read(true).write(true).open(&fifo).expect("fifo");
-        let running = dump(&scratch, &tree, "-").stdout_file_existing(&fifo).start();
-        let mut pipe = File::open(&fifo).expect("fifo");
-        drop(both);
-        // Its first megabytes are here, its last ones are not read yet.
-        let mut beginning = vec![0; LEN as usize / 3];
-        pipe.read_exact(&mut beginning).expect("the dump begins");
-        let file = File::options().write(true).open(&path).expect("tree");
-        match index {
-            0 => file.set_len(LEN + 1).expect("tree"),
-            1 => file.set_len(LEN - 1).expect("tree"),
-            2 => std::os::unix::fs::FileExt::write_at(&file, b"x", LEN - 9).map(drop).expect("tree"),
-            // Content, length and time of modification are as before.
-            3 => run("touch", &["-d", "2020-01-01", path_text(&path)]).clear(),
-            _ => {}
-        }
-        drop(file);
-        io::copy(&mut pipe, &mut io::sink()).expect("the dump goes on");
-        let outcome = running.wait();
-        if name == "left" {
-            let _ = outcome.done();
-        } else {
-            let outcome = outcome.expect(code::INCOMPLETE).says("changed while it was read");
-            assert!(outcome.mentions(&format!("is {name}: ")), "{outcome}");
-            assert!(outcome.mentions("the dump is incomplete"), "{outcome}");
-        }
-        fs::remove_file(&fifo).expect("own file");
-        fs::remove_file(&path).expect("own file");
-    }
+/// The kernel lets everybody make snapshots of what is his, and only root delete them.
+fn who_may_not_delete_makes_none() {
+    let pool = Pool::new("snapshot-nobody");
+    let data = pool.data(1 << 20);
+    run("chown", &["-R", "65534:65534", path_text(&pool.volume())]);
+    let state = pool.scratch.directory("state of nobody");
+    run("chown", &["65534:65534", path_text(&state)]);
+    let tape = state.join("tape");
+    let run_as_nobody = |run: Run| run.env("TAPEDUMP_STATE", &state).as_nobody().outcome();
+    let refused = run_as_nobody(dump_snapshot(&pool.scratch, &data, &tape)).expect(code::FAILED);
+    let _ = refused.says("only root can delete it again").says("--live");
+    assert!(!tape.exists() && !pool.volume().join(".snapshot").exists());
+    let _ = run_as_nobody(dump(&pool.scratch, &data, &tape)).done();
+    // One that root made is for everybody who can read it.
+    let _ = snapshot(&pool.scratch, "create", &data).arg("mine").outcome().done();
+    run("chmod", &["755", path_text(&pool.volume().join(".snapshot"))]);
+    let named = dump_snapshot(&pool.scratch, &data, &tape).args(["--overwrite", "--snapshot", "mine"]);
+    let _ = run_as_nobody(named).done();
+    let denied = run_as_nobody(snapshot(&pool.scratch, "delete", &data).arg("mine")).expect(code::FAILED);
+    let _ = denied.says("root");
+    assert_eq!(pool.names(), ["mine"]);
 }

@@ -283,7 +283,7 @@ check_information() {
 	new_cartridge 0 info
 	check 'a blank cartridge is shown' run 0 tape info $drive
 	check '  as blank' says 'blank'
-	run 0 dump --live small -t $drive && run 0 dump other -t $drive --append -b 4 && run 0 dump third -t $drive --append -b 256
+	run 0 dump --live small -t $drive && run 0 dump --live other -t $drive --append -b 4 && run 0 dump --live third -t $drive --append -b 256
 	check 'a cartridge with three dumps is shown' run 0 tape info $drive
 	check '  with its first file' says 'records of 65536 bytes'
 	check '  and its last one' grep -qx 'file 4 .* in [0-9]* records of 262144 bytes' out

@@ -178,6 +178,8 @@ pub struct Made<'a> {
     pub source: &'a LinuxSource,
     pub ino_limit: Ino,
     pub known: &'a [u8],
+    /// The generation of the volume that was read, and the objects that were in use, if the next dump can go by it.
+    pub generation: Option<(u64, &'a [u8])>,
     pub spec: &'a TapeSpec,
     pub file: u32,
     pub blocking: BlockingFactor,
@@ -196,6 +198,9 @@ impl Made<'_> {
         let dense = self.source.numbering() == source::Numbering::Dense;
         if dense {
             folder.keep_numbers(|file| self.source.write_numbers(file))?;
+        }
+        if let Some((generation, in_use)) = self.generation.filter(|_| !dense) {
+            folder.keep_generation(generation, in_use)?;
         }
         folder.keep(self.known, &place)?;
         let label = place.file_name().unwrap_or(place.as_os_str());

@@ -253,6 +253,33 @@ impl DumpFolder {
         Ok(known.to_vec())
     }
 
+    /// Makes durable which generation of its volume the dump shows, and which objects were in use.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn keep_generation(&self, generation: u64, in_use: &[u8]) -> Result<(), StateError> {
+        let generation = generation.to_be_bytes();
+        let crc = HostCrc32c::update(HostCrc32c::update(0, &generation), in_use).to_be_bytes();
+        self.put("generation", |file| {
+            [&crc[..], &generation, in_use].iter().try_for_each(|part| file.write_all(part))
+        })
+    }
+
+    /// Which generation of its volume the dump shows, and which objects were in use. `None`: that was not kept, or is not
+    /// as it was written.
+    #[must_use]
+    pub fn generation(&self) -> Option<(u64, Vec<u8>)> {
+        let file = File::open(self.path.join("generation")).ok()?;
+        let mut bytes = Vec::new();
+        io::Read::read_to_end(&mut io::Read::take(file, MAP_LEN_MAX as u64 + 13), &mut bytes).ok()?;
+        let (crc, kept) = bytes.split_first_chunk::<4>()?;
+        if *crc != HostCrc32c::update(0, kept).to_be_bytes() {
+            return None;
+        }
+        let (generation, in_use) = kept.split_first_chunk::<8>()?;
+        Some((u64::from_be_bytes(*generation), in_use.to_vec()))
+    }
+
     /// Where the dump was written.
     #[must_use]
     pub fn tape(&self) -> Option<PathBuf> {

@@ -93,18 +93,31 @@ pub fn file_system_of(tree: &Path) -> String {
     mount.map_or_else(|| "of an unknown type".into(), |mount| printable(&mount.kind))
 }
 
+/// Whether anything is mounted somewhere beneath a directory; so it is thought to be where nobody can tell.
+#[must_use]
+pub fn has_mounts_beneath(directory: &Path) -> bool {
+    let Ok(text) = fs::read("/proc/self/mountinfo") else { return true };
+    let directory = fs::canonicalize(directory).unwrap_or_else(|_| directory.to_path_buf());
+    text.split(|byte| *byte == b'\n').any(|line| {
+        let point = line.split(|byte| *byte == b' ').nth(4).map(unescaped).unwrap_or_default();
+        let point = Path::new(std::ffi::OsStr::from_bytes(&point));
+        point != directory && point.starts_with(&directory)
+    })
+}
+
 /// A line of `/proc/self/mountinfo`.
 pub(super) struct Mount {
     /// The directory of the file system that is mounted, and where.
-    root: Vec<u8>,
+    pub(super) root: Vec<u8>,
     point: Vec<u8>,
     kind: Vec<u8>,
     pub(super) source: Vec<u8>,
+    id: Vec<u8>,
 }
 
 impl Mount {
     /// That of a path.
-    fn of(path: &Path) -> Result<Option<Self>, Errno> {
+    pub(super) fn of(path: &Path) -> Result<Option<Self>, Errno> {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let fd = open(path, flags, Mode::empty())?;
         let stat = statx(&fd, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
@@ -112,21 +125,8 @@ impl Mount {
     }
 
     pub(super) fn find(id: u64) -> Option<Self> {
-        let text = fs::read("/proc/self/mountinfo").ok()?;
         let id = id.to_string();
-        text.split(|byte| *byte == b'\n').find_map(|line| {
-            let mut fields = line.split(|byte| *byte == b' ');
-            if fields.next()? != id.as_bytes() {
-                return None;
-            }
-            let root = unescaped(fields.nth(2)?);
-            let point = unescaped(fields.next()?);
-            // Behind a lone "-" come type and source.
-            let mut fields = fields.skip_while(|field| *field != b"-").skip(1);
-            let kind = unescaped(fields.next()?);
-            let source = unescaped(fields.next()?);
-            Some(Self { root, point, kind, source })
-        })
+        Self::all().into_iter().find(|mount| mount.id == id.as_bytes())
     }
 
     /// Whether the file system is mounted as a whole, and not one of its directories.
@@ -134,7 +134,31 @@ impl Mount {
         self.root == b"/"
     }
 
-    fn path_in_volume(&self, absolute: &Path) -> Vec<u8> {
+    /// All mounts, in the order in which they were made; none without `/proc`.
+    pub(super) fn all() -> Vec<Self> {
+        let text = fs::read("/proc/self/mountinfo").unwrap_or_default();
+        text.split(|byte| *byte == b'\n').filter_map(Self::parse).collect()
+    }
+
+    fn parse(line: &[u8]) -> Option<Self> {
+        let mut fields = line.split(|byte| *byte == b' ');
+        let id = fields.next()?.to_vec();
+        let root = unescaped(fields.nth(2)?);
+        let point = unescaped(fields.next()?);
+        // Behind a lone "-" come type and source.
+        let mut fields = fields.skip_while(|field| *field != b"-").skip(1);
+        let kind = unescaped(fields.next()?);
+        let source = unescaped(fields.next()?);
+        Some(Self { root, point, kind, source, id })
+    }
+
+    /// Where it is beneath the directory with this absolute path; `None`: elsewhere.
+    pub(super) fn beneath(&self, tree: &Path) -> Option<&[u8]> {
+        let beneath = Path::new(OsStr::from_bytes(&self.point)).strip_prefix(tree).ok()?;
+        Some(beneath.as_os_str().as_bytes()).filter(|beneath| !beneath.is_empty())
+    }
+
+    pub(super) fn path_in_volume(&self, absolute: &Path) -> Vec<u8> {
         let absolute = absolute.as_os_str().as_bytes();
         let beneath = absolute.strip_prefix(self.point.as_slice()).unwrap_or(absolute);
         [self.root.as_slice(), b"/", beneath].concat()

@@ -119,6 +119,20 @@ impl Tree {
     #[must_use]
     pub fn without(mut self, unwanted: impl Fn(&[u8], &Entry) -> bool) -> Self {
         self.entries.retain(|path, entry| !unwanted(path, entry));
+        // The names that are left of an object are a group of their own.
+        let mut groups: HashMap<Vec<u8>, Vec<Vec<u8>>> = HashMap::new();
+        for (path, entry) in &mut self.entries {
+            if let Some(first) = entry.same_as.take() {
+                groups.entry(first).or_default().push(path.clone());
+            }
+        }
+        for paths in groups.into_values().filter(|paths| paths.len() > 1) {
+            for path in &paths {
+                if let Some(entry) = self.entries.get_mut(path) {
+                    entry.same_as = paths.first().cloned();
+                }
+            }
+        }
         self
     }
 

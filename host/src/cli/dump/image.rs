@@ -7,7 +7,7 @@ use crate::state::StateDir;
 use crate::state::snapshots::Hold;
 use crate::text::printable_path;
 use crate::volume::btrfs::{Role, Subvolume};
-use crate::volume::identity::file_system_of;
+use crate::volume::identity::{file_system_of, has_mounts_beneath};
 use crate::volume::source::Image;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -55,6 +55,10 @@ impl Choice {
         if volume.root().is_none() {
             return Err(needs_live(tree, "only a part of its subvolume is mounted here"));
         }
+        // The kernel lets others make some, too, but not delete what is read-only.
+        if !rustix::process::geteuid().is_root() {
+            return Err(needs_live(tree, "only root can delete it again"));
+        }
         Ok(Self::New(volume))
     }
 
@@ -86,8 +90,11 @@ impl Choice {
             None => create(&mut store, tree, dump)?,
         };
         let (_, beneath) = volume.root().unwrap_or((tree, Path::new("")));
-        let path = volume.path_of(&name).map_err(CliError::failed)?.join(beneath);
-        let held = Held { volume, name, tree: tree.to_path_buf(), dump, is_ours, _holds: store.into_holds() };
+        let snapshot = volume.find(&name).map_err(CliError::failed)?;
+        let path = snapshot.path.join(beneath);
+        let tree = tree.to_path_buf();
+        let (generation, _holds) = (snapshot.generation, store.into_holds());
+        let held = Held { volume, name, tree, dump, generation, is_ours, _holds };
         Ok(Taken { path, is_frozen: true, held: Some(held) })
     }
 }
@@ -134,6 +141,7 @@ struct Held<'a> {
     name: SnapshotName,
     tree: PathBuf,
     dump: DumpId,
+    generation: u64,
     /// It was made for the dump.
     is_ours: bool,
     _holds: Vec<Hold>,
@@ -145,6 +153,15 @@ impl Taken<'_> {
         let held = self.held.as_ref()?;
         let tree = std::fs::canonicalize(&held.tree).unwrap_or_else(|_| held.tree.clone());
         Some(Image { tree, name: held.name.bytes().to_vec() })
+    }
+
+    /// The generation of the volume that is read, if that is the whole volume, and nothing else is mounted in it: the next
+    /// dump asks the volume what changed since.
+    pub fn generation(&self) -> Option<u64> {
+        let held = self.held.as_ref()?;
+        let (root, beneath) = held.volume.root()?;
+        let is_whole = beneath.as_os_str().is_empty() && !has_mounts_beneath(root);
+        is_whole.then_some(held.generation)
     }
 
     /// The dump has ended, in whatever way: nothing can be restarted from it. Deletes the snapshot that was made for it.

@@ -4,11 +4,13 @@ mod behind;
 mod image;
 mod plan;
 mod report;
+mod tree;
 
 use self::behind::{Beginning, Behind};
 use self::image::Taken;
 use self::plan::{Plan, now, resolve};
 use self::report::{LeftOut, begin_stage, describe, explain, path_of, report, tell_long_name};
+use self::tree::{Opened, open_tree};
 use super::changer::{Wanted, with_changes};
 use super::exit::{CliError, Ended};
 use super::increments::{Made, forget, place_of};
@@ -22,8 +24,7 @@ use crate::state::file_device::FileError;
 use crate::state::history::DumpFolder;
 use crate::tape::copied::Copied;
 use crate::tape::{Existing, Mode, Stop, Tape, TapeError, TapeSpec, ahead_or_behind, open};
-use crate::text::printable_path;
-use crate::volume::source::{LinuxSource, Numbering, SourceOptions};
+use crate::volume::source::{LinuxSource, Numbering};
 use std::time::Instant;
 use tapedump_core::catalog::{CatalogError, CatalogIdentity};
 use tapedump_core::device::tape::{TapeDevice, TapePosition};
@@ -39,8 +40,6 @@ use zerocopy::FromZeros;
 const BEHIND_LEN: usize = 4 << 20;
 /// Tape records filled at once, in bytes: as long as the largest segment, and some.
 const STREAM_LEN: usize = 1 << 20;
-/// Mount points that are named; more are counted.
-const MOUNT_POINTS_NAMED: usize = 20;
 
 type Engine<'m> = Dump<'m, LinuxSource, Copied, HostCrc32c, Option<HostCatalogWriter<'m>>>;
 
@@ -82,8 +81,7 @@ fn to_tape(
     });
     let (tape, begin) = opened.inspect_err(|_| plan.created.remove())?;
     let mut progress = Progress::new();
-    progress.stage("stages I and II: finding files and directories", 0);
-    let source = match open_source(plan, state, taken, interrupt, &progress) {
+    let source = match open_tree(plan, state, taken, interrupt, &mut progress) {
         Ok(source) => source,
         Err(error) => {
             progress.end();
@@ -95,50 +93,18 @@ fn to_tape(
     write(plan, state, source, tape, begin, interrupt, progress)
 }
 
-fn open_source(
-    plan: &Plan,
-    state: &StateDir,
-    taken: &Taken<'_>,
-    interrupt: &Interrupt,
-    progress: &Progress,
-) -> Result<LinuxSource, CliError> {
-    let mut options = SourceOptions::new(state.scratch_dir()?);
-    options.threads = plan.threads;
-    options.interrupt = Some(interrupt.flag());
-    options.base = plan.base.source.clone();
-    options.frozen = taken.is_frozen;
-    options.image = taken.image();
-    options.excluded = plan.excluded.clone();
-    options.ignore_ctime = plan.ignore_ctime;
-    let source = LinuxSource::open(&taken.path, options).map_err(|error| {
-        if interrupt.is_set() {
-            CliError::failed("interrupted; nothing was written")
-        } else {
-            CliError::failed(error)
-        }
-    })?;
-    plan.base.check_numbers(&plan.tree, &source)?;
-    let mount_points = source.tally().mount_points;
-    for path in mount_points.iter().take(MOUNT_POINTS_NAMED) {
-        progress.tell(&format!("{}: another file system is mounted here; not entered", printable_path(path)));
-    }
-    if mount_points.len() > MOUNT_POINTS_NAMED {
-        progress.tell(&format!("and {} further mount points", mount_points.len() - MOUNT_POINTS_NAMED));
-    }
-    Ok(source)
-}
-
 /// Runs the engine; whatever ends it early, the tape is closed behind what is on it.
 fn write(
     plan: &Plan,
     state: &StateDir,
-    mut source: LinuxSource,
+    opened: Opened,
     tape: Box<dyn Tape>,
     begin: TapePosition,
     interrupt: &Interrupt,
     mut progress: Progress,
 ) -> Result<Ended, CliError> {
     let started = Instant::now();
+    let Opened { mut source, generation } = opened;
     let no_memory = || CliError::failed("there is no memory for the maps of the dump");
     let ino_limit = source.ino_limit().map_err(CliError::failed)?;
     let map_len = ino_limit.0.saturating_sub(1).div_ceil(8) as usize;
@@ -188,6 +154,7 @@ fn write(
             let catalog_file =
                 behind.zip(copy).and_then(|(behind, copy)| behind.write(&mut tape, copy, interrupt));
             give_back(&mut tape, plan)?;
+            source.forget_junctions(&mut known);
             let made = Made {
                 base: &plan.base,
                 identity: plan.identity,
@@ -195,6 +162,7 @@ fn write(
                 source: &source,
                 ino_limit,
                 known: &known,
+                generation: generation.map(|generation| (generation, in_use.as_ref())),
                 spec: &plan.tape,
                 file: begin.file,
                 blocking: plan.blocking,

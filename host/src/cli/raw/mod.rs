@@ -58,7 +58,8 @@ pub enum Command {
 ///
 /// The tree is read from a snapshot that is made for the dump, so that it can be changed meanwhile. Where the file system has no
 /// snapshots (only btrfs has), --live is needed. Without --tape the dump goes to a new tape in the library, named by the label or by
-/// date and time. Other file systems mounted inside the tree are not entered. What cannot be read is named and left out, and the
+/// date and time. Other volumes in the tree (mount points, nested subvolumes) are not entered, and are
+/// links on the dump. What cannot be read is named and left out, and the
 /// exit code is 1 then.
 #[derive(Debug, Args)]
 pub struct Dump {

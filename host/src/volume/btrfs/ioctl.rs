@@ -143,6 +143,8 @@ pub(super) struct Subvolume {
     pub is_read_only: bool,
     /// When it was made, in seconds since 1970 and nanoseconds.
     pub made: (u64, u32),
+    /// The transaction in which it was made.
+    pub made_transid: u64,
 }
 
 /// A file system.
@@ -202,6 +204,7 @@ pub(super) fn subvolume(fd: impl AsFd) -> Result<Subvolume, Errno> {
         received_transid: info.received_transid,
         is_read_only: info.flags & ROOT_READ_ONLY != 0,
         made: (info.made.secs, info.made.nanos),
+        made_transid: info.made_transid,
     })
 }
 

@@ -70,6 +70,8 @@ pub struct Snapshot {
     pub path: PathBuf,
     /// When it was made.
     pub made: Timestamp,
+    /// The generation of the volume that it shows: what changes after it has a later one.
+    pub generation: u64,
 }
 
 /// Whether the tree that `fd` is in is on btrfs.
@@ -219,7 +221,7 @@ impl Subvolume {
         let (secs, nanos) = info.made;
         let made = Timestamp { secs: i64::try_from(secs).unwrap_or(0), nanos };
         let is_ours = info.is_read_only && info.parent_uuid == self.info.uuid;
-        Ok(is_ours.then_some(Snapshot { path: PathBuf::new(), made }))
+        Ok(is_ours.then_some(Snapshot { path: PathBuf::new(), made, generation: info.made_transid }))
     }
 
     /// All snapshots, by name.

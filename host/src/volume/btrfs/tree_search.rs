@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 use rustix::ioctl::{Direction, Opcode, Updater, ioctl, opcode};
 use tapedump_core::device::volume::Kind;
+use zerocopy::FromBytes;
 
 /// `BTRFS_IOCTL_MAGIC`
 const GROUP: u8 = 0x94;
@@ -49,6 +50,17 @@ struct Request {
 struct Args {
     request: Request,
     buf: [u8; BUF_LEN],
+}
+
+/// `struct btrfs_ioctl_search_header`, before each item.
+#[derive(FromBytes)]
+#[repr(C)]
+struct Head {
+    _transid: u64,
+    object: u64,
+    offset: u64,
+    kind: u32,
+    len: u32,
 }
 
 /// The kernel's structure ends before the buffer, which is as long as it says.
@@ -139,12 +151,11 @@ impl<'a> TreeSearch<'a> {
         request.items = u32::MAX;
         request.buf_len = BUF_LEN as u64;
         loop {
-            // SAFETY: the kernel reads and writes `request`, whose fields are those of its structure (the number of the
+            let (subvolume, args) = (self.subvolume.as_fd(), &mut *self.args);
+            // SAFETY: the kernel reads and writes `Request`, whose fields are those of its structure (the number of the
             // request carries their length, 112 bytes, see the assertion above), and writes at most `buf_len` bytes
-            // behind it, which is what `args` has there. All are integers, and `args` is exclusively borrowed meanwhile.
-            let done =
-                unsafe { ioctl(self.subvolume.as_fd(), Updater::<TREE_SEARCH_V2, _>::new(&mut *self.args)) };
-            match done {
+            // behind it, which is what `Args` has there. All are integers, and `args` is exclusively borrowed meanwhile.
+            match unsafe { ioctl(subvolume, Updater::<TREE_SEARCH_V2, _>::new(args)) } {
                 Ok(()) => return Ok(self.args.request.items),
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno),
@@ -212,22 +223,24 @@ impl<'a> TreeSearch<'a> {
         Ok(found)
     }
 
-    /// Gives the numbers of the objects that have names in a directory, roots of other subvolumes left out.
+    /// Gives the numbers of the objects that have names in a directory. `true`: there are roots of other subvolumes, too.
     ///
     /// # Errors
     /// The tree cannot be searched.
-    pub fn objects_in(&mut self, directory: u64, mut each: impl FnMut(u64)) -> io::Result<()> {
+    pub fn objects_in(&mut self, directory: u64, mut each: impl FnMut(u64)) -> io::Result<bool> {
+        let mut has_roots = false;
         let from = Key { object: directory, kind: ENTRY, offset: 0 };
         let to = Key { offset: u64::MAX, ..from };
         self.search(from, to, 0, |_, item| {
             // `struct btrfs_dir_item` begins with the key of what the name stands for.
             let object = number_at(item, 0).ok_or(Errno::IO)?;
-            if item.get(8) == Some(&INODE) {
-                each(object);
+            match item.get(8) {
+                Some(&INODE) => each(object),
+                _ => has_roots = true,
             }
             Ok::<_, Errno>(())
         })?;
-        Ok(())
+        Ok(has_roots)
     }
 
     /// Gives the names of an object: the number of the directory, and the name. `false` from `each`: enough.
@@ -260,11 +273,9 @@ impl<'a> TreeSearch<'a> {
 
 /// The first item in `bytes`, and what is behind it.
 fn split_item(bytes: &[u8]) -> Option<(Key, &[u8], &[u8])> {
-    let (head, rest) = bytes.split_first_chunk::<32>()?;
-    let number = |at: usize| head.get(at..)?.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes));
-    let short = |at: usize| head.get(at..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes));
-    let key = Key { object: number(8)?, kind: u8::try_from(short(24)?).ok()?, offset: number(16)? };
-    let (item, rest) = rest.split_at_checked(usize::try_from(short(28)?).ok()?)?;
+    let (head, rest) = Head::read_from_prefix(bytes).ok()?;
+    let key = Key { object: head.object, kind: u8::try_from(head.kind).ok()?, offset: head.offset };
+    let (item, rest) = rest.split_at_checked(usize::try_from(head.len).ok()?)?;
     Some((key, item, rest))
 }
 

@@ -2,7 +2,7 @@
 
 use crate::volume::target::{Directory, descriptor_path};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{self, Mode, OFlags, SeekFrom, Stat};
+use rustix::fs::{self, AtFlags, Mode, OFlags, SeekFrom, Stat, StatxAttributes, StatxFlags};
 use rustix::io::{self, Errno};
 use std::path::PathBuf;
 use tapedump_core::device::volume::{Difference, Kind};
@@ -103,6 +103,14 @@ pub(super) fn open_object(directory: &Directory, name: &[u8]) -> io::Result<(Own
     let stat = fs::fstat(&object)?;
     let kind = Kind::from_mode((stat.st_mode & 0xffff) as u16).ok_or(Errno::INVAL)?;
     Ok((object, stat, kind))
+}
+
+/// Whether the directory in `parent` is the root of another volume: something is mounted there, or it is a subvolume.
+pub(super) fn begins_volume(parent: &Directory, directory: &OwnedFd) -> bool {
+    let stat = |fd: BorrowedFd<'_>| fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS);
+    let (Ok(above), Ok(here)) = (stat(parent.as_fd()), stat(directory.as_fd())) else { return false };
+    here.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)
+        || (above.stx_dev_major, above.stx_dev_minor) != (here.stx_dev_major, here.stx_dev_minor)
 }
 
 /// Opens the data of a regular file that is open as an object; leaves its access time alone where that is allowed.

@@ -27,8 +27,9 @@ pub struct Index {
     pub in_use: Bits,
     pub directory_numbers: Bits,
     pub changed: Bits,
-    /// The places of directories that belong to other volumes.
+    /// The places of directories that belong to other volumes, and the numbers of the links that stand for them.
     pub covered_places: Vec<u64>,
+    pub junctions: Vec<Ino>,
     /// Of those whose directory entry does not tell their number: parent, name, number; sorted.
     strangers: Vec<(u64, Vec<u8>, Ino)>,
 }
@@ -74,6 +75,7 @@ impl Index {
             in_use: walked.unchanged,
             directory_numbers: Bits::default(),
             changed: Bits::default(),
+            junctions: Vec::new(),
         };
         let tag = Tag::new(Kind::Directory).changed_if(true);
         building.add_extra(Record::directory(Ino::ROOT, root_real, Places::ROOT, tag));
@@ -88,6 +90,7 @@ impl Index {
             in_use: building.in_use,
             directory_numbers: building.directory_numbers,
             changed: building.changed,
+            junctions: building.junctions,
             covered_places: walked.covered.iter().map(|covered| covered.place).collect(),
             strangers,
         })
@@ -115,6 +118,7 @@ struct Building {
     in_use: Bits,
     directory_numbers: Bits,
     changed: Bits,
+    junctions: Vec<Ino>,
 }
 
 impl Building {
@@ -179,7 +183,10 @@ impl Building {
     /// The table that the object goes to; its bits are set.
     fn table(&mut self, record: &Record) -> &mut Table {
         self.in_use.insert(record.ino);
-        // A root of another volume has no number that lasts.
+        // The number of a junction is another object's when that is not there any more.
+        if record.tag.is_covered() {
+            self.junctions.push(record.ino);
+        }
         if record.tag.is_changed() || record.tag.is_covered() || record.tag.is_unread() {
             self.changed.insert(record.ino);
         }
@@ -196,8 +203,7 @@ impl Building {
         let mut strangers = Vec::new();
         for covered in covered.iter().filter(|covered| !covered.has_number) {
             let ino = self.numbers.free(None)?;
-            let record = Record::directory(ino, covered.real, covered.place, Tag::covered());
-            self.add_extra(record);
+            self.add_extra(Record::junction(ino, covered.real, covered.parent, &covered.name));
             strangers.push((covered.parent, covered.name.clone(), ino));
         }
         strangers.sort();

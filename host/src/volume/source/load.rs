@@ -14,7 +14,7 @@ use tapedump_core::units::Timestamp;
 
 use super::Volume;
 use super::properties::{Access, Kept, names};
-use super::reach::{Reach, errno_of, stat_fd, stat_name};
+use super::reach::{Reach, stat_fd, stat_name};
 use super::table::Record;
 use super::walk::DIRECTORY_FLAGS;
 
@@ -115,7 +115,7 @@ impl Loader {
             return Err(Trouble::Interrupted);
         }
         if record.tag.is_covered() {
-            return self.load_covered(record);
+            return self.load_junction(record, bytes);
         }
         let (fd, stat) = self.open(record)?;
         let kind = record.tag.kind();
@@ -180,27 +180,34 @@ impl Loader {
         Ok((fd, stat))
     }
 
-    /// The directory beneath a mount cannot be seen; the one on top of it lends its attributes, and is empty.
-    fn load_covered(&mut self, record: &Record) -> Result<Object, Trouble> {
+    /// A junction: a link that nobody made, in the directory that holds it.
+    fn load_junction(&mut self, record: &Record, bytes: &mut Vec<u8>) -> Result<Object, Trouble> {
         let Volume { root, index, .. } = &*self.volume;
         let system = |what| move |errno| Trouble::System(what, errno);
-        let read_place = |place| index.places.read(place).map_err(|error| errno_of(&error));
-        let place = read_place(record.place).map_err(system(OPEN))?;
         let flags = OFlags::PATH | OFlags::DIRECTORY;
-        let parent = self.reach.open(root, &index.places, place.parent, b"", flags);
-        let parent = parent.map_err(system(OPEN))?;
-        let name = [place.name(), b"\0"].concat();
+        let parent = self.reach.open(root, &index.places, record.place, b"", flags).map_err(system(OPEN))?;
+        let name = [record.name(), b"\0"].concat();
         let name = std::ffi::CStr::from_bytes_with_nul(&name).map_err(|_| Trouble::Replaced)?;
-        let stat = stat_name(parent.as_fd(), name).map_err(system(STAT))?;
-        if Kind::from_mode(stat.stx_mode) != Some(Kind::Directory) {
+        let found = stat_name(parent.as_fd(), name).map_err(system(STAT))?;
+        if Kind::from_mode(found.stx_mode) != Some(Kind::Directory) {
             return Err(Trouble::Replaced);
         }
+        let stat = stat_fd(parent.as_fd()).map_err(system(STAT))?;
+        let directory = self.reach.found();
+        let path = match directory {
+            [] => record.name().to_vec(),
+            _ => [directory, b"/", record.name()].concat(),
+        };
+        let start = bytes.len();
+        bytes.extend_from_slice(&root.junctions.target(&path));
+        let size = (bytes.len() - start) as u64;
+        let attributes = attributes(Kind::Symlink, &stat, record.real);
         Ok(Object {
-            attributes: Attributes { links: 2, ..attributes(Kind::Directory, &stat, record.real) },
+            attributes: Attributes { permissions: 0o777, links: 1, size, born: None, ..attributes },
             fd: None,
-            data: None,
+            data: Some(start..bytes.len()),
             extents: None,
-            properties: Some(0..0),
+            properties: Some(bytes.len()..bytes.len()),
             is_sparse: false,
             is_unchanged: true,
         })

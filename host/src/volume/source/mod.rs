@@ -7,12 +7,12 @@
 //! build       the index of all objects: numbers, tables, bits; number_map: the numbers that last
 //! since       what changed in a btrfs volume, without a walk
 //! walk        every directory read once; sort: what is found, by inode number
-//! reach       opening beneath the root
+//! reach       opening beneath the root; junctions: where other volumes are in the tree
 //! ```
 //!
 //! The root and everything beneath it on the same mount is dumped. A directory on which another file system is
-//! mounted, or which is the root of another subvolume, is dumped as an empty directory; `.snapshot` in the root is
-//! left out (R-SNAP-6).
+//! mounted, or which is the root of another subvolume, is dumped as a symbolic link; `.snapshot` in the root is left out
+//! (R-SNAP-6).
 //!
 //! Memory does not grow with the number of objects, except for some bits per inode number, and for what is mounted in
 //! the tree: lists that outgrow memory go to unlinked files in a scratch directory. What an increment need not dump is a
@@ -23,6 +23,7 @@ mod bits;
 mod build;
 mod entries;
 mod exclude;
+mod junctions;
 mod load;
 mod number_map;
 mod numbers;
@@ -53,7 +54,7 @@ use reach::Root;
 pub use since::{Earlier, EarlierNames};
 use tapedump_core::record::map::MapView;
 use tapedump_core::units::Ino;
-pub use volume::{LinuxSource, Tally};
+pub use volume::LinuxSource;
 
 /// The most threads that are used unless more are asked for.
 const DEFAULT_THREADS_MAX: usize = 8;

@@ -14,6 +14,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use tapedump_core::limits::NAME_LEN_MAX;
 
+use super::junctions::Junctions;
 use crate::volume::btrfs::{self, PLACEHOLDER_NUMBER};
 use crate::volume::identity::Mount;
 use crate::volume::spool::Spool;
@@ -63,6 +64,8 @@ pub struct Root {
     path: PathBuf,
     /// Another path that is shown in its place.
     shown: Option<PathBuf>,
+    /// Of the tree that is shown.
+    pub junctions: Junctions,
     stat: Statx,
     /// `openat2` works here.
     has_openat2: bool,
@@ -86,11 +89,13 @@ impl Root {
         let resolve = ResolveFlags::BENEATH;
         let has_openat2 = openat2(&fd, c".", flags, Mode::empty(), resolve).is_ok();
         let entries_have_numbers = TRUSTED.contains(&fs_type);
+        let junctions = Junctions::of(&path);
         let is_btrfs = fs_type == btrfs::MAGIC;
         Ok(Self {
             fd,
             path,
             shown: None,
+            junctions,
             stat,
             has_openat2,
             entries_have_numbers,
@@ -116,6 +121,7 @@ impl Root {
 
     /// Shows another path in its place.
     pub fn show_as(&mut self, path: &Path) {
+        self.junctions = Junctions::of(path);
         self.shown = Some(path.to_path_buf());
     }
 
@@ -144,6 +150,17 @@ impl Root {
         let device = |stat: &Statx| (stat.stx_dev_major, stat.stx_dev_minor);
         // Overlayfs shows the subvolume of the layer, which is none of its own.
         device(stat) == device(&self.stat) && (self.is_overlay || stat.stx_subvol == self.stat.stx_subvol)
+    }
+
+    /// Whether something is mounted on the directory with this path, which cannot be seen in a snapshot.
+    pub fn hides_mount(&self, beneath: &[u8]) -> bool {
+        self.shown.is_some() && self.junctions.has_mount(beneath)
+    }
+
+    /// Whether a directory's entry tells its number also when something is mounted on it. On btrfs it may be that of a
+    /// subvolume, which is some file's as well.
+    pub fn mounts_have_numbers(&self) -> bool {
+        self.entries_have_numbers && !self.is_btrfs
     }
 
     /// Whether the directory is what a btrfs snapshot has where its volume has another subvolume.
@@ -372,6 +389,11 @@ impl Reach {
             *kept_path = self.path.as_slice().into();
         }
         Ok(())
+    }
+
+    /// The path looked up last, beneath the root.
+    pub fn found(&self) -> &[u8] {
+        &self.path
     }
 
     /// Opens the object `name` in the directory looked up last.

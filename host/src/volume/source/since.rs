@@ -2,8 +2,7 @@
 //! since a generation, and what was in the base gives those that are gone.
 //!
 //! A name that is gone was in a directory that changed, or in one that is gone itself; so all objects that are gone are
-//! found by comparing the directories that changed with what they held in the base. btrfs does not give a number to
-//! another object.
+//! found by comparing the directories that changed with what they held in the base.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -45,8 +44,9 @@ pub trait EarlierNames {
     fn objects_in(&mut self, directory: Ino, each: &mut dyn FnMut(Ino)) -> io::Result<()>;
 }
 
-/// Finds what changed. `None`: only a walk tells, since there are numbers too large for a dump, a directory was moved into
-/// or out of what is dumped, or names or times are left out. The earlier dump must not have left out any either.
+/// Finds what changed. `None`: only a walk tells, since there are numbers too large for a dump, other subvolumes, a
+/// directory that was moved into or out of what is dumped, or names or times that are left out. The earlier dump must not
+/// have left out any either.
 ///
 /// # Errors
 /// The tree cannot be searched, or the base's names are not known.
@@ -72,7 +72,7 @@ pub fn find(
     unchanged.remove(Ino::ROOT);
     let mut highest = unchanged.highest().map_or(0, |ino| ino.0.into());
     let mut changed = Vec::new();
-    let mut changed_directories = Vec::new();
+    let mut directories = Vec::new();
     tree.changed_since(earlier.generation, |inode| {
         if options.is_interrupted() {
             return Err(io::Error::from(io::ErrorKind::Interrupted));
@@ -86,22 +86,25 @@ pub fn find(
             return Ok(None);
         }
         let ino = Ino(inode.number as u32);
-        if inode.kind == Kind::Directory && inode.number != root_real {
-            let was_there = MapView::new(earlier.in_use).contains(ino);
-            let is_there = inode.links > 0 && found.place_of(&mut tree, inode.number)?.is_some();
-            if was_there && inode.links > 0 && !is_there || !was_there && inode.made < earlier.generation {
-                return Ok(None);
-            }
+        let is_directory = inode.kind == Kind::Directory;
+        let is_new = inode.made >= earlier.generation;
+        let was_there = inode.number == root_real || MapView::new(earlier.in_use).contains(ino);
+        let has_name = is_directory && inode.links > 0;
+        let is_there = has_name && found.place_of(&mut tree, inode.number)?.is_some();
+        if has_name && !is_new && is_there != was_there {
+            return Ok(None);
         }
-        if inode.kind == Kind::Directory {
-            changed_directories.push(inode.number);
+        // Numbers of what is gone come back when the file system is mounted again: a directory may have had this one.
+        if is_there || was_there && (is_directory || is_new) {
+            directories.push(inode.number);
         }
         // It has a record then, or is not part of the dump.
         unchanged.remove(ino);
         found.add(&mut tree, inode)?;
     }
-    let mut gone = Gone { queue: changed_directories, root_real };
-    gone.find(&mut tree, earlier, &mut unchanged)?;
+    if !remove_gone(&mut tree, earlier, directories, root_real, &mut unchanged)? {
+        return Ok(None);
+    }
     // What a restore of the chain would not give rightly is dumped, too.
     if let Some(base) = &options.base {
         let known = MapView::new(&base.known);
@@ -190,41 +193,47 @@ fn names_of(tree: &mut TreeSearch<'_>, number: u64) -> io::Result<Vec<(u64, Vec<
     Ok(names)
 }
 
-/// Looks for what is gone.
-struct Gone {
-    /// Directories that changed or are gone.
-    queue: Vec<u64>,
+/// Takes what is gone out of `unchanged`, beginning with the directories that changed, whether they are still there or not.
+/// `false`: there are other subvolumes, or the names are not those of the base.
+fn remove_gone(
+    tree: &mut TreeSearch<'_>,
+    earlier: &mut Earlier<'_>,
+    changed: Vec<u64>,
     root_real: u64,
-}
-
-impl Gone {
-    /// Takes what is gone out of `unchanged`.
-    fn find(
-        &mut self,
-        tree: &mut TreeSearch<'_>,
-        earlier: &mut Earlier<'_>,
-        unchanged: &mut Bits,
-    ) -> io::Result<()> {
-        while let Some(directory) = self.queue.pop() {
-            let number = if directory == self.root_real { Ino::ROOT } else { Ino(directory as u32) };
-            let mut suspects = BTreeSet::new();
+    unchanged: &mut Bits,
+) -> io::Result<bool> {
+    let in_use = MapView::new(earlier.in_use);
+    // Directories that changed or are gone.
+    let mut queue = changed;
+    while let Some(directory) = queue.pop() {
+        let number = if directory == root_real { Ino::ROOT } else { Ino(directory as u32) };
+        let mut suspects = BTreeSet::new();
+        let mut is_of_base = true;
+        let mut suspect = |ino| {
+            is_of_base &= in_use.contains(ino);
             // What changed is no longer in question.
-            let mut suspect = |ino| {
-                if unchanged.contains(ino) {
-                    suspects.insert(ino);
-                }
-            };
-            earlier.names.objects_in(number, &mut suspect)?;
-            tree.objects_in(directory, |real| {
-                u32::try_from(real).map(|real| suspects.remove(&Ino(real))).ok();
-            })?;
-            for ino in suspects {
-                if tree.inode(ino.0.into())?.is_none_or(|inode| inode.links == 0) {
-                    unchanged.remove(ino);
-                    self.queue.push(ino.0.into());
-                }
+            if unchanged.contains(ino) {
+                suspects.insert(ino);
+            }
+        };
+        earlier.names.objects_in(number, &mut suspect)?;
+        if !is_of_base {
+            return Ok(false);
+        }
+        let has_roots = tree.objects_in(directory, |real| {
+            if let Ok(real) = u32::try_from(real) {
+                suspects.remove(&Ino(real));
+            }
+        })?;
+        if has_roots {
+            return Ok(false);
+        }
+        for ino in suspects {
+            if tree.inode(ino.0.into())?.is_none_or(|inode| inode.links == 0) {
+                unchanged.remove(ino);
+                queue.push(ino.0.into());
             }
         }
-        Ok(())
     }
+    Ok(true)
 }

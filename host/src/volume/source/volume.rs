@@ -30,17 +30,6 @@ use super::{Qtrees, SourceOptions, Volume};
 use crate::volume::VolumeError;
 use crate::volume::btrfs::tree_search::TreeSearch;
 
-/// What the walk found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Directories, the root and mount points included.
-    pub directories: u64,
-    /// Objects that are not directories; each counts once, however many names it has.
-    pub others: u64,
-    /// Directories that belong to other volumes and are dumped empty.
-    pub mount_points: Vec<PathBuf>,
-}
-
 /// A tree of a mounted file system.
 pub struct LinuxSource {
     volume: Arc<Volume>,
@@ -162,15 +151,13 @@ impl LinuxSource {
         }
     }
 
-    /// What the walk found.
+    /// Directories that belong to other volumes and were not entered.
     #[must_use]
-    pub fn tally(&self) -> Tally {
-        let index = &self.volume.index;
-        let mut mount_points: Vec<PathBuf> =
-            index.covered_places.iter().map(|place| self.path_in(*place, b"")).collect();
+    pub fn mount_points(&self) -> Vec<PathBuf> {
+        let places = self.volume.index.covered_places.iter();
+        let mut mount_points: Vec<PathBuf> = places.map(|place| self.path_in(*place, b"")).collect();
         mount_points.sort();
-        let directories = index.directories.len();
-        Tally { directories, others: index.in_use.count() - directories, mount_points }
+        mount_points
     }
 
     /// The rule the numbers follow.
@@ -186,6 +173,16 @@ impl LinuxSource {
     /// They cannot be read, or not written.
     pub fn write_numbers(&self, to: &mut dyn io::Write) -> io::Result<()> {
         self.volume.index.numbers.write(to)
+    }
+
+    /// Takes the numbers of junctions out of the map of what the chain holds: once something is not mounted any more, they
+    /// are those of what was beneath, or of anything else.
+    pub fn forget_junctions(&self, known: &mut [u8]) {
+        for bit in self.volume.index.junctions.iter().map(|ino| ino.0.saturating_sub(1)) {
+            if let Some(byte) = known.get_mut((bit / 8) as usize) {
+                *byte &= !(1 << (bit % 8));
+            }
+        }
     }
 
     /// Where a path that is shown is read.

@@ -249,7 +249,7 @@ impl Walk<'_> {
                 changed = self.is_changed(&stat);
                 self.read(walker, job.place, fd.as_fd())?
             }
-            Err(Cover::Mount) => return self.cover(walker, job, self.root.entries_have_numbers),
+            Err(Cover::Mount) => return self.cover(walker, job, self.root.mounts_have_numbers()),
             Err(Cover::Subvolume) => return self.cover(walker, job, false),
             Err(Cover::Unreadable(errno)) => Some(errno),
         };
@@ -280,6 +280,9 @@ impl Walk<'_> {
         if !self.root.is_own_device(&stat) || self.root.is_placeholder(&stat) {
             return Err(Cover::Subvolume);
         }
+        if self.root.hides_mount(walker.reach.found()) {
+            return Err(Cover::Mount);
+        }
         if !self.root.is_same(&stat, job.real) {
             // Another directory has the name by now; it is read when the object is opened, or reported then.
             return Err(Cover::Unreadable(Errno::STALE));
@@ -298,7 +301,7 @@ impl Walk<'_> {
     fn cover(&self, walker: &mut Walker, job: &Job, has_number: bool) -> Result<(), Failure> {
         if has_number {
             walker.highest = walker.highest.max(job.real);
-            walker.sorter.push(job.real, job.place, Tag::covered().0, b"")?;
+            walker.sorter.push(job.real, job.parent, Tag::covered().0, &job.name)?;
         }
         let &Job { place, parent, real, .. } = job;
         walker.covered.push(Covered { place, parent, name: job.name.clone(), real, has_number });

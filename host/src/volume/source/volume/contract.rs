@@ -142,9 +142,6 @@ impl SourceVolume for LinuxSource {
 
     fn next_entry(&mut self, name: &mut NameBuf) -> Result<Option<Entry>, VolumeError> {
         let record = self.current_directory()?.record;
-        if record.tag.is_covered() {
-            return Ok(None);
-        }
         self.need_fd()?;
         let volume = Arc::clone(&self.volume);
         let mut entries = std::mem::take(&mut self.entries);
@@ -173,9 +170,6 @@ impl SourceVolume for LinuxSource {
 
     fn rewind_entries(&mut self) -> Result<(), VolumeError> {
         let record = self.current_directory()?.record;
-        if record.tag.is_covered() {
-            return Ok(());
-        }
         self.need_fd()?;
         let mut entries = std::mem::take(&mut self.entries);
         let result = entries.rewind(self.fd()?);
