@@ -20,6 +20,8 @@ mod commands;
 mod damage;
 #[path = "integration/direct.rs"]
 mod direct;
+#[path = "integration/exclude.rs"]
+mod exclude;
 #[path = "integration/format.rs"]
 mod format;
 #[path = "integration/generations.rs"]
@@ -56,6 +58,8 @@ mod live;
 mod luns;
 #[path = "integration/luns_restored.rs"]
 mod luns_restored;
+#[path = "integration/qtrees.rs"]
+mod qtrees;
 #[path = "integration/rename.rs"]
 mod rename;
 #[path = "integration/room.rs"]
@@ -92,6 +96,7 @@ fn main() {
         ("commands", commands::CASES),
         ("damage", damage::CASES),
         ("direct", direct::CASES),
+        ("exclude", exclude::CASES),
         ("format", format::CASES),
         ("golden", golden::CASES),
         ("history", history::CASES),
@@ -110,6 +115,7 @@ fn main() {
         ("luns_restored", luns_restored::CASES),
         ("rename", rename::CASES),
         ("room", room::CASES),
+        ("qtrees", qtrees::CASES),
         ("live", live::CASES),
         ("round_trip", round_trip::CASES),
         ("generations", generations::CASES),

@@ -112,6 +112,8 @@ pub struct Attributes {
     pub real_ino: u64,
     /// The volume's generation number for it, or 0.
     pub generation: u32,
+    /// Number of the qtree that it is in, or 0 (R-DATA-4).
+    pub qtree: u32,
 }
 
 impl Attributes {
@@ -133,6 +135,7 @@ impl Attributes {
             born: None,
             real_ino: 0,
             generation: 0,
+            qtree: 0,
         }
     }
 }

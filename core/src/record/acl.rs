@@ -39,6 +39,28 @@ const BEHIND_DESCRIPTION_LEN: u32 = 8 + 64;
 /// The most bytes that are looked at together.
 const HELD_MAX: usize = DESCRIPTOR_LEN as usize;
 
+/// Where in a value of Samba's the security descriptor begins; at least its fixed part is there.
+#[must_use]
+pub fn descriptor_at(value: &[u8]) -> Option<usize> {
+    let [a, b, c, d] = *value.first_chunk()?;
+    if [a, b] != [c, d] {
+        return None;
+    }
+    let at = match u16::from_le_bytes([a, b]) {
+        1 => 8,
+        2 => 28,
+        3 => 80,
+        4 => {
+            let text = value.get(DESCRIPTION_AT as usize..)?;
+            let behind = DESCRIPTION_AT as usize + text.iter().position(|byte| *byte == 0)? + 1;
+            behind.checked_next_multiple_of(4)? + BEHIND_DESCRIPTION_LEN as usize
+        }
+        _ => return None,
+    };
+    let descriptor = value.get(at..)?;
+    (descriptor.len() >= DESCRIPTOR_LEN as usize && descriptor.first() == Some(&1)).then_some(at)
+}
+
 /// What is looked at next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {

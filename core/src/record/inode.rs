@@ -66,6 +66,7 @@ pub(super) fn emit_attributes(
     }
     extension.real_ino.set(attributes.real_ino);
     extension.generation.set(attributes.generation);
+    extension.qtree.set(attributes.qtree);
     let born = attributes.born.unwrap_or(NEVER_BORN);
     for (index, time) in
         [attributes.accessed, attributes.modified, attributes.changed, born].into_iter().enumerate()
@@ -142,6 +143,7 @@ fn times_of_extension<O: ByteOrder>(
     attributes.changed = changed.legal();
     attributes.born = (born.nanos < NANOS_PER_SECOND).then_some(born);
     attributes.real_ino = extension.real_ino.get();
+    attributes.qtree = extension.qtree.get();
 }
 
 const NANOS_PER_SECOND: u32 = 1_000_000_000;

@@ -13,6 +13,7 @@ mod json;
 mod list;
 mod lun;
 mod progress;
+mod qtree;
 mod raw;
 mod reading;
 mod restore;
@@ -50,6 +51,7 @@ fn run(command: raw::Command) -> Result<Ended, CliError> {
         raw::Command::Find(raw) => history::find::run(raw),
         raw::Command::Lun(raw) => lun::run(raw),
         raw::Command::Tape(raw) => tape::run(raw),
+        raw::Command::Qtree(raw) => qtree::run(raw),
         raw::Command::Catalog(raw) => catalog::run(raw),
         raw::Command::Snapshot(raw) => snapshot::run(raw),
         raw::Command::Completions { shell } => generate::completions(shell),

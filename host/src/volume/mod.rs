@@ -12,6 +12,7 @@ pub(crate) mod failures;
 pub mod identity;
 pub mod lun;
 pub mod place;
+pub mod qtree;
 pub mod rearrange;
 pub mod renamed;
 pub mod source;

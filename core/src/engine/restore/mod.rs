@@ -549,6 +549,7 @@ pub struct Restore<'m, T, V: TargetVolume, B, C> {
     /// The object whose names were looked up last.
     name_ino: Ino,
     admission: Admission,
+    directories_only: bool,
     /// Linux' extended attribute block.
     linux_xattrs: &'m mut [u8],
     /// The name that the last damage of a directory is about, and its length.
@@ -620,6 +621,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
         let admission = Admission::new(target.capabilities());
         Ok(Self {
             admission,
+            directories_only: false,
             tape,
             target,
             scratch,
@@ -672,6 +674,12 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
     /// Before the first [`step`](Self::step): restores no properties of these kinds, and nothing is told of it.
     pub const fn leave_out(&mut self, kinds: PropertyKinds) {
         self.admission.left_out = kinds;
+    }
+
+    /// Before the first [`step`](Self::step): restores directories with their properties, and nothing of what the tape has
+    /// behind them.
+    pub const fn directories_only(&mut self) {
+        self.directories_only = true;
     }
 
     /// How far the restore is.

@@ -246,6 +246,12 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
     }
 
     fn end_directories(&mut self) -> RestoreResult<(), T, V, B> {
+        if self.directories_only {
+            self.target.barrier();
+            self.phase = Phase::SetAttributes { cursor: Cursor::START };
+            self.begin(RestoreStage::Attributes);
+            return Ok(());
+        }
         self.phase = Phase::Stream;
         self.begin(RestoreStage::Files);
         if self.way.is_on() { self.begin_route_of_files() } else { Ok(()) }

@@ -98,6 +98,17 @@ fn descriptors_of_samba() {
 }
 
 #[test]
+fn where_descriptors_begin() {
+    for (value, at) in [(NT_V1, 8), (NT_V2, 28), (NT_V3, 80), (NT_V4, 160), (NT_V4_NO_LISTS, 160)] {
+        let value = bytes(value);
+        assert_eq!(descriptor_at(&value), Some(at));
+        for len in 0..at + 20 {
+            assert_eq!(descriptor_at(&value[..len]), None);
+        }
+    }
+}
+
+#[test]
 fn other_acls() {
     for entries in [0, 3, 1024, 1025, 8191] {
         assert_eq!(count(PropertyKind::PosixAccessAcl, &posix(entries)), Some(entries as u32));

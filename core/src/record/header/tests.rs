@@ -16,6 +16,7 @@ fn repr() -> HeaderRepr {
     attributes.born = Some(Timestamp { secs: 7, nanos: 8 });
     attributes.real_ino = 0xdead_beef_0000_0001;
     attributes.generation = 9;
+    attributes.qtree = 0x0a0b_0c0d;
     let mut extension = Extension::new(DumpId([7; 16]));
     extension.offset = 1 << 40;
     extension.segment = 4;

@@ -11,7 +11,11 @@ use crate::state::history::parse_id;
 use crate::tape::virtual_tape::{Access, VirtualTape};
 use crate::tape::{Mode, TapeSpec};
 use crate::text::printable_path;
-use std::path::PathBuf;
+use crate::volume::place::is_volume_root;
+use crate::volume::qtree;
+use crate::volume::source::{Excluded, Pattern};
+use rustix::fs::OFlags;
+use std::path::{Path, PathBuf};
 use tapedump_core::device::volume::PropertyKinds;
 use tapedump_core::stream::writer::DumpIdentity;
 use tapedump_core::units::{BlockingFactor, DumpId, Level, Timestamp};
@@ -38,6 +42,9 @@ pub(super) struct Plan {
     pub(super) changer: Option<Changer>,
     /// Properties that do not get on the dump.
     pub(super) left_out: PropertyKinds,
+    /// Names that do not.
+    pub(super) excluded: Excluded,
+    pub(super) ignore_ctime: bool,
 }
 
 /// What was made for this dump, to be removed should nothing get onto it.
@@ -71,6 +78,7 @@ pub(super) fn resolve(raw: raw::Dump, state: &StateDir) -> Result<Plan, CliError
     if !metadata.is_dir() {
         return Err(cannot(&"it is not a directory; name the directory it is in"));
     }
+    let excluded = excluded(&raw.exclude, raw.without_qtrees, &tree, raw.level)?;
     let choice = Choice::find(&tree, raw.snapshot.as_deref(), raw.live)?;
     let (mut identity, date) = identity(choice.date())?;
     let library = state.library();
@@ -126,8 +134,44 @@ pub(super) fn resolve(raw: raw::Dump, state: &StateDir) -> Result<Plan, CliError
         eject,
         catalog,
         changer,
+        excluded,
+        ignore_ctime: raw.ignore_ctime,
         left_out: if raw.no_acls { PropertyKinds::ACLS } else { PropertyKinds::NONE },
     })
+}
+
+/// What of the tree is left out.
+fn excluded(
+    patterns: &[Pattern],
+    without_qtrees: bool,
+    tree: &Path,
+    level: Level,
+) -> Result<Excluded, CliError> {
+    let mut excluded = Excluded { patterns: patterns.to_vec(), ..Excluded::default() };
+    let refused = |why: &dyn std::fmt::Display| {
+        CliError::failed(format!("{}: cannot dump it without its qtrees: {why}", printable_path(tree)))
+    };
+    if patterns.len() > Pattern::COUNT_MAX {
+        return Err(CliError::failed(format!(
+            "--exclude is given {} times, and a dump leaves out up to {} names; use asterisks",
+            patterns.len(),
+            Pattern::COUNT_MAX
+        )));
+    }
+    if !without_qtrees {
+        return Ok(excluded);
+    }
+    if level > Level::BASELINE {
+        return Err(refused(&"that is for level 0 only"));
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(tree, flags, rustix::fs::Mode::empty()).map_err(|errno| refused(&errno))?;
+    if !is_volume_root(&root).map_err(|errno| refused(&errno))? {
+        return Err(refused(&"it is not the root of a volume (a mounted file system, or a subvolume)"));
+    }
+    let qtrees = qtree::list(&root).map_err(|errno| refused(&errno))?;
+    excluded.top_level.extend(qtrees.into_iter().map(|found| found.name).filter(|name| !name.is_empty()));
+    Ok(excluded)
 }
 
 /// Identity and time of the dump: now, before the snapshot is made, or when it was. For reproducible dumps both can be given: `TAPEDUMP_DUMP_ID` (32 hexadecimal

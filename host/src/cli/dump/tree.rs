@@ -42,6 +42,9 @@ pub fn open_tree(
     options.base = plan.base.source.clone();
     options.frozen = taken.is_frozen;
     options.image = taken.image();
+    options.excluded = plan.excluded.clone();
+    options.ignore_ctime = plan.ignore_ctime;
+    let is_all = plan.excluded.is_empty() && !plan.ignore_ctime;
     let failed = |error: VolumeError| match interrupt.is_set() {
         true => CliError::failed("interrupted; nothing was written"),
         false => CliError::failed(error),
@@ -67,7 +70,8 @@ pub fn open_tree(
     if mount_points.len() > MOUNT_POINTS_NAMED {
         progress.tell(&format!("and {} further volumes", mount_points.len() - MOUNT_POINTS_NAMED));
     }
-    let generation = taken.generation().filter(|_| mount_points.is_empty());
+    // What was left out is no change that the volume would tell.
+    let generation = taken.generation().filter(|_| mount_points.is_empty() && is_all);
     Ok(Opened { source, generation })
 }
 

@@ -2,6 +2,7 @@
 //! the whole tape, and is kept in scratch files meanwhile, so that memory does not grow with the dump.
 
 pub mod at;
+mod qtrees;
 pub mod spool;
 
 use self::spool::Spool;
@@ -31,6 +32,9 @@ use tapedump_core::units::{Ino, Timestamp};
 
 pub fn run(raw: List) -> Result<Ended, CliError> {
     let state = StateDir::find()?;
+    if raw.qtrees {
+        return qtrees::run(&raw, &state);
+    }
     if raw.moment.is_asked_for() {
         return at::run(&raw, &state);
     }

@@ -3,15 +3,19 @@
 mod capabilities;
 pub mod history;
 pub mod lun;
+pub mod qtree;
 pub mod snapshot;
 
 pub use self::capabilities::Limits;
 use self::history::{Browse, Chain, Find, History, Moment};
 pub use self::lun::Lun;
 use self::snapshot::Snapshot;
+use crate::volume::source::Pattern;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueHint};
 use std::ffi::OsString;
 use std::num::NonZeroU64;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use tapedump_core::units::{BlockingFactor, Level};
 
@@ -38,6 +42,7 @@ pub enum Command {
     Lun(Lun),
     Tape(Tape),
     Catalog(Catalog),
+    Qtree(qtree::Qtree),
     Snapshot(Snapshot),
     /// Print the completions for a shell
     Completions {
@@ -99,6 +104,21 @@ pub struct Dump {
     /// third-party restore programs can take it as their archive (restore -A). The state directory has a catalog in any case.
     #[arg(long)]
     pub no_catalog: bool,
+    /// Leave out files and directories of this name, wherever they are; once more for each further name, up to 32
+    ///
+    /// An asterisk at the beginning or the end, or at both, stands for any characters. An increment that names other ones than its
+    /// base dumps what is not left out any more, and its restore removes what is.
+    #[arg(long, value_name = "NAME", value_parser = pattern())]
+    pub exclude: Vec<Pattern>,
+    /// Leave out the qtrees of a volume; level 0 only
+    #[arg(long, conflicts_with = "exclude")]
+    pub without_qtrees: bool,
+    /// In an increment, leave out files that only got other permissions, owners or attributes
+    ///
+    /// These are then as in the base when the increment is restored. A file that took the place of another one, with an old time of
+    /// modification, is left out, too, where the file system does not keep when files were made.
+    #[arg(long)]
+    pub ignore_ctime: bool,
     /// Dump no ACLs: objects have their permission bits
     #[arg(long)]
     pub no_acls: bool,
@@ -219,6 +239,9 @@ pub struct List {
     pub from: From,
     #[command(flatten)]
     pub moment: Moment,
+    /// List the qtrees on the dump, and what they are
+    #[arg(long, conflicts_with_all = ["paths", "long", "at", "of"])]
+    pub qtrees: bool,
     /// With mode, links, owner, size and time
     #[arg(short, long)]
     pub long: bool,
@@ -396,6 +419,11 @@ pub struct Qualify {
     /// The report as a JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// Names that a dump leaves out, of any bytes.
+fn pattern() -> impl TypedValueParser<Value = Pattern> {
+    OsStringValueParser::new().try_map(|text| Pattern::parse(text.as_bytes()))
 }
 
 fn blocking_factor(text: &str) -> Result<BlockingFactor, String> {

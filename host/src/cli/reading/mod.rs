@@ -8,6 +8,7 @@ pub mod repeats;
 pub mod sources;
 pub mod tape_file;
 mod tapes;
+mod visitor;
 
 use self::ending::{Stopped, list_missing, settle};
 use self::names::{Finding, Kind, Purpose};
@@ -15,6 +16,7 @@ use self::repeats::Repeats;
 use self::sources::{Scope, Sources};
 use self::tape_file::find_file;
 use self::tapes::Tapes;
+pub use self::visitor::{Entry, Flow, Visitor};
 use crate::checksum::HostCrc32c;
 use crate::cli::changer::{Changer, Wanted, with_changes};
 use crate::cli::exit::{CliError, Ended};
@@ -29,10 +31,10 @@ use std::collections::VecDeque;
 use std::fmt::Display;
 use std::path::PathBuf;
 use tapedump_core::catalog::TableError;
-use tapedump_core::device::volume::{FailedPart, PropertyKinds, TargetVolume};
+use tapedump_core::device::volume::{FailedPart, TargetVolume};
 use tapedump_core::device::{DeviceError, ErrorKind};
 use tapedump_core::engine::restore::{
-    Damage, DumpInfo, LINUX_XATTRS_LEN_MAX, Reduction, Restore, RestoreError, RestoreEvent, RestoreMemory,
+    Damage, LINUX_XATTRS_LEN_MAX, Reduction, Restore, RestoreError, RestoreEvent, RestoreMemory,
     RestoreStage, RestoreSummary, Selected,
 };
 use tapedump_core::limits::{MAP_LEN_MAX, SEGMENT_LEN_MAX};
@@ -67,79 +69,6 @@ pub struct Reading {
     /// The plain file with the dump, where it is in one; the dump is on this tape only.
     pub data: Option<PathBuf>,
     state: StateDir,
-}
-
-/// What a caller wants after an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flow {
-    /// To go on.
-    On,
-    /// To end here: it knows what it wanted to know.
-    Enough,
-}
-
-/// What one command does with what the engine tells; everything has a default that does nothing.
-pub trait Visitor<V: TargetVolume> {
-    /// The dump was found.
-    fn dump(&mut self, _info: &DumpInfo) -> Result<(), CliError> {
-        Ok(())
-    }
-    /// Anything, as the engine tells it, and before it is told otherwise.
-    fn event(
-        &mut self,
-        _engine: &mut Engine<'_, V>,
-        _event: &RestoreEvent<V::Error>,
-    ) -> Result<(), CliError> {
-        Ok(())
-    }
-    /// All names are known and nothing is written yet.
-    fn catalogued(&mut self, _engine: &mut Engine<'_, V>) -> Result<(), CliError> {
-        Ok(())
-    }
-    /// The target was full before the end: what is missing is to be listed, and that is all.
-    fn restores_what_fits(&self) -> bool {
-        false
-    }
-    /// Properties that are not restored, though they are on the dump.
-    fn left_out(&self) -> PropertyKinds {
-        PropertyKinds::NONE
-    }
-    /// What the dump is read for.
-    fn purpose(&self) -> Purpose {
-        Purpose::Look
-    }
-    /// An object that is no directory begins.
-    fn object(&mut self, _ino: Ino) {}
-    /// A stage begins.
-    fn stage(&mut self, _stage: RestoreStage) -> Flow {
-        Flow::On
-    }
-    /// A name.
-    fn entry(
-        &mut self,
-        _engine: &mut Engine<'_, V>,
-        _entry: Entry,
-        _progress: &Progress,
-    ) -> Result<(), CliError> {
-        Ok(())
-    }
-    /// Something is not as it should be, and is not told since very much like it was: to be counted.
-    fn unlisted(&mut self, _finding: &Finding) {}
-    /// Something is not as it should be.
-    fn finding(&mut self, finding: &Finding, progress: &Progress) -> Result<(), CliError> {
-        progress.tell(&format!("tapedump: {}", finding.line()));
-        Ok(())
-    }
-}
-
-/// A name that the engine visits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
-    pub ino: Ino,
-    /// The directory it is in.
-    pub parent: Ino,
-    /// Its entries follow.
-    pub directory: bool,
 }
 
 impl Reading {
@@ -233,6 +162,9 @@ impl Reading {
             engine.go_along(route);
         }
         engine.leave_out(visitor.left_out());
+        if visitor.directories_only() {
+            engine.directories_only();
+        }
         let mut progress = Progress::new();
         let mut drive = Drive {
             tapes: &mut tapes,

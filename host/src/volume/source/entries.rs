@@ -7,8 +7,8 @@ use rustix::io::Errno;
 use tapedump_core::units::Ino;
 
 use super::Volume;
-use super::reach::errno_of;
-use super::walk::{ENTRIES_LEN, identify, is_dumped};
+use super::reach::{Places, errno_of};
+use super::walk::{ENTRIES_LEN, identify};
 
 /// Entries of a directory, one buffer after the other.
 #[derive(Default)]
@@ -80,7 +80,8 @@ impl Entries {
                     let name = entry.file_name().to_bytes();
                     // The walk has noted longer names as a failure of the directory.
                     let name_len = u8::try_from(name.len());
-                    if let (true, Ok(name_len)) = (is_dumped(place, name), name_len) {
+                    let is_dumped = volume.options.excluded.takes(place == Places::ROOT, name);
+                    if let (true, Ok(name_len)) = (is_dumped, name_len) {
                         let stranger = if has_strangers { volume.index.stranger(place, name) } else { None };
                         let ino = match stranger {
                             Some(ino) => Some(ino),

@@ -120,7 +120,10 @@ impl Loader {
         let (fd, stat) = self.open(record)?;
         let kind = record.tag.kind();
         let mut object = Object {
-            attributes: attributes(kind, &stat, record.real),
+            attributes: Attributes {
+                qtree: self.volume.qtrees.of_path(self.reach.directory()),
+                ..attributes(kind, &stat, record.real)
+            },
             fd: None,
             data: None,
             extents: None,
@@ -358,6 +361,7 @@ fn attributes(kind: Kind, stat: &Statx, real: u64) -> Attributes {
         born: has_birth.then(|| timestamp(&stat.stx_btime)),
         real_ino: real,
         generation: 0,
+        qtree: 0,
     }
 }
 

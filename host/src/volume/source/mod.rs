@@ -22,6 +22,7 @@ mod ahead;
 mod bits;
 mod build;
 mod entries;
+mod exclude;
 mod junctions;
 mod load;
 mod number_map;
@@ -36,12 +37,16 @@ mod tests;
 mod volume;
 mod walk;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
+use crate::volume::place::is_volume_root;
+use crate::volume::qtree;
 use build::Index;
+pub use exclude::{Excluded, Pattern};
 pub use number_map::NumberMap;
 use numbers::DIRECT_LIMIT;
 pub use numbers::Numbering;
@@ -70,6 +75,10 @@ pub struct SourceOptions {
     pub image: Option<Image>,
     /// Set by somebody else to stop reading.
     pub interrupt: Option<Arc<AtomicBool>>,
+    /// Names that are not part of the dump.
+    pub excluded: Excluded,
+    /// What has only another time of change counts as unchanged: its data are what they were, and its attributes may not be.
+    pub ignore_ctime: bool,
     tuning: Tuning,
 }
 
@@ -128,7 +137,17 @@ impl SourceOptions {
             entry_numbers: true,
         };
         let scratch_dir = scratch_dir.into();
-        Self { frozen: false, threads: 0, scratch_dir, base: None, image: None, interrupt: None, tuning }
+        Self {
+            frozen: false,
+            threads: 0,
+            scratch_dir,
+            base: None,
+            image: None,
+            interrupt: None,
+            excluded: Excluded::default(),
+            ignore_ctime: false,
+            tuning,
+        }
     }
 
     fn is_interrupted(&self) -> bool {
@@ -150,10 +169,42 @@ struct Volume {
     root: Root,
     index: Index,
     options: SourceOptions,
+    qtrees: Qtrees,
     /// Map of the objects that will be opened; without it all.
     wanted: OnceLock<Box<[u8]>>,
     /// Objects that are open for the consumer.
     held: Arc<AtomicUsize>,
+}
+
+/// The numbers of the qtrees that objects are in.
+#[derive(Debug, Default)]
+struct Qtrees {
+    /// That the root is in.
+    own: u32,
+    /// Those of directories in the root, where that is a volume's.
+    top_level: HashMap<Vec<u8>, u32>,
+}
+
+impl Qtrees {
+    /// Where the system cannot tell, there are none.
+    fn of(root: &Root) -> Self {
+        let own = qtree::enclosing(root.fd()).and_then(|root| qtree::read(&root).ok()??);
+        let mut top_level = HashMap::new();
+        if is_volume_root(root.fd()).unwrap_or(false) {
+            let found = qtree::list(root.fd()).unwrap_or_default();
+            top_level.extend(found.into_iter().filter_map(|found| Some((found.name, found.qtree?.id))));
+        }
+        Self { own: own.map_or(0, |qtree| qtree.id), top_level }
+    }
+
+    /// The qtree of what is in this directory, by its path beneath the root, or is it.
+    fn of_path(&self, path: &[u8]) -> u32 {
+        if self.top_level.is_empty() {
+            return self.own;
+        }
+        let name = path.split(|byte| *byte == b'/').next().unwrap_or_default();
+        self.top_level.get(name).copied().unwrap_or(self.own)
+    }
 }
 
 impl Volume {

@@ -362,6 +362,11 @@ impl Reach {
         self.open_found(root, name, flags)
     }
 
+    /// The path of the directory looked up last.
+    pub fn directory(&self) -> &[u8] {
+        &self.path
+    }
+
     /// Looks up the path of a directory, for [`open_found`](Self::open_found).
     ///
     /// # Errors

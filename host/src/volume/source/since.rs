@@ -15,10 +15,11 @@ use tapedump_core::units::Ino;
 
 use super::SourceOptions;
 use super::bits::Bits;
+use super::exclude::is_special;
 use super::reach::Places;
 use super::sort::Sorter;
 use super::table::Tag;
-use super::walk::{Walked, is_dumped};
+use super::walk::Walked;
 use crate::volume::btrfs::tree_search::{Inode, TreeSearch};
 
 /// Directories below each other, at most; deeper ones are a loop, or beyond what paths can name.
@@ -43,8 +44,9 @@ pub trait EarlierNames {
     fn objects_in(&mut self, directory: Ino, each: &mut dyn FnMut(Ino)) -> io::Result<()>;
 }
 
-/// Finds what changed. `None`: only a walk tells, since there are numbers too large for a dump, other subvolumes, or a
-/// directory that was moved into or out of what is dumped.
+/// Finds what changed. `None`: only a walk tells, since there are numbers too large for a dump, other subvolumes, a
+/// directory that was moved into or out of what is dumped, or names or times that are left out. The earlier dump must not
+/// have left out any either.
 ///
 /// # Errors
 /// The tree cannot be searched, or the base's names are not known.
@@ -55,6 +57,9 @@ pub fn find(
     earlier: &mut Earlier<'_>,
     scratch_dir: &Arc<Path>,
 ) -> io::Result<Option<Walked>> {
+    if !options.excluded.is_empty() || options.ignore_ctime {
+        return Ok(None);
+    }
     let places = Places::new(Arc::clone(scratch_dir), options.tuning.spool_memory, root_real)?;
     let mut found = Finding {
         sorter: Sorter::new(Arc::clone(scratch_dir), options.tuning.sort_memory),
@@ -136,7 +141,9 @@ impl Finding {
             return self.place_of(tree, inode.number).map(drop);
         }
         for (directory, name) in names_of(tree, inode.number)? {
-            if let Some(place) = self.place_of(tree, directory)?.filter(|place| is_dumped(*place, &name)) {
+            if let Some(place) =
+                self.place_of(tree, directory)?.filter(|place| !is_special(*place == Places::ROOT, &name))
+            {
                 let tag = Tag::new(inode.kind).changed_if(inode.generation >= self.generation);
                 return self.sorter.push(inode.number, place, tag.0, &name);
             }
@@ -163,7 +170,7 @@ impl Finding {
             at = parent;
         };
         for (inode, name) in above.into_iter().rev() {
-            place = match place.filter(|parent| is_dumped(*parent, &name)) {
+            place = match place.filter(|parent| !is_special(*parent == Places::ROOT, &name)) {
                 Some(parent) => Some(self.places.push(parent, inode.number, &name)?),
                 None => None,
             };

@@ -26,7 +26,7 @@ use super::reach::{Root, errno_of};
 use super::since::{self, Earlier};
 use super::table::{Cursor, Record, Table};
 use super::walk::{interrupted, walk};
-use super::{SourceOptions, Volume};
+use super::{Qtrees, SourceOptions, Volume};
 use crate::volume::VolumeError;
 use crate::volume::btrfs::tree_search::TreeSearch;
 
@@ -133,7 +133,8 @@ impl LinuxSource {
 
     fn new(root: Root, index: Index, options: SourceOptions) -> Self {
         let held = Arc::new(AtomicUsize::new(0));
-        let volume = Arc::new(Volume { root, index, options, wanted: OnceLock::new(), held });
+        let qtrees = Qtrees::of(&root);
+        let volume = Arc::new(Volume { root, index, options, qtrees, wanted: OnceLock::new(), held });
         Self {
             loader: Loader::new(Arc::clone(&volume)),
             volume,

@@ -21,7 +21,6 @@ use super::reach::{Places, Reach, Root, errno_of, stat_fd, stat_name};
 use super::sort::Sorter;
 use super::table::Tag;
 use crate::volume::VolumeError;
-use crate::volume::btrfs::SNAPSHOT_DIRECTORY;
 
 /// How directories are opened.
 pub const DIRECTORY_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOATIME);
@@ -293,10 +292,10 @@ impl Walk<'_> {
 
     /// Whether the object changed since the time asked for. That is a whole second, and its own second counts.
     fn is_changed(&self, stat: &Statx) -> bool {
-        self.options
-            .base
-            .as_ref()
-            .is_some_and(|base| stat.stx_ctime.tv_sec >= base.since || stat.stx_mtime.tv_sec >= base.since)
+        let Some(base) = &self.options.base else { return false };
+        // What is new has a number that the base knows as another object's, perhaps, and may have been given any other time.
+        let changed = if self.options.ignore_ctime { stat.stx_btime } else { stat.stx_ctime };
+        changed.tv_sec >= base.since || stat.stx_mtime.tv_sec >= base.since
     }
 
     fn cover(&self, walker: &mut Walker, job: &Job, has_number: bool) -> Result<(), Failure> {
@@ -343,7 +342,7 @@ impl Walk<'_> {
         entry: &RawDirEntry<'_>,
     ) -> Result<Option<Errno>, Failure> {
         let name = entry.file_name().to_bytes();
-        if !is_dumped(place, name) {
+        if !self.options.excluded.takes(place == Places::ROOT, name) {
             return Ok(None);
         }
         if name.len() > NAME_LEN_MAX {
@@ -402,11 +401,6 @@ enum Cover {
     Mount,
     Subvolume,
     Unreadable(Errno),
-}
-
-/// Whether a name in the directory at `place` is part of the dump at all.
-pub fn is_dumped(place: u64, name: &[u8]) -> bool {
-    name != b"." && name != b".." && !(place == Places::ROOT && name == SNAPSHOT_DIRECTORY.as_bytes())
 }
 
 /// The object's real number and kind, from its entry where that tells; `Ok(None)`: it is gone.

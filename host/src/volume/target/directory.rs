@@ -6,6 +6,7 @@
 //! the whole path: the next walk begins at one near its end.
 //! Descriptors are `O_PATH`: they need no right to read and cost the least.
 
+use super::crossing::Crossing;
 use crate::volume::VolumeError;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self, AtFlags, Mode, OFlags};
@@ -41,6 +42,8 @@ pub(crate) const DIRECTORY: OFlags =
 pub(crate) struct Directory {
     fd: OwnedFd,
     birth: Mutex<Option<Birth>>,
+    /// What becomes of permissions in it.
+    crossing: Option<Arc<Crossing>>,
     live: Arc<AtomicUsize>,
 }
 
@@ -59,7 +62,20 @@ pub(crate) struct Birth {
 impl Directory {
     fn new(fd: OwnedFd, live: &Arc<AtomicUsize>) -> Self {
         live.fetch_add(1, Ordering::Relaxed);
-        Self { fd, birth: Mutex::new(None), live: Arc::clone(live) }
+        Self { fd, birth: Mutex::new(None), crossing: None, live: Arc::clone(live) }
+    }
+
+    /// As one in which this becomes of permissions; before anybody else has it.
+    pub(crate) fn with_crossing(mut self: Arc<Self>, crossing: Option<Arc<Crossing>>) -> Arc<Self> {
+        if let Some(own) = Arc::get_mut(&mut self) {
+            own.crossing = crossing;
+        }
+        self
+    }
+
+    /// What becomes of permissions in it; `None`: they stay.
+    pub(super) const fn crossing(&self) -> Option<&Arc<Crossing>> {
+        self.crossing.as_ref()
     }
 
     /// Path of a name in it, for messages.

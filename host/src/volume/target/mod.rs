@@ -8,6 +8,7 @@
 
 mod alignment;
 mod caller;
+mod crossing;
 mod directory;
 mod handle;
 mod make;
@@ -18,6 +19,7 @@ mod restricted;
 pub(crate) use caller::{Caller, Kept, umask};
 pub(crate) use directory::{
     ACL_ACCESS, ACL_DEFAULT, Directories, Directory, check_name, descriptor_path, open_directory, open_root,
+    path_of,
 };
 pub(crate) use object::ObjectWriter;
 pub(crate) use property::Properties;
@@ -27,18 +29,19 @@ use super::VolumeError;
 use super::failures::shortened;
 use super::place::place_of;
 use alignment::Alignment;
+use crossing::Crossing;
 use directory::remove;
 use handle::{Handle, mode_of};
 use rustix::fd::OwnedFd;
 use rustix::fs::{self, Mode, OFlags};
 use rustix::io::{self, Errno};
 use rustix::process::geteuid;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use tapedump_core::device::ErrorKind;
 use tapedump_core::device::volume::{
-    Attributes, Failure, Made, Place, PropertyKind, Room, TargetCapabilities, TargetVolume,
+    Attributes, Failure, Made, Place, PropertyKind, Room, TargetCapabilities, TargetRoot, TargetVolume,
 };
 use tapedump_core::units::Ino;
 
@@ -61,6 +64,8 @@ pub struct LinuxTarget {
     /// destination may be entered and written but not read.
     for_sync: Option<OwnedFd>,
     capabilities: TargetCapabilities,
+    /// Directories of a volume's root that are new.
+    new_top_level: HashSet<Ino>,
 }
 
 impl LinuxTarget {
@@ -70,7 +75,10 @@ impl LinuxTarget {
     /// It is not there, not a directory, or may not be entered.
     pub fn open(root: &Path) -> Result<Self, VolumeError> {
         let caller = Arc::new(Caller::of_this_process());
-        let directories = Directories::new(open_root(root)?, |root| root);
+        let directories = Directories::new(open_root(root)?, |root| {
+            let crossing = crate::volume::qtree::enclosing(&*root).and_then(Crossing::of);
+            root.with_crossing(crossing.map(Arc::new))
+        });
         let mut capabilities = TargetCapabilities::ALL;
         capabilities.root = place_of(directories.root());
         let restrictions = Arc::default();
@@ -79,6 +87,7 @@ impl LinuxTarget {
             ObjectWriter::new(Arc::clone(&caller), Arc::clone(&restrictions), Arc::clone(&alignment));
         Ok(Self {
             capabilities,
+            new_top_level: HashSet::new(),
             for_sync: open_for_sync(directories.root()),
             directories,
             writer,
@@ -137,9 +146,25 @@ impl LinuxTarget {
         let fd = check_name(place.name)
             .and_then(|()| open_directory(&parent, place.name))
             .map_err(|errno| VolumeError::system("enter", parent.path_of(place.name), errno))?;
-        let opened = self.directories.adopt(fd);
+        let crossing = self.crossing(place.parent, &parent, &fd, directory);
+        let opened = self.directories.adopt(fd).with_crossing(crossing);
         self.directories.insert(directory, opened);
         Ok(())
+    }
+
+    /// What becomes of permissions in a directory: what becomes of them in the one above, except in a qtree's root.
+    fn crossing(
+        &self,
+        above: Ino,
+        parent: &Directory,
+        fd: &OwnedFd,
+        directory: Ino,
+    ) -> Option<Arc<Crossing>> {
+        let is_top_level = above == Ino::ROOT && self.capabilities.root == TargetRoot::Volume;
+        if is_top_level && !self.new_top_level.contains(&directory) {
+            return Crossing::of(fd).map(Arc::new);
+        }
+        parent.crossing().cloned()
     }
 
     fn make(&mut self, place: Place<'_>, directory: Ino) -> Result<Made, VolumeError> {
@@ -147,7 +172,11 @@ impl LinuxTarget {
         let (fd, how) = check_name(place.name)
             .and_then(|()| make_directory(&self.caller, &parent, place.name))
             .map_err(|errno| VolumeError::system("make the directory", parent.path_of(place.name), errno))?;
-        let made = self.directories.adopt(fd);
+        if place.parent == Ino::ROOT && how == Made::New && self.capabilities.root == TargetRoot::Volume {
+            self.new_top_level.insert(directory);
+        }
+        let crossing = self.crossing(place.parent, &parent, &fd, directory);
+        let made = self.directories.adopt(fd).with_crossing(crossing);
         self.directories.insert(directory, made);
         Ok(how)
     }

@@ -8,13 +8,16 @@
 
 use super::alignment::Alignment;
 use super::caller::{Caller, Locked};
+use super::crossing::Crossing;
 use super::directory::{ACL_ACCESS, Directory, check_name, path_of};
 use super::handle::{Handle, mode_of};
 use super::make::{State, is_same, open_path, replacing};
 use super::property::{Complete, Properties, acl_permissions};
 use super::restricted::Restrictions;
 use crate::volume::VolumeError;
+use crate::volume::carrier::attribute_of;
 use crate::volume::failures::shortened;
+use crate::volume::qtree;
 use rustix::fs::{self, AtFlags};
 use rustix::io::{self, Errno};
 use std::path::PathBuf;
@@ -53,6 +56,10 @@ struct Open {
     known: Option<Arc<Directory>>,
     /// Of what was there before: the directory it is in.
     found_in: Option<Arc<Directory>>,
+    /// What becomes of its permissions where it is.
+    crossing: Option<Arc<Crossing>>,
+    /// It came with an NT descriptor.
+    has_descriptor: bool,
 }
 
 impl ObjectWriter {
@@ -113,8 +120,18 @@ impl ObjectWriter {
         self.name.clear();
         self.name.extend_from_slice(name);
         let made_in = Some(Arc::clone(directory));
-        let kind = attributes.kind;
-        self.open = Some(Open { ino, kind, made_in, handle, now, end: 0, known: None, found_in: None });
+        self.open = Some(Open {
+            ino,
+            kind: attributes.kind,
+            made_in,
+            handle,
+            now,
+            end: 0,
+            known: None,
+            found_in: None,
+            crossing: directory.crossing().cloned(),
+            has_descriptor: false,
+        });
         Ok(())
     }
 
@@ -153,9 +170,20 @@ impl ObjectWriter {
         };
         let (handle, kind, now) =
             open().map_err(|errno| VolumeError::system("open", directory.path_of(name), errno))?;
-        let found_in = Some(Arc::clone(directory));
-        let handle = Some(handle);
-        self.open = Some(Open { ino, kind, made_in: None, handle, now, end: 0, known, found_in });
+        // The directory itself is where it was.
+        let crossing = directory.crossing().filter(|_| !name.is_empty()).cloned();
+        self.open = Some(Open {
+            ino,
+            kind,
+            made_in: None,
+            handle: Some(handle),
+            now,
+            end: 0,
+            known,
+            found_in: Some(Arc::clone(directory)),
+            crossing,
+            has_descriptor: false,
+        });
         Ok(())
     }
 
@@ -209,9 +237,12 @@ impl ObjectWriter {
     }
 
     fn take_property(&mut self, piece: &[u8]) {
-        let Some(open) = &self.open else { return };
+        let Some(open) = &mut self.open else { return };
         let Some(property) = self.properties.take(piece) else { return };
         let (kind, name) = (property.kind, property.name.to_vec());
+        open.has_descriptor |= kind == PropertyKind::NtDescriptor;
+        // Whether it is set depends on what else the object has.
+        let waits = kind == PropertyKind::NtDescriptor && open.crossing.is_some();
         let set = match &open.handle {
             Some(handle) if kind == PropertyKind::Lun && open.kind == Kind::File => {
                 let directory = open.made_in.as_ref().or(open.found_in.as_ref());
@@ -227,7 +258,7 @@ impl ObjectWriter {
                     }
                 }
             }
-            Some(handle) if !property.comes_late() => set_property(&self.caller, handle, &property),
+            Some(handle) if !property.comes_late() && !waits => set_property(&self.caller, handle, &property),
             _ if self.properties.hold() => Ok(()),
             _ => Err(Errno::TOOBIG),
         };
@@ -289,6 +320,8 @@ impl ObjectWriter {
             let error = VolumeError::system("set the length of", path_of(handle.fd(), b""), errno);
             self.fail(Failure { ino: open.ino, what: FailedPart::Data, error });
         }
+        let crossed = self.cross(&open, &handle).map(|permissions| Attributes { permissions, ..*attributes });
+        let attributes = crossed.as_ref().unwrap_or(attributes);
         let (wanted, owned) = self.set_owner(&open, &handle, attributes);
         let locks_out = open.kind == Kind::Directory && !self.caller.is_superuser() && wanted & 0o100 == 0;
         let permitted = match open.kind {
@@ -315,6 +348,36 @@ impl ObjectWriter {
             let locked = Locked { ino: open.ino, handle, permissions: wanted };
             if let Err(locked) = self.caller.lock_later(locked) {
                 self.lock(locked);
+            }
+        }
+    }
+
+    /// Lets permissions follow the style of the qtree that the object comes into. Gives the permission bits that it is to
+    /// have instead of its own.
+    fn cross(&mut self, open: &Open, handle: &Handle) -> Option<u16> {
+        match open.crossing.as_deref()? {
+            Crossing::IntoUnix { default_mode } => {
+                let only_nt = self.properties.holds(PropertyKind::NtDescriptor)
+                    && !self.properties.holds(PropertyKind::PosixAccessAcl);
+                self.properties.drop_held(PropertyKind::NtDescriptor);
+                only_nt.then_some(*default_mode)
+            }
+            Crossing::IntoNtfs { default } => {
+                if !open.has_descriptor && matches!(open.kind, Kind::File | Kind::Directory) {
+                    let name = attribute_of(PropertyKind::NtDescriptor, b"");
+                    let property =
+                        Complete { kind: PropertyKind::NtDescriptor, name: name.as_ref(), value: default };
+                    if let Err(errno) = set_property(&self.caller, handle, &property) {
+                        let path = path_of(handle.fd(), b"");
+                        let error = property_error(path, property.kind, property.name, errno);
+                        self.fail(Failure {
+                            ino: open.ino,
+                            what: FailedPart::Property(property.kind),
+                            error,
+                        });
+                    }
+                }
+                None
             }
         }
     }
@@ -392,6 +455,14 @@ impl ObjectWriter {
             && open.made_in.is_none()
             && let Some(handle) = &open.handle
         {
+            // A descriptor that comes apart from its object, in stage V.
+            if open.has_descriptor
+                && let Some(permissions) = self.cross(&open, handle)
+                && let Err(errno) = handle.set_permissions(permissions)
+            {
+                let error = VolumeError::system("set the permissions of", path_of(handle.fd(), b""), errno);
+                self.fail(Failure { ino: open.ino, what: FailedPart::Attributes, error });
+            }
             self.set_held(open.ino, handle);
             if let Some(known) = &open.known {
                 known.set_birth(None);
@@ -452,6 +523,9 @@ fn write_all(fd: &rustix::fd::OwnedFd, mut offset: u64, mut data: &[u8]) -> io::
 /// Sets one property. Only who may write a file may give it `user.` properties: to one that its owner may not write,
 /// they are given while he may.
 fn set_property(caller: &Caller, handle: &Handle, property: &Complete<'_>) -> io::Result<()> {
+    if property.kind == PropertyKind::Qtree {
+        return qtree::restore(handle.fd(), property.value);
+    }
     match handle.set_xattr(property.name, property.value) {
         Err(Errno::ACCESS) if !caller.is_superuser() => {
             let permissions = mode_of(&handle.stat()?) & 0o7777;

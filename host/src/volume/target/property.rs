@@ -116,6 +116,16 @@ impl Properties {
         true
     }
 
+    /// Whether a property of this kind waits.
+    pub(crate) fn holds(&self, kind: PropertyKind) -> bool {
+        self.held.iter().any(|held| held.kind == kind)
+    }
+
+    /// Properties of this kind do not wait any more, and are not set.
+    pub(crate) fn drop_held(&mut self, kind: PropertyKind) {
+        self.held.retain(|held| held.kind != kind);
+    }
+
     /// The properties that waited, in the order they came.
     pub(crate) fn held(&self) -> impl Iterator<Item = Complete<'_>> {
         self.held.iter().filter_map(|held| {

@@ -3,7 +3,7 @@
 use core::hint::black_box;
 
 use tapedump_core::catalog::{CATALOG_MEMORY_MIN, CatalogIdentity, CatalogWriter};
-use tapedump_core::device::volume::VolumeNames;
+use tapedump_core::device::volume::{PropertyKinds, VolumeNames};
 use tapedump_core::engine::dump::{Dump, DumpMemory, DumpOptions};
 use tapedump_core::engine::restore::{Leg, Restore, RestoreEvent, RestoreMemory, Route, RouteFailed, Stop};
 use tapedump_core::limits::NAME_LEN_MAX;
@@ -25,6 +25,7 @@ pub fn dump() {
         known: bytes(&mut known),
     };
     let Ok(mut dump) = Dump::<_, _, Unit>::new(Opaque, Opaque, memory, options) else { return };
+    dump.leave_out(black_box(PropertyKinds::ACLS));
     while black_box(true) {
         let event = black_box(dump.step());
         black_box((dump.progress(), dump.stage(), dump.stage().number(), dump.source()));
@@ -104,6 +105,10 @@ pub fn restore() {
         0 => restore.go_along(&mut anywhere),
         1 => restore.go_along(&mut stops),
         _ => {}
+    }
+    restore.leave_out(black_box(PropertyKinds::ACLS));
+    if black_box(true) {
+        restore.directories_only();
     }
     let mut name = black_box([0; NAME_LEN_MAX]);
     while black_box(true) {

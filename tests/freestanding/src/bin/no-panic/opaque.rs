@@ -9,7 +9,7 @@ use tapedump_core::device::tape::{
 };
 use tapedump_core::device::volume::{
     Attributes, Class, Entry, FailedPart, Failure, Kind, Made, NameBuf, Place, Property, PropertyKind, Room,
-    SourceVolume, Stretch, TargetVolume, VolumeNames,
+    SourceVolume, Stretch, TargetCapabilities, TargetRoot, TargetVolume, VolumeNames,
 };
 use tapedump_core::device::{DeviceError, ErrorKind};
 use tapedump_core::units::Ino;
@@ -181,6 +181,16 @@ impl TargetVolume for Opaque {
     fn write_property(&mut self, piece: &[u8]) -> Result<(), Error> {
         black_box(piece);
         any(())
+    }
+    fn capabilities(&self) -> TargetCapabilities {
+        let mut capabilities = black_box(TargetCapabilities::ALL);
+        capabilities.ace_limit = black_box(7);
+        capabilities.root = black_box(TargetRoot::Volume);
+        capabilities.unicode_qtree_names = black_box(false);
+        black_box(capabilities)
+    }
+    fn abandon_property(&mut self) {
+        black_box(self);
     }
     fn finish(&mut self, attributes: &Attributes) -> Result<(), Error> {
         black_box(attributes);

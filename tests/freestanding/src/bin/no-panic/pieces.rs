@@ -9,11 +9,13 @@ use tapedump_core::catalog::{
 use tapedump_core::checksum::combine;
 use tapedump_core::device::mem::{MemSnapshot, MemSnapshots, MemVolume, Node, differs};
 use tapedump_core::device::snapshot::{BackupNumbers, BootId, SnapshotName, Snapshots};
-use tapedump_core::device::volume::{Kind, NameBuf, PropertyKind, SourceVolume, VolumeNames};
+use tapedump_core::device::volume::{Kind, NameBuf, PropertyKind, PropertyKinds, SourceVolume, VolumeNames};
 use tapedump_core::engine::restore::{stops_at, stops_on_the_way};
 use tapedump_core::limits::{NAME_LEN_MAX, SEGMENT_BLOCKS_MAX};
+use tapedump_core::record::acl::{AclCounter, descriptor_at};
 use tapedump_core::record::dialect::Dialect;
 use tapedump_core::record::dirent::{ChunkWriter, DirectoryLen, Dirents};
+use tapedump_core::record::dos::DosAttributes;
 use tapedump_core::record::extension::Extension;
 use tapedump_core::record::header::{Header, HeaderKind, HeaderTemplate};
 use tapedump_core::record::holes::Holes;
@@ -21,6 +23,7 @@ use tapedump_core::record::linux_xattr::LinuxXattrs;
 use tapedump_core::record::lun::{LUN_LEN, Lun, LunRepr, OsType, SERIAL_LEN, Serial};
 use tapedump_core::record::map::{DumpMap, MapView, map_blocks, max_ino};
 use tapedump_core::record::payload::{PayloadParser, Row, payload_head, row_head, row_len, row_value_len};
+use tapedump_core::record::qtree::{QTREE_LEN_MAX, Qtree};
 use tapedump_core::stream::reader::{Reader, ReaderAction};
 use tapedump_core::stream::writer::{DumpIdentity, Writer};
 use tapedump_core::units::{BlockAddr, BlockingFactor, DumpId, Ino, Level, TAPE_BLOCK_LEN, TapeNo};
@@ -156,6 +159,27 @@ fn payloads() {
             black_box(part);
         }
         black_box((parser.name(), parser.is_done()));
+    }
+    values();
+}
+
+/// What is understood of values, which are any bytes.
+fn values() {
+    let mut space = black_box([0; 512]);
+    let value = &*bytes(&mut space);
+    let kind = black_box(PropertyKind::NtDescriptor);
+    if let Some(mut counter) = AclCounter::new(kind, black_box(512)) {
+        while black_box(true) {
+            counter.take(value);
+            black_box(counter.entries());
+        }
+    }
+    black_box((AclCounter::entries_max(black_box(9)), descriptor_at(value), DosAttributes::parse(value)));
+    black_box((kind.is_acl(), PropertyKinds::ACLS.with(kind).contains(kind)));
+    if let Some((qtree, name)) = black_box(Qtree::parse(value)) {
+        let mut made = black_box([0; QTREE_LEN_MAX]);
+        black_box(qtree.emit(name, &mut made));
+        black_box(made);
     }
 }
 
