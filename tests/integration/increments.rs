@@ -216,6 +216,7 @@ fn levels_of_debian_are_a_chain() {
     }
 }
 
+/// R-CHAIN-6: a baseline is asked for.
 fn without_a_baseline() {
     let scratch = Scratch::in_memory("increments-baseline");
     let tree = scratch.directory("tree");
@@ -247,6 +248,7 @@ fn three_levels(scratch: &Scratch) -> Vec<PathBuf> {
     tapes
 }
 
+/// R-RESTORE-3, R-CHAIN-5: the tapes of the chain are known before anything is written, and a missing one is named.
 fn what_is_missing_is_named_first() {
     let scratch = Scratch::in_memory("increments-missing");
     let tapes = three_levels(&scratch);

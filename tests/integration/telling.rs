@@ -16,6 +16,7 @@ use tapedump_tests::scratch::{Scratch, path_text, run};
 use crate::Case;
 
 pub(crate) const CASES: &[Case] = &[
+    Case { name: "stages_are_named", needs: &[], run: stages_are_named },
     Case { name: "a_dump_without_its_end", needs: &[], run: a_dump_without_its_end },
     Case { name: "what_only_the_tree_has", needs: &[], run: what_only_the_tree_has },
     Case { name: "owners_that_are_not_restored", needs: &[Need::Root], run: owners_that_are_not_restored },
@@ -53,6 +54,20 @@ fn tree(scratch: &Scratch) -> PathBuf {
 
 fn json_lines(outcome: &Outcome) -> Vec<Value> {
     outcome.out().lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+}
+
+/// R-SEL-2, R-RESTORE-1: the stages by their names, in their order.
+fn stages_are_named() {
+    let scratch = Scratch::new("stages");
+    let (tree, tape) = (tree(&scratch), scratch.join("tape"));
+    let dumped = dump(&scratch, &tree, &tape).outcome().done().err();
+    let stages = |said: &str| -> Vec<String> {
+        let lines = said.lines().filter(|line| line.starts_with("stage"));
+        lines.map(|line| line.split(':').next().expect("a line").to_owned()).collect()
+    };
+    assert_eq!(stages(&dumped), ["stages I and II", "stage III", "stage IV", "stage V"], "{dumped}");
+    let restored = restore(&scratch, &tape, &scratch.join("out")).outcome().done().err();
+    assert_eq!(stages(&restored), ["stage 1", "stage 2", "stage 3", "stage 4"], "{restored}");
 }
 
 fn a_dump_without_its_end() {
