@@ -6,8 +6,8 @@ use std::path::Path;
 
 use tapedump_tests::cli::{Run, code};
 use tapedump_tests::needs::Need;
-use tapedump_tests::product::{dump, list, restore, verify};
-use tapedump_tests::scratch::{Mount, Scratch};
+use tapedump_tests::product::{dump, dump_snapshot, list, restore, verify};
+use tapedump_tests::scratch::{Mount, Scratch, make_btrfs};
 use tapedump_tests::tree::{Compare, Tree};
 
 use crate::Case;
@@ -18,6 +18,11 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "increments_leave_out_the_same", needs: &[], run: increments },
     Case { name: "a_file_with_another_name", needs: &[], run: another_name },
     Case { name: "other_permissions_only", needs: &[], run: other_permissions_only },
+    Case {
+        name: "a_volume_that_tells_what_changed",
+        needs: &[Need::Root, Need::Loop, Need::BTRFS],
+        run: volume_that_tells,
+    },
     Case { name: "patterns_that_are_none", needs: &[], run: no_patterns },
     Case { name: "volumes_without_qtrees", needs: &[Need::Root], run: without_qtrees },
 ];
@@ -142,6 +147,31 @@ fn other_permissions_only() {
     };
     assert_eq!(held("ignoring", &["--ignore-ctime"]), [false, false, true, true]);
     assert_eq!(held("heeding", &[]), [false, true, true, true]);
+}
+
+/// On btrfs, where increments need no walk: names that a base left out are taken by the next dump all the same, and the
+/// other way round.
+fn volume_that_tells() {
+    let scratch = Scratch::new("exclude-btrfs");
+    let image = scratch.join("image");
+    make_btrfs(&image, 256 << 20, &[]);
+    let mount = Mount::image(&image, &scratch.directory("mounted"), "rw");
+    // The root itself changes with the snapshots in it.
+    let tree = mount.path().join("tree");
+    fs::create_dir(&tree).expect("made");
+    fill(&tree);
+    let check = |level: u32, patterns: &[&str], expected: &Tree| {
+        let tape = scratch.join(&format!("level{level}"));
+        let run = dump_snapshot(&scratch, mount.path(), &tape).args(["--level", &level.to_string()]);
+        let _ = run.args(patterns).outcome().done();
+        let to = scratch.directory(&format!("restored {level}"));
+        let _ = restore(&scratch, &tape, &to).outcome().done();
+        Compare::EXACT.assert_equal(expected, &Tree::read(&to.join("tree")).expect("tree"));
+    };
+    check(0, &PATTERNS, &expected(&tree));
+    fs::write(tree.join("new"), "new").expect("written");
+    check(1, &[], &Tree::read(&tree).expect("tree"));
+    check(2, &PATTERNS, &expected(&tree));
 }
 
 fn no_patterns() {

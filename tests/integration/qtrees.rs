@@ -30,7 +30,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "across_security_styles", needs: ROOT, run: across_security_styles },
     Case {
         name: "on_ext4_and_in_subvolumes",
-        needs: &[Need::Root, Need::Loop, Need::MKE2FS, Need::Program("mkfs.btrfs", "btrfs-progs")],
+        needs: &[Need::Root, Need::Loop, Need::MKE2FS, Need::BTRFS],
         run: on_other_file_systems,
     },
 ];
