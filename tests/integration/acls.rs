@@ -22,7 +22,7 @@ const XFS: &[Need] = &[Need::Root, Need::Loop, Need::MKFS_XFS];
 
 pub(crate) const CASES: &[Case] = &[
     Case { name: "posix_acls_of_1024_entries_and_more", needs: XFS, run: posix_acls },
-    Case { name: "nt_and_nfs4_acls_of_1024_entries_and_more", needs: ROOT, run: other_acls },
+    Case { name: "nt_descriptors_of_1024_entries_and_more", needs: ROOT, run: other_acls },
     Case { name: "garbage_travels_as_it_is", needs: ROOT, run: garbage },
     Case { name: "a_target_that_takes_fewer_entries", needs: ROOT, run: fewer_entries },
     Case { name: "without_acls", needs: ROOT, run: without_acls },

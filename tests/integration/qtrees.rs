@@ -341,6 +341,7 @@ fn across_security_styles() {
                 );
                 assert_eq!(mode(&unix), 0o604, "{style}");
                 assert!(get(&both, "system.posix_acl_access").is_some(), "{style}");
+                assert_eq!(get(&both, NT).as_deref(), Some(DESCRIPTOR), "{style}");
                 assert_eq!(mode(&both), before.at(format!("both {name}")).mode, "{style}");
             }
             let directory = to.join("nt directory");

@@ -359,7 +359,9 @@ impl ObjectWriter {
             Crossing::IntoUnix { default_mode } => {
                 let only_nt = self.properties.holds(PropertyKind::NtDescriptor)
                     && !self.properties.holds(PropertyKind::PosixAccessAcl);
-                self.properties.drop_held(PropertyKind::NtDescriptor);
+                if only_nt {
+                    self.properties.drop_held(PropertyKind::NtDescriptor);
+                }
                 only_nt.then_some(*default_mode)
             }
             Crossing::IntoNtfs { default } => {
