@@ -12,6 +12,14 @@
 //! ```
 #![deny(missing_docs)]
 
+/// Says something to the user. Nobody may be there to read it any more, or its disk may be full: that ends nothing.
+macro_rules! eprintln {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+
 pub mod checksum;
 pub mod cli;
 pub mod pipeline;

@@ -19,6 +19,11 @@ pub(crate) const CASES: &[Case] = &[
         needs: BTRFS,
         run: without_what_it_needs_a_walk_tells,
     },
+    Case {
+        name: "names_that_no_dump_holds_come_first",
+        needs: BTRFS,
+        run: names_that_no_dump_holds_come_first,
+    },
     Case { name: "other_subvolumes_need_a_walk", needs: BTRFS, run: other_subvolumes_need_a_walk },
     Case {
         name: "nothing_but_the_changes_is_looked_at",
@@ -141,6 +146,25 @@ fn without_what_it_needs_a_walk_tells() {
             check(&pool.scratch, &tape, &now(&pool.volume()), name);
         }
     }
+}
+
+/// A file with many names among the snapshots, which are left out, and some in the tree.
+fn names_that_no_dump_holds_come_first() {
+    let pool = Pool::new("generations-names");
+    let volume = pool.volume();
+    let directory = volume.join("directory");
+    fs::create_dir(volume.join(".snapshot")).expect("volume");
+    fs::create_dir(&directory).expect("volume");
+    fs::write(directory.join("file"), "as it was").expect("volume");
+    for index in 0..40 {
+        fs::hard_link(directory.join("file"), volume.join(format!(".snapshot/name {index}"))).expect("link");
+    }
+    fs::hard_link(directory.join("file"), directory.join("other name")).expect("link");
+    let _ = dump(&pool.scratch, &volume, 0, &pool.scratch.join("base"));
+    fs::write(directory.join("file"), "changed").expect("volume");
+    let tape = pool.scratch.join("increment");
+    assert_eq!(dump(&pool.scratch, &volume, 1, &tape), Found::Asked);
+    check(&pool.scratch, &tape, &now(&volume), "the file with many names");
 }
 
 fn other_subvolumes_need_a_walk() {

@@ -73,6 +73,12 @@ pub fn failure(state: &StateDir, id: DumpId, error: &CatalogError<FileError>) ->
     }
 }
 
+/// Which catalog of a chain failed, and why: the merged tree does not tell. `ids` are those of the chain, at least one.
+pub fn culprit(state: &StateDir, ids: &[DumpId], error: &CatalogError<FileError>) -> CatalogFailure {
+    let found = ids.iter().find_map(|id| check(state, *id).err());
+    found.unwrap_or_else(|| failure(state, ids.last().copied().unwrap_or_default(), error))
+}
+
 /// Begins the catalog of a dump, in place of one that there may be. It counts when it is [`finish`]ed.
 ///
 /// # Errors

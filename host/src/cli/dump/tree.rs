@@ -83,8 +83,10 @@ fn open_since(
     taken: &Taken<'_>,
     options: &SourceOptions,
 ) -> Result<Option<LinuxSource>, VolumeError> {
-    let (Some(base), Some(_)) = (plan.base.dump, taken.generation()) else { return Ok(None) };
-    let Some((generation, in_use)) = DumpFolder::of(state, base.id).generation() else { return Ok(None) };
+    let (Some(base), Some(now)) = (plan.base.dump, taken.generation()) else { return Ok(None) };
+    // A volume that is older than its base was brought back from somewhere.
+    let base_generation = DumpFolder::of(state, base.id).generation().filter(|(base, _)| *base <= now);
+    let Some((generation, in_use)) = base_generation else { return Ok(None) };
     let Ok(Some(chain)) = chain_of(state, base.id) else { return Ok(None) };
     let ids: Vec<DumpId> = chain.iter().rev().map(|placed| placed.id).collect();
     let mut memory = Vec::new();

@@ -4,9 +4,8 @@ use crate::checksum::HostCrc32c;
 use crate::cli::exit::CliError;
 use crate::cli::history::points::Way;
 use crate::state::StateDir;
-use crate::state::catalogs::{self, CatalogFailure, HostCatalog, MEMORY_LEN};
+use crate::state::catalogs::{self, HostCatalog};
 use crate::state::file_device::{FileDevice, FileError};
-use crate::text::printable_path;
 use tapedump_core::catalog::{CatalogError, View, ViewCursor};
 use tapedump_core::units::{DumpId, Ino};
 
@@ -31,33 +30,9 @@ pub fn open<'m>(
     catalogs::open_chain(state, ids, memory).map_err(CliError::failed)
 }
 
-/// Says which catalog of a chain failed: the merged tree does not tell.
+/// Says which catalog of a chain failed.
 pub fn failed(state: &StateDir, ids: &[DumpId], error: &HostCatalogError) -> CliError {
-    let culprit = ids.iter().find_map(|id| check(state, *id).err());
-    CliError::failed(culprit.unwrap_or_else(|| {
-        let paths = ids.iter().map(|id| printable_path(&catalogs::path_of(state, *id)));
-        let paths = paths.collect::<Vec<_>>().join(", ");
-        format!("one of the catalogs {paths}: {}", catalogs::text(error))
-    }))
-}
-
-/// Goes through all objects and names of a catalog.
-fn check(state: &StateDir, id: DumpId) -> Result<(), String> {
-    let mut memory = vec![0; MEMORY_LEN];
-    let mut catalog =
-        catalogs::open(state, id, &mut memory).map_err(|failure: CatalogFailure| failure.to_string())?;
-    let mut all = || {
-        let mut cursor = catalog.first_by_number()?;
-        while catalog.next_by_number(&mut cursor)?.is_some() {}
-        Ok(())
-    };
-    all().map_err(|error: HostCatalogError| {
-        format!(
-            "{}: {}; make it anew from the dump's tapes with: tapedump catalog rebuild",
-            printable_path(&catalogs::path_of(state, id)),
-            catalogs::text(&error)
-        )
-    })
+    CliError::failed(catalogs::culprit(state, ids, error))
 }
 
 /// All names beneath a directory, each directory before what is in it, in the order of their bytes.

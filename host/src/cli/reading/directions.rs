@@ -1,8 +1,9 @@
 //! Where on the tapes of a chain the wanted paths are, out of its catalogs (R-RESTORE-2).
 
 use crate::cli::exit::CliError;
+use crate::cli::history::tree_view::{HostCatalogError, HostView};
 use crate::state::StateDir;
-use crate::state::catalogs::{self, CatalogFailure, HostCatalog};
+use crate::state::catalogs::{self, CatalogFailure};
 use crate::text::printable;
 use std::collections::HashSet;
 use tapedump_core::catalog::View;
@@ -27,14 +28,14 @@ pub fn find(
     let mut missing = Vec::new();
     for path in paths {
         let found = stops_on_the_way(&mut view, path, &mut |stop| stops.push(stop));
-        match found.map_err(|error| catalogs::failure(state, ids[0], &error)) {
+        match found.map_err(|error| catalogs::culprit(state, &ids, &error)) {
             Err(failure) => return Ok(read_through(&failure)),
             Ok(Some(top)) => {
-                match below(state, &mut view, top, &mut stops) {
+                match below(&mut view, top, &mut stops) {
                     Ok(true) => {}
                     // Something in it is on no dump, which only the tapes say why.
                     Ok(false) => return Ok(None),
-                    Err(failure) => return Ok(read_through(&failure)),
+                    Err(error) => return Ok(read_through(&catalogs::culprit(state, &ids, &error))),
                 }
             }
             Ok(None) => match view.look_up(path) {
@@ -64,13 +65,10 @@ fn read_through<T>(failure: &CatalogFailure) -> Option<T> {
 
 /// The stops at all that a directory holds; at nothing, where `top` is none. `false`: something of it is on no dump.
 fn below(
-    state: &StateDir,
-    view: &mut View<'_, '_, crate::state::file_device::FileDevice, crate::checksum::HostCrc32c>,
+    view: &mut HostView<'_, '_>,
     top: Ino,
     stops: &mut Vec<ChainStop>,
-) -> Result<bool, CatalogFailure> {
-    let id = view.catalog(0).map_or(DumpId([0; 16]), |catalog: &mut HostCatalog<'_>| catalog.identity().dump);
-    let failed = |error| catalogs::failure(state, id, &error);
+) -> Result<bool, HostCatalogError> {
     let mut waiting = vec![top];
     // A directory that is named twice is gone through once.
     let mut seen = HashSet::new();
@@ -78,9 +76,9 @@ fn below(
         if !seen.insert(directory) {
             continue;
         }
-        let Some(mut cursor) = view.names_from(directory, b"").map_err(failed)? else { continue };
-        while let Some(ino) = view.next_name(&mut cursor).map_err(failed)?.map(|row| row.ino) {
-            match stops_at(view, ino, &mut |stop| stops.push(stop)).map_err(failed)? {
+        let Some(mut cursor) = view.names_from(directory, b"")? else { continue };
+        while let Some(ino) = view.next_name(&mut cursor)?.map(|row| row.ino) {
+            match stops_at(view, ino, &mut |stop| stops.push(stop))? {
                 Some(true) => waiting.push(ino),
                 Some(false) => {}
                 None => return Ok(false),

@@ -243,17 +243,16 @@ impl<'a> TreeSearch<'a> {
         Ok(has_roots)
     }
 
-    /// Gives the names of an object: the number of the directory, and the name. `false` from `each`: enough.
+    /// Gives the names of an object: the number of the directory, and the name.
     ///
     /// # Errors
     /// The tree cannot be searched.
-    pub fn names_of(&mut self, number: u64, mut each: impl FnMut(u64, &[u8]) -> bool) -> io::Result<()> {
+    pub fn names_of(&mut self, number: u64, mut each: impl FnMut(u64, &[u8])) -> io::Result<()> {
         let from = Key { object: number, kind: NAME, offset: 0 };
         let to = Key { object: number, kind: NAME_BY_HASH, offset: u64::MAX };
-        let mut goes_on = true;
         self.search(from, to, 0, |key, item| {
             let mut rest = item;
-            while goes_on && !rest.is_empty() {
+            while !rest.is_empty() {
                 // By hash, the directory's number stands in the item.
                 let (directory, name) = match key.kind {
                     NAME => (key.offset, rest),
@@ -262,7 +261,7 @@ impl<'a> TreeSearch<'a> {
                 let (len, name) = name.get(8..).and_then(<[u8]>::split_first_chunk).ok_or(Errno::IO)?;
                 let (name, behind) =
                     name.split_at_checked(u16::from_le_bytes(*len).into()).ok_or(Errno::IO)?;
-                goes_on = each(directory, name);
+                each(directory, name);
                 rest = behind;
             }
             Ok::<_, Errno>(())

@@ -187,11 +187,7 @@ impl Finding {
 /// The names of an object, with the directories that they are in.
 fn names_of(tree: &mut TreeSearch<'_>, number: u64) -> io::Result<Vec<(u64, Vec<u8>)>> {
     let mut names = Vec::new();
-    tree.names_of(number, |directory, name| {
-        names.push((directory, name.to_vec()));
-        // Any of several will do, but for those of directories that are not dumped.
-        names.len() < 16
-    })?;
+    tree.names_of(number, |directory, name| names.push((directory, name.to_vec())))?;
     Ok(names)
 }
 

@@ -15,7 +15,7 @@ use super::make::{State, is_same, open_path, replacing};
 use super::property::{Complete, Properties, acl_permissions};
 use super::restricted::Restrictions;
 use crate::volume::VolumeError;
-use crate::volume::carrier::attribute_of;
+use crate::volume::carrier::{attribute_of, property_of};
 use crate::volume::failures::shortened;
 use crate::volume::qtree;
 use rustix::fs::{self, AtFlags};
@@ -216,9 +216,21 @@ impl ObjectWriter {
         name: &[u8],
         value_len: u32,
     ) -> Result<(), VolumeError> {
-        if self.open.is_none() {
-            return Err(no_object("set an attribute of"));
+        let Some(open) = &self.open else { return Err(no_object("set an attribute of")) };
+        // Whatever it is called on the tape, it is what its name here makes of it.
+        let (found, name) = if kind == PropertyKind::Xattr { property_of(name) } else { (kind, name) };
+        let is_special = matches!(found, PropertyKind::Qtree | PropertyKind::Lun);
+        if is_special && found != kind || found == PropertyKind::Lun && open.kind != Kind::File {
+            const REASON: &str = "what makes a qtree or a LUN is no attribute of this object";
+            let path = open.path(&self.name);
+            let error = VolumeError::own("set an attribute of", path, ErrorKind::Invalid, REASON);
+            let failure = Failure { ino: open.ino, what: FailedPart::Property(kind), error };
+            // Without a name its value is skipped.
+            let _ = self.properties.announce(PropertyKind::Xattr, b"", value_len);
+            self.fail(failure);
+            return Ok(());
         }
+        let kind = found;
         if !self.properties.announce(kind, name, value_len) {
             self.fail_property(kind, name, Errno::TOOBIG);
         } else if value_len == 0 {

@@ -324,7 +324,9 @@ fn lun_at(directory: &Directory, name: &[u8]) -> io::Result<Option<(OwnedFd, Lun
         Err(Errno::NOENT) => return Ok(None),
         Err(errno) => return Err(errno),
     };
-    if FileType::from_raw_mode(fs::fstat(&found)?.st_mode) != FileType::RegularFile {
+    let stat = fs::fstat(&found)?;
+    // What has other names, too, is replaced under this one only: it may be outside of what is restored to.
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_nlink != 1 {
         return Ok(None);
     }
     let path = descriptor_path(found.as_fd());
