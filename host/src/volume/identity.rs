@@ -93,18 +93,6 @@ pub fn file_system_of(tree: &Path) -> String {
     mount.map_or_else(|| "of an unknown type".into(), |mount| printable(&mount.kind))
 }
 
-/// Whether anything is mounted somewhere beneath a directory; so it is thought to be where nobody can tell.
-#[must_use]
-pub fn has_mounts_beneath(directory: &Path) -> bool {
-    let Ok(text) = fs::read("/proc/self/mountinfo") else { return true };
-    let directory = fs::canonicalize(directory).unwrap_or_else(|_| directory.to_path_buf());
-    text.split(|byte| *byte == b'\n').any(|line| {
-        let point = line.split(|byte| *byte == b' ').nth(4).map(unescaped).unwrap_or_default();
-        let point = Path::new(std::ffi::OsStr::from_bytes(&point));
-        point != directory && point.starts_with(&directory)
-    })
-}
-
 /// A line of `/proc/self/mountinfo`.
 pub(super) struct Mount {
     /// The directory of the file system that is mounted, and where.

@@ -7,7 +7,7 @@ use crate::state::StateDir;
 use crate::state::snapshots::Hold;
 use crate::text::printable_path;
 use crate::volume::btrfs::{Role, Subvolume};
-use crate::volume::identity::{file_system_of, has_mounts_beneath};
+use crate::volume::identity::file_system_of;
 use crate::volume::source::Image;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -155,13 +155,11 @@ impl Taken<'_> {
         Some(Image { tree, name: held.name.bytes().to_vec() })
     }
 
-    /// The generation of the volume that is read, if that is the whole volume, and nothing else is mounted in it: the next
-    /// dump asks the volume what changed since.
+    /// The generation of the volume that is read, if that is the whole volume: the next dump asks the volume what changed since.
     pub fn generation(&self) -> Option<u64> {
         let held = self.held.as_ref()?;
-        let (root, beneath) = held.volume.root()?;
-        let is_whole = beneath.as_os_str().is_empty() && !has_mounts_beneath(root);
-        is_whole.then_some(held.generation)
+        let (_, beneath) = held.volume.root()?;
+        beneath.as_os_str().is_empty().then_some(held.generation)
     }
 
     /// The dump has ended, in whatever way: nothing can be restarted from it. Deletes the snapshot that was made for it.

@@ -3,10 +3,9 @@
 
 use crate::cli::exit::{CliError, Ended};
 use crate::cli::interrupt::Interrupt;
-use crate::cli::progress::Progress;
 use crate::cli::qtree;
 use crate::cli::raw::List;
-use crate::cli::reading::names::{Finding, path_of};
+use crate::cli::reading::names::path_of;
 use crate::cli::reading::sources::Scope;
 use crate::cli::reading::{self, Engine, Reading, Visitor};
 use crate::state::StateDir;
@@ -52,11 +51,6 @@ impl Visitor<Collector> for Lister {
         self.seen += 1;
         let path = path_of(engine, ino).unwrap_or_else(|| format!("inode {}", ino.0).into_bytes());
         self.found.push((path, value));
-        Ok(())
-    }
-
-    fn finding(&mut self, finding: &Finding, progress: &Progress) -> Result<(), CliError> {
-        progress.tell(&format!("tapedump: {}", finding.line()));
         Ok(())
     }
 }

@@ -33,7 +33,7 @@ pub(super) const MAGIC: u64 = 0x9123_683e;
 /// `BTRFS_FIRST_FREE_OBJECTID`: the number of every subvolume's root.
 const ROOT_NUMBER: u64 = 256;
 /// `BTRFS_EMPTY_SUBVOL_DIR_OBJECTID`: of the directory that is in a snapshot where the volume has a nested subvolume.
-pub(super) const PLACEHOLDER_NUMBER: u64 = 2;
+pub(super) const EMPTY_SUBVOLUME_NUMBER: u64 = 2;
 
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);

@@ -52,6 +52,11 @@ impl Junctions {
         self.mounts.get(found).map(|(_, target)| target.as_slice())
     }
 
+    /// Whether anything is mounted in the tree.
+    pub fn has_mounts(&self) -> bool {
+        !self.mounts.is_empty()
+    }
+
     /// Whether something is mounted on the directory with this path beneath the tree.
     pub fn has_mount(&self, beneath: &[u8]) -> bool {
         self.mounted_on(beneath).is_some()
@@ -83,6 +88,7 @@ mod tests {
         let mounts = [("a/top", "old:/x"), ("z", "z:/"), ("a/top", "new:/"), ("b", "b:/")];
         let mounts = mounts.map(|(point, target)| (point.into(), target.into()));
         let junctions = Junctions::new(mounts.to_vec(), b"/dev/sda2:/home".to_vec());
+        assert!(junctions.has_mounts() && !Junctions::new(Vec::new(), Vec::new()).has_mounts());
         assert!(junctions.has_mount(b"a/top") && !junctions.has_mount(b"a"));
         assert_eq!(junctions.target(b"a/top"), b"new:/");
         assert_eq!((junctions.target(b"b"), junctions.target(b"z")), (b"b:/".to_vec(), b"z:/".to_vec()));

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use tapedump_core::limits::NAME_LEN_MAX;
 
 use super::junctions::Junctions;
-use crate::volume::btrfs::{self, PLACEHOLDER_NUMBER};
+use crate::volume::btrfs::{self, EMPTY_SUBVOLUME_NUMBER};
 use crate::volume::identity::Mount;
 use crate::volume::spool::Spool;
 
@@ -164,8 +164,8 @@ impl Root {
     }
 
     /// Whether the directory is what a btrfs snapshot has where its volume has another subvolume.
-    pub fn is_placeholder(&self, stat: &Statx) -> bool {
-        self.is_btrfs && stat.stx_ino == PLACEHOLDER_NUMBER
+    pub fn is_empty_subvolume(&self, stat: &Statx) -> bool {
+        self.is_btrfs && stat.stx_ino == EMPTY_SUBVOLUME_NUMBER
     }
 
     /// Whether an object keeps its number as long as it exists. File systems without numbers of their own (FAT,

@@ -84,15 +84,7 @@ impl LinuxSource {
     /// # Errors
     /// The root is no directory or cannot be read, or the list of what is in it cannot be stored.
     pub fn open(root: &Path, mut options: SourceOptions) -> Result<Self, VolumeError> {
-        let mut opened =
-            Root::open(root).map_err(|errno| VolumeError::system("open the directory", root, errno))?;
-        if let Some(image) = &options.image {
-            opened.show_as(&image.tree);
-        }
-        if !options.tuning.openat2 {
-            opened.without_openat2();
-        }
-        opened.entries_have_numbers &= options.tuning.entry_numbers;
+        let opened = open_root(root, &options)?;
         let scratch_dir: Arc<Path> = Arc::from(options.scratch_dir.as_path());
         let mut walked = walk(&opened, &options, &scratch_dir)?;
         if !walked.fits(opened.real_number(opened.stat()), &options) && walked.unchanged.count() > 0 {
@@ -114,8 +106,10 @@ impl LinuxSource {
         options: SourceOptions,
         earlier: &mut Earlier<'_>,
     ) -> Result<Option<Self>, VolumeError> {
-        let opened =
-            Root::open(root).map_err(|errno| VolumeError::system("open the directory", root, errno))?;
+        let opened = open_root(root, &options)?;
+        if opened.junctions.has_mounts() {
+            return Ok(None);
+        }
         let scratch_dir: Arc<Path> = Arc::from(options.scratch_dir.as_path());
         let root_real = opened.real_number(opened.stat());
         let tree = TreeSearch::new(opened.fd());
@@ -385,6 +379,20 @@ impl LinuxSource {
         late.index = Some(index);
         Ok(true)
     }
+}
+
+/// Opens the root of a tree, by the names that it has for the user.
+fn open_root(root: &Path, options: &SourceOptions) -> Result<Root, VolumeError> {
+    let mut opened =
+        Root::open(root).map_err(|errno| VolumeError::system("open the directory", root, errno))?;
+    if let Some(image) = &options.image {
+        opened.show_as(&image.tree);
+    }
+    if !options.tuning.openat2 {
+        opened.without_openat2();
+    }
+    opened.entries_have_numbers &= options.tuning.entry_numbers;
+    Ok(opened)
 }
 
 /// The number is none of the volume's.

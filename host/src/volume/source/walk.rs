@@ -277,7 +277,7 @@ impl Walk<'_> {
             Err(errno) => return Err(Cover::Unreadable(errno)),
         };
         let stat = stat_fd(fd.as_fd()).map_err(Cover::Unreadable)?;
-        if !self.root.is_own_device(&stat) || self.root.is_placeholder(&stat) {
+        if !self.root.is_own_device(&stat) || self.root.is_empty_subvolume(&stat) {
             return Err(Cover::Subvolume);
         }
         if self.root.hides_mount(walker.reach.found()) {
