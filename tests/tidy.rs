@@ -31,6 +31,7 @@ const CORE: &[Layer] = &[
     ("catalog", &["checksum", "device", "device::block", "device::volume", "limits", "record", "units"]),
     // The rules hold no device; what they are asked about is a history or a slice.
     ("chain", &["limits", "units"]),
+    ("session", &["limits", "units"]),
     ("chain::history", &["chain", "checksum", "device", "device::block", "limits", "units"]),
     (
         "engine",

@@ -8,6 +8,7 @@
 //! stream    the sequence of a dump: what may follow what, checksums, resynchronizing   (no device)
 //! catalog   sorted tables, the catalogs of dumps, and the view of a chain, on BlockDevices
 //! chain     levels, bases, restore plans                                               (no device); the history on a BlockDevice
+//! session   how many dumps and restores at once, and what events of the system do to them  (no device)
 //! record    bytes: headers, directory entries, maps, extensions                        (no device)
 //! device    TapeDevice · BlockDevice · SourceVolume · TargetVolume: what an integrator implements
 //! units, limits, checksum
@@ -23,5 +24,6 @@ pub mod device;
 pub mod engine;
 pub mod limits;
 pub mod record;
+pub mod session;
 pub mod stream;
 pub mod units;

@@ -62,6 +62,25 @@ pub const DUMP_TAPES_MAX: usize = 48;
 /// Reads that fail one after the other before a tape is given up.
 pub const READ_ERRORS_MAX: u32 = 64;
 
+/// Dump and restore sessions at once on a system with less memory than [`SESSIONS_MEDIUM_MEMORY_MIN`], by the documentation of
+/// the dump engine (R-SESSION-1). What one of ours takes is little of it: four maps of up to [`MAP_LEN_MAX`], some MiB of tape
+/// records and of data read ahead: little more than 1 GiB where a volume has the most objects that a dump can hold.
+pub const SESSIONS_SMALL_MAX: u32 = 4;
+
+/// Bytes of memory from which [`SESSIONS_MEDIUM_MAX`] sessions are allowed: 16 GiB.
+pub const SESSIONS_MEDIUM_MEMORY_MIN: u64 = 16 << 30;
+
+/// Sessions at once from there on.
+pub const SESSIONS_MEDIUM_MAX: u32 = 16;
+
+/// Bytes of memory from which [`SESSIONS_LARGE_MAX`] sessions are allowed: 24 GiB.
+pub const SESSIONS_LARGE_MEMORY_MIN: u64 = 24 << 30;
+
+/// Sessions at once from there on, and so the most on any system: who keeps a table of them needs this many entries.
+pub const SESSIONS_LARGE_MAX: u32 = 32;
+
+const _: () = assert!(SESSIONS_SMALL_MAX < SESSIONS_MEDIUM_MAX && SESSIONS_MEDIUM_MAX < SESSIONS_LARGE_MAX);
+const _: () = assert!(SESSIONS_MEDIUM_MEMORY_MIN < SESSIONS_LARGE_MEMORY_MIN);
 const _: () = assert!(SEGMENT_LEN_MAX == 524_288);
 const _: () = assert!(2 * (ENTRY_LEN_MAX + 8) <= PAGE_LEN);
 const _: () = assert!(PAGE_LEN.is_power_of_two() && PAGE_LEN == TAPE_BLOCK_LEN);

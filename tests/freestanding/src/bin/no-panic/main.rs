@@ -14,6 +14,7 @@ mod opaque;
 #[path = "../../parts.rs"]
 mod parts;
 mod pieces;
+mod sessions;
 mod tape_catalogs;
 
 use core::hint::black_box;
@@ -46,6 +47,7 @@ fn main() -> u8 {
         pieces::volume,
         chains::rules_in_memory,
         chains::history,
+        sessions::rules,
         tape_catalogs::on_tape,
         tape_catalogs::rebuilt,
     ] {
