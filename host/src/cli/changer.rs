@@ -8,15 +8,19 @@ use super::exit::CliError;
 use super::interrupt::Interrupt;
 use crate::tape::st::StTape;
 use crate::tape::{TapeError, TapeSpec};
+use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 /// Names the command where `--changer` does not.
 const VARIABLE: &str = "TAPEDUMP_CHANGER";
 /// A command that always says yes and never brings the right cartridge is asked this often for each one.
 const CHANGES_MAX: u32 = 32;
+/// How often to look whether the command has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,17 +57,29 @@ impl Changer {
     }
 
     /// Has the cartridge in the drive changed; `why` says what is wrong with it.
-    pub fn change(&self, device: &Path, wanted: &Wanted<'_>, why: &str) -> Result<(), CliError> {
+    pub fn change(
+        &self,
+        device: &Path,
+        wanted: &Wanted<'_>,
+        why: &str,
+        interrupt: &Interrupt,
+    ) -> Result<(), CliError> {
         eprintln!("{why}; asking the changer for another cartridge");
         StTape::eject(device)?;
-        self.run(device, wanted, why)
+        self.run(device, wanted, why, interrupt)
     }
 
-    fn run(&self, device: &Path, wanted: &Wanted<'_>, why: &str) -> Result<(), CliError> {
+    fn run(
+        &self,
+        device: &Path,
+        wanted: &Wanted<'_>,
+        why: &str,
+        interrupt: &Interrupt,
+    ) -> Result<(), CliError> {
         let failed = |what: &dyn std::fmt::Display| {
             CliError::Failed(format!("{why}; the changer brought no other cartridge: {what}"))
         };
-        let status = Command::new("/bin/sh")
+        let mut command = Command::new("/bin/sh")
             .arg("-c")
             .arg(&self.0)
             .env("TAPEDUMP_DEVICE", device)
@@ -72,8 +88,21 @@ impl Changer {
             .env("TAPEDUMP_LABEL", wanted.label)
             .env("TAPEDUMP_REASON", why)
             .stdout(io::stderr())
-            .status()
+            .spawn()
             .map_err(|error| failed(&error))?;
+        let status = loop {
+            if let Some(status) = command.try_wait().map_err(|error| failed(&error))? {
+                break status;
+            }
+            // Ctrl-C reaches the command by itself; an event that aborts this session does not.
+            if interrupt.is_set() {
+                // Only the shell: a robot that is moving comes to rest by itself.
+                _ = kill_process(Pid::from_child(&command), Signal::TERM);
+                _ = command.wait();
+                return Err(failed(&interrupt.cause()));
+            }
+            std::thread::sleep(LOOK_EVERY);
+        };
         if status.success() { Ok(()) } else { Err(failed(&status)) }
     }
 }
@@ -97,7 +126,7 @@ pub fn with_changes<R>(
             (Some(changer), TapeSpec::Drive(device))
                 if error.wants_another_cartridge() && !interrupt.is_set() && may_change(changes) =>
             {
-                changer.change(device, wanted, &error.to_string())?;
+                changer.change(device, wanted, &error.to_string(), interrupt)?;
             }
             _ => return Err(error.into()),
         }
@@ -114,6 +143,7 @@ pub fn may_change(changes: u32) -> bool {
 mod tests {
     use super::*;
     use std::path::PathBuf;
+    use tapedump_core::session::{Abort, Event};
 
     const WANTED: Wanted<'static> = Wanted { purpose: "read", number: 2, label: "home; rm x" };
 
@@ -130,17 +160,29 @@ mod tests {
              \"$TAPEDUMP_REASON\" >'{}'",
             said.display()
         );
-        changer(&command).run(Path::new("/dev/nst0"), &WANTED, "it is empty").unwrap();
+        changer(&command).run(Path::new("/dev/nst0"), &WANTED, "it is empty", &Interrupt::unset()).unwrap();
         assert_eq!(std::fs::read_to_string(said).unwrap(), "/dev/nst0\nread\n2\nhome; rm x\nit is empty\n");
     }
 
     #[test]
     fn a_command_that_fails_says_why_it_was_asked() {
         for (command, how) in [("exit 7", "7"), ("kill -TERM $$", "signal"), ("/no/such/program", "127")] {
-            let error = changer(command).run(Path::new("/dev/nst0"), &WANTED, "it is empty").unwrap_err();
+            let interrupt = Interrupt::unset();
+            let error =
+                changer(command).run(Path::new("/dev/nst0"), &WANTED, "it is empty", &interrupt).unwrap_err();
             let text = error.to_string();
             assert!(text.starts_with("it is empty; ") && text.contains(how), "{text}");
         }
+    }
+
+    #[test]
+    fn an_event_ends_a_command_that_waits() {
+        let interrupt = Interrupt::unset();
+        interrupt.abort(Abort { event: Event::Takeover, is_automatic: false });
+        let error = changer("exec sleep 60")
+            .run(Path::new("/dev/nst0"), &WANTED, "it is empty", &interrupt)
+            .unwrap_err();
+        assert!(error.to_string().contains("interrupted by a takeover"), "{error}");
     }
 
     #[test]

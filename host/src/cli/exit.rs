@@ -14,10 +14,12 @@ pub const INCOMPLETE: u8 = 1;
 pub const USAGE: u8 = 2;
 /// It failed.
 pub const FAILED: u8 = 3;
+/// Sessions stand against the event, and it does not happen; nothing was touched.
+pub const VETOED: u8 = 4;
 
 /// The exit codes as the manual has them.
 pub const HELP: &str = "Exit codes: 0 done; 1 done, but incomplete or damaged; 2 wrong usage; \
-                        3 failed.";
+                        3 failed; 4 an event was vetoed.";
 
 /// How a command ended that came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +37,8 @@ pub enum CliError {
     Failed(String),
     /// It did as much as could be done; the message says what is missing.
     Incomplete(String),
+    /// An event was vetoed; the message says by what.
+    Vetoed(String),
     /// The program that reads our output has enough.
     OutputClosed,
 }
@@ -42,7 +46,7 @@ pub enum CliError {
 impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Failed(message) | Self::Incomplete(message) => f.write_str(message),
+            Self::Failed(message) | Self::Incomplete(message) | Self::Vetoed(message) => f.write_str(message),
             Self::OutputClosed => f.write_str("the output was closed"),
         }
     }
@@ -83,8 +87,9 @@ pub fn code(ended: Result<Ended, CliError>) -> ExitCode {
         Ok(Ended::Done) | Err(CliError::OutputClosed) => DONE,
         Ok(Ended::Incomplete) | Err(CliError::Incomplete(_)) => INCOMPLETE,
         Err(CliError::Failed(_)) => FAILED,
+        Err(CliError::Vetoed(_)) => VETOED,
     };
-    if let Err(error @ (CliError::Failed(_) | CliError::Incomplete(_))) = ended {
+    if let Err(error @ (CliError::Failed(_) | CliError::Incomplete(_) | CliError::Vetoed(_))) = ended {
         eprintln!("tapedump: {error}");
     }
     code.into()
@@ -101,6 +106,7 @@ mod tests {
         assert_eq!(shown(Ok(Ended::Done)), plain(DONE));
         assert_eq!(shown(Ok(Ended::Incomplete)), plain(INCOMPLETE));
         assert_eq!(shown(Err(CliError::failed("f"))), plain(FAILED));
+        assert_eq!(shown(Err(CliError::Vetoed("v".into()))), plain(VETOED));
         assert_eq!(shown(Err(io::Error::from(io::ErrorKind::BrokenPipe).into())), plain(DONE));
     }
 }

@@ -4,6 +4,7 @@ mod browse;
 mod catalog;
 mod changer;
 mod dump;
+mod event;
 mod exit;
 mod generate;
 mod history;
@@ -17,6 +18,7 @@ mod qtree;
 mod raw;
 mod reading;
 mod restore;
+mod session;
 mod snapshot;
 mod tape;
 mod verify;
@@ -54,6 +56,8 @@ fn run(command: raw::Command) -> Result<Ended, CliError> {
         raw::Command::Qtree(raw) => qtree::run(raw),
         raw::Command::Catalog(raw) => catalog::run(raw),
         raw::Command::Snapshot(raw) => snapshot::run(raw),
+        raw::Command::Session(raw) => session::list::run(raw),
+        raw::Command::Event(raw) => event::run(raw),
         raw::Command::Completions { shell } => generate::completions(shell),
         raw::Command::Man { directory } => generate::man(directory.as_deref()),
     }

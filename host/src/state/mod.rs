@@ -6,6 +6,7 @@ pub mod file_device;
 pub mod history;
 pub mod restoring;
 pub mod scratch;
+pub mod sessions;
 pub mod snapshots;
 
 use crate::tape::library::Library;

@@ -66,7 +66,7 @@ struct Held {
     process: u32,
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -185,11 +185,11 @@ impl SnapshotsFolder {
     }
 }
 
-fn damaged() -> io::Error {
+pub(super) fn damaged() -> io::Error {
     io::Error::other("this is not what was written there, or a later release wrote it")
 }
 
-fn parsed<T: for<'a> Deserialize<'a>>(text: &[u8]) -> io::Result<T> {
+pub(super) fn parsed<T: for<'a> Deserialize<'a>>(text: &[u8]) -> io::Result<T> {
     let value: serde_json::Value = serde_json::from_slice(text).map_err(|_| damaged())?;
     if value.get("format").and_then(serde_json::Value::as_u64) != Some(FORMAT.into()) {
         return Err(damaged());
@@ -198,7 +198,7 @@ fn parsed<T: for<'a> Deserialize<'a>>(text: &[u8]) -> io::Result<T> {
 }
 
 /// Puts a file in the place of another one, durably; it is locked for this process as long as it is open.
-fn replace(path: &Path, value: &impl Serialize) -> io::Result<File> {
+pub(super) fn replace(path: &Path, value: &impl Serialize) -> io::Result<File> {
     let new = path.with_extension("new");
     let _ = fs::remove_file(&new);
     let mut file = open_private(&new)?;

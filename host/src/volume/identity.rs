@@ -86,6 +86,30 @@ impl TreeIdentity {
     }
 }
 
+/// The volume that a directory is in, as a whole: events happen to volumes, and sessions run on them. On btrfs it is the
+/// subvolume, as for increments; elsewhere the file system, however it is mounted.
+///
+/// # Errors
+/// It cannot be read.
+pub fn volume_of(directory: &Path) -> Result<VolumeId, VolumeError> {
+    if let Some(subvolume) = Subvolume::of(directory)? {
+        return Ok(subvolume.id());
+    }
+    let failed = |errno| VolumeError::system("identify the volume of", directory, errno);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = open(directory, flags, Mode::empty()).map_err(failed)?;
+    let kind = fstatfs(&fd).map_err(failed)?.f_type as u64 & 0xffff_ffff;
+    let number = match fstatvfs(&fd).map_err(failed)?.f_fsid {
+        // What is made of memory has no other name than the number of its device.
+        0 => rustix::fs::fstat(&fd).map_err(failed)?.st_dev,
+        fsid => fsid,
+    };
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&kind.to_be_bytes());
+    id[8..].copy_from_slice(&number.to_be_bytes());
+    Ok(VolumeId(id))
+}
+
 /// The type of the file system that a tree is on, for people.
 #[must_use]
 pub fn file_system_of(tree: &Path) -> String {

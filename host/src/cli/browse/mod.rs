@@ -276,6 +276,7 @@ impl Browser<'_, '_> {
             force: false,
             dry_run: false,
             threads: None,
+            turn: raw::session::Turn { wait: false },
         };
         restore::into(&raw, &to, self.state, &Interrupt::install()?)
     }

@@ -147,7 +147,7 @@ impl Behind<'_> {
                 .map_err(|error| explain(&error))?;
         loop {
             if interrupt.is_set() {
-                return Err("interrupted".into());
+                return Err(interrupt.cause().to_string());
             }
             match writer.step().map_err(|error| explain(&error))? {
                 CatalogWriteStep::Working => {}

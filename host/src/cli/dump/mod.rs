@@ -16,6 +16,7 @@ use super::exit::{CliError, Ended};
 use super::increments::{Made, forget, place_of};
 use super::interrupt::Interrupt;
 use super::progress::{Progress, Progressed};
+use super::session;
 use crate::checksum::HostCrc32c;
 use crate::cli::raw;
 use crate::state::StateDir;
@@ -46,7 +47,9 @@ type Engine<'m> = Dump<'m, LinuxSource, Copied, HostCrc32c, Option<HostCatalogWr
 pub fn run(raw: raw::Dump) -> Result<Ended, CliError> {
     let state = StateDir::find()?;
     let interrupt = Interrupt::install()?;
+    let mut session = session::begin(&state, session::dump(&raw), raw.turn, &interrupt)?;
     let plan = resolve(raw, &state)?;
+    session.on_tape(&plan.tape);
     let taken =
         plan.choice.take(&state, &plan.tree, plan.identity.id).inspect_err(|_| plan.created.remove())?;
     let ended = to_tape(&plan, &state, &taken, &interrupt);
@@ -244,7 +247,7 @@ fn drive(
 ) -> Result<DumpSummary, String> {
     loop {
         if interrupt.is_set() {
-            return Err("interrupted".into());
+            return Err(interrupt.cause().to_string());
         }
         match engine.step() {
             Ok(DumpEvent::Done(summary)) => return Ok(summary),
@@ -263,7 +266,7 @@ fn drive(
                     progress.tell(&format!("tapedump: {}: {text}", path_of(engine, ino)));
                 }
             }
-            Err(_) if interrupt.is_set() => return Err("interrupted".into()),
+            Err(_) if interrupt.is_set() => return Err(interrupt.cause().to_string()),
             Err(error) => return Err(explain(&error, &plan.tape)),
         }
         progress.step(|| {

@@ -46,7 +46,7 @@ pub fn open_tree(
     options.ignore_ctime = plan.ignore_ctime;
     let is_all = plan.excluded.is_empty() && !plan.ignore_ctime;
     let failed = |error: VolumeError| match interrupt.is_set() {
-        true => CliError::failed("interrupted; nothing was written"),
+        true => CliError::failed(format!("{}; nothing was written", interrupt.cause())),
         false => CliError::failed(error),
     };
     let source = match open_since(plan, state, taken, &options).map_err(failed)? {

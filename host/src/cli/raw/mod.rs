@@ -1,9 +1,11 @@
 //! The arguments as they are written: the one definition that parsing, help, completions and the manual come from.
 
 mod capabilities;
+pub mod event;
 pub mod history;
 pub mod lun;
 pub mod qtree;
+pub mod session;
 pub mod snapshot;
 
 pub use self::capabilities::Limits;
@@ -44,6 +46,8 @@ pub enum Command {
     Catalog(Catalog),
     Qtree(qtree::Qtree),
     Snapshot(Snapshot),
+    Session(session::Session),
+    Event(event::Event),
     /// Print the completions for a shell
     Completions {
         /// The shell
@@ -125,6 +129,8 @@ pub struct Dump {
     /// Eject the cartridge of a tape drive at the end
     #[arg(long)]
     pub eject: bool,
+    #[command(flatten)]
+    pub turn: session::Turn,
     #[command(flatten)]
     pub cartridges: Cartridges,
 }
@@ -226,6 +232,8 @@ pub struct Restore {
     /// Threads that write the tree [default: one for each processor]
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
+    #[command(flatten)]
+    pub turn: session::Turn,
 }
 
 /// List what a dump holds
@@ -473,7 +481,7 @@ fn capacity(text: &str) -> Result<NonZeroU64, String> {
 }
 
 /// Bytes, with K, M, G or T behind them; also KiB, MB and the like, all of them powers of 1,024.
-fn byte_count(text: &str) -> Result<u64, String> {
+pub fn byte_count(text: &str) -> Result<u64, String> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
     let shift = match unit.trim().to_ascii_lowercase().trim_end_matches("ib").trim_end_matches('b') {

@@ -302,10 +302,13 @@ impl<W> Drive<'_, W> {
     {
         let restores = self.visitor.purpose() == Purpose::Restore;
         let interrupted = || {
+            let cause = self.interrupt.cause();
             CliError::failed(if restores {
-                "interrupted; what was restored so far stays, the rest is missing; restore again to have it all"
+                format!(
+                    "{cause}; what was restored so far stays, the rest is missing; restore again to have it all"
+                )
             } else {
-                "interrupted; the rest of the dump was not looked at; start again to see all of it"
+                format!("{cause}; the rest of the dump was not looked at; start again to see all of it")
             })
         };
         loop {

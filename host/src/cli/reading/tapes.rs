@@ -67,7 +67,7 @@ impl Tapes {
         let wanted = Wanted { purpose: "read", number, label: &self.label };
         let tape = progress.print(|| {
             if let (Some(why), Some(changer), TapeSpec::Drive(device)) = (why, changer, spec) {
-                changer.change(device, &wanted, why)?;
+                changer.change(device, &wanted, why, interrupt)?;
             }
             with_changes(changer, spec, &wanted, interrupt, || {
                 let mut tape = open(spec, Mode::Read)?;

@@ -14,7 +14,7 @@ use crate::cli::list::utc;
 use crate::cli::progress::count;
 use crate::cli::raw;
 use crate::cli::reading::first_header::Named;
-use crate::cli::restore;
+use crate::cli::{restore, session};
 use crate::state::StateDir;
 use crate::state::applied::Applied;
 use crate::state::catalogs;
@@ -35,6 +35,7 @@ pub fn run(
     state: &StateDir,
     interrupt: &Interrupt,
 ) -> Result<Ended, CliError> {
+    let _session = session::restore(raw, to, state, interrupt)?;
     let named = Named::find(&raw.from, state, "a dump is applied from a tape", "; save it to a file first")?;
     let (header, id) = (named.first.repr, named.first.id());
     let mut memory = vec![0; catalogs::MEMORY_LEN];

@@ -17,6 +17,7 @@ use crate::cli::raw;
 use crate::cli::reading::names::{Finding, Kind, Purpose};
 use crate::cli::reading::sources::Scope;
 use crate::cli::reading::{self, Engine, Entry, Reading, Visitor};
+use crate::cli::session;
 use crate::pipeline::write_behind::WriteBehind;
 use crate::state::StateDir;
 use crate::state::restoring::{Extent, Restoring};
@@ -50,6 +51,7 @@ pub fn into(
     state: &StateDir,
     interrupt: &Interrupt,
 ) -> Result<Ended, CliError> {
+    let _session = session::restore(raw, to, state, interrupt)?;
     let scope = if raw.only { Scope::Dump } else { Scope::Chain { bases: &raw.base } };
     within(raw, scope, to, state, interrupt)
 }
