@@ -20,6 +20,8 @@ mod commands;
 mod damage;
 #[path = "integration/direct.rs"]
 mod direct;
+#[path = "integration/events.rs"]
+mod events;
 #[path = "integration/exclude.rs"]
 mod exclude;
 #[path = "integration/format.rs"]
@@ -66,6 +68,8 @@ mod rename;
 mod room;
 #[path = "integration/round_trip.rs"]
 mod round_trip;
+#[path = "integration/sessions.rs"]
+mod sessions;
 #[path = "integration/snapshots.rs"]
 mod snapshots;
 #[path = "integration/telling.rs"]
@@ -96,6 +100,7 @@ fn main() {
         ("commands", commands::CASES),
         ("damage", damage::CASES),
         ("direct", direct::CASES),
+        ("events", events::CASES),
         ("exclude", exclude::CASES),
         ("format", format::CASES),
         ("golden", golden::CASES),
@@ -119,6 +124,7 @@ fn main() {
         ("live", live::CASES),
         ("round_trip", round_trip::CASES),
         ("generations", generations::CASES),
+        ("sessions", sessions::CASES),
         ("snapshots", snapshots::CASES),
         ("telling", telling::CASES),
         ("usage", usage::CASES),

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -29,7 +30,7 @@ pub(crate) const CASES: &[Case] = &[
 const OBEYED_WITHIN: Duration = Duration::from_secs(10);
 
 /// A tree whose dump takes long enough to be interrupted: terabytes of hole, a header for each 512 KiB.
-fn long_tree(scratch: &Scratch) -> std::path::PathBuf {
+pub(crate) fn long_tree(scratch: &Scratch) -> std::path::PathBuf {
     let tree = scratch.directory("tree");
     fs::write(tree.join("a small file"), b"content").expect("tree");
     let file = File::create(tree.join("hole")).expect("tree");
@@ -38,7 +39,7 @@ fn long_tree(scratch: &Scratch) -> std::path::PathBuf {
     tree
 }
 
-fn wait_until(what: &str, mut reached: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut reached: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(30);
     while !reached() {
         assert!(Instant::now() < end, "never reached: {what}");
@@ -46,7 +47,7 @@ fn wait_until(what: &str, mut reached: impl FnMut() -> bool) {
     }
 }
 
-fn len_of(path: &Path) -> u64 {
+pub(crate) fn len_of(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |meta| meta.len())
 }
 
@@ -107,8 +108,9 @@ fn dump_to_a_plain_file() {
 }
 
 /// Starts a run with a pipe in place of standard output; gives the reading end.
-fn with_output_pipe(run: Run, scratch: &Scratch) -> (tapedump_tests::cli::Running, File) {
-    let fifo = scratch.join("fifo");
+pub(crate) fn with_output_pipe(run: Run, scratch: &Scratch) -> (tapedump_tests::cli::Running, File) {
+    static SERIAL: AtomicU32 = AtomicU32::new(0);
+    let fifo = scratch.join(&format!("fifo {}", SERIAL.fetch_add(1, Ordering::Relaxed)));
     make_fifo(&fifo);
     // Opened for both, so that neither open waits for the other side.
     let both = File::options().read(true).write(true).open(&fifo).expect("fifo");

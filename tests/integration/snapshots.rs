@@ -75,7 +75,7 @@ impl Pool {
     }
 
     /// A directory of the volume with `len` random bytes in files: more than pipes and buffers hold.
-    fn data(&self, len: u64) -> PathBuf {
+    pub(crate) fn data(&self, len: u64) -> PathBuf {
         let data = self.volume().join("data");
         fs::create_dir(&data).expect("volume");
         let mut random = Random::new(5);
@@ -86,7 +86,7 @@ impl Pool {
     }
 
     /// The names of its snapshots.
-    fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let listed = self.listed();
         listed.iter().map(|snapshot| snapshot["name"].as_str().expect("name").to_owned()).collect()
     }

@@ -29,6 +29,8 @@ pub mod code {
     pub const USAGE: i32 = 2;
     /// Failed.
     pub const FAILED: i32 = 3;
+    /// An event was vetoed.
+    pub const VETOED: i32 = 4;
 }
 
 /// How a program ended.
