@@ -10,6 +10,8 @@ use tapedump_tests::needs::{self, Need};
 mod acls;
 #[path = "integration/applying.rs"]
 mod applying;
+#[path = "integration/backup_log.rs"]
+mod backup_log;
 #[path = "integration/browse.rs"]
 mod browse;
 #[path = "integration/catalogs.rs"]
@@ -95,6 +97,7 @@ fn main() {
     let cases = [
         ("acls", acls::CASES),
         ("applying", applying::CASES),
+        ("backup_log", backup_log::CASES),
         ("browse", browse::CASES),
         ("catalogs", catalogs::CASES),
         ("commands", commands::CASES),

@@ -10,6 +10,7 @@ mod generate;
 mod history;
 mod increments;
 mod interrupt;
+mod journal;
 mod json;
 mod list;
 mod lun;
@@ -58,6 +59,7 @@ fn run(command: raw::Command) -> Result<Ended, CliError> {
         raw::Command::Snapshot(raw) => snapshot::run(raw),
         raw::Command::Session(raw) => session::list::run(raw),
         raw::Command::Event(raw) => event::run(raw),
+        raw::Command::Log { json } => journal::run(json),
         raw::Command::Completions { shell } => generate::completions(shell),
         raw::Command::Man { directory } => generate::man(directory.as_deref()),
     }

@@ -1,5 +1,7 @@
 //! What the user sees of work that takes time: a bar on a terminal, a few lines in a log. On standard error.
 
+use super::journal::Journal;
+use crate::state::backup_log::LogEvent;
 use crate::text::size;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
@@ -29,6 +31,8 @@ pub struct Progress {
     begin: Instant,
     last: Instant,
     steps: u32,
+    /// Where it is noted, too.
+    journal: Option<Journal>,
 }
 
 impl Progress {
@@ -40,7 +44,21 @@ impl Progress {
             bar
         });
         let now = Instant::now();
-        Self { bar, stage: String::new(), total: 0, begin: now, last: now, steps: 0 }
+        Self { bar, stage: String::new(), total: 0, begin: now, last: now, steps: 0, journal: None }
+    }
+
+    /// The same, that leaves all but figures in the backup log.
+    pub fn noted(journal: Option<Journal>) -> Self {
+        let mut progress = Self::new();
+        progress.journal = journal;
+        progress
+    }
+
+    /// Something happened that is for the backup log only.
+    pub fn note(&self, event: LogEvent, info: &str) {
+        if let Some(journal) = &self.journal {
+            journal.note(event, info);
+        }
     }
 
     /// A stage begins, with so many objects in all; 0: not known.
@@ -49,6 +67,9 @@ impl Progress {
         self.begin = Instant::now();
         self.last = self.begin;
         self.total = total;
+        if let Some(journal) = &self.journal {
+            journal.stage(name);
+        }
         let Some(bar) = &self.bar else {
             eprintln!("{name}");
             return;
@@ -104,6 +125,9 @@ impl Progress {
 
     /// A line for the user that stays, such as the name of a file that could not be read.
     pub fn tell(&self, line: &str) {
+        if let Some(journal) = &self.journal {
+            journal.told(line);
+        }
         match &self.bar {
             Some(bar) => bar.suspend(|| eprintln!("{line}")),
             None => eprintln!("{line}"),

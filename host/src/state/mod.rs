@@ -1,6 +1,7 @@
 //! The state directory: where the tape library and scratch files live. Layer: host.
 
 pub mod applied;
+pub mod backup_log;
 pub mod catalogs;
 pub mod file_device;
 pub mod history;

@@ -2,6 +2,7 @@
 
 mod behind;
 mod image;
+mod note;
 mod plan;
 mod report;
 mod tree;
@@ -15,11 +16,13 @@ use super::changer::{Wanted, with_changes};
 use super::exit::{CliError, Ended};
 use super::increments::{Made, forget, place_of};
 use super::interrupt::Interrupt;
+use super::journal::Journal;
 use super::progress::{Progress, Progressed};
 use super::session;
 use crate::checksum::HostCrc32c;
 use crate::cli::raw;
 use crate::state::StateDir;
+use crate::state::backup_log::LogEvent;
 use crate::state::catalogs::{self, HostCatalogWriter};
 use crate::state::file_device::FileError;
 use crate::state::history::DumpFolder;
@@ -48,12 +51,18 @@ pub fn run(raw: raw::Dump) -> Result<Ended, CliError> {
     let state = StateDir::find()?;
     let interrupt = Interrupt::install()?;
     let mut session = session::begin(&state, session::dump(&raw), raw.turn, &interrupt)?;
-    let plan = resolve(raw, &state)?;
-    session.on_tape(&plan.tape);
-    let taken =
-        plan.choice.take(&state, &plan.tree, plan.identity.id).inspect_err(|_| plan.created.remove())?;
-    let ended = to_tape(&plan, &state, &taken, &interrupt);
-    taken.end(&state, ended)
+    let journal = session.journal().clone();
+    note::start(&journal, &raw);
+    let dumped = || {
+        let plan = resolve(raw, &state)?;
+        session.on_tape(&plan.tape);
+        let taken =
+            plan.choice.take(&state, &plan.tree, plan.identity.id).inspect_err(|_| plan.created.remove())?;
+        note::base(&journal, &plan, &taken);
+        let ended = to_tape(&plan, &state, &taken, &interrupt, &journal);
+        taken.end(&state, ended)
+    };
+    journal.ends(dumped())
 }
 
 /// Dumps what was taken of the tree.
@@ -62,6 +71,7 @@ fn to_tape(
     state: &StateDir,
     taken: &Taken<'_>,
     interrupt: &Interrupt,
+    journal: &Journal,
 ) -> Result<Ended, CliError> {
     let wanted = Wanted { purpose: "write", number: 1, label: &plan.label_text };
     let opened = with_changes(plan.changer.as_ref(), &plan.tape, &wanted, interrupt, || {
@@ -83,7 +93,8 @@ fn to_tape(
         Ok((tape, begin))
     });
     let (tape, begin) = opened.inspect_err(|_| plan.created.remove())?;
-    let mut progress = Progress::new();
+    journal.note(LogEvent::TapeOpen, &plan.tape.to_string());
+    let mut progress = Progress::noted(Some(journal.clone()));
     let source = match open_tree(plan, state, taken, interrupt, &mut progress) {
         Ok(source) => source,
         Err(error) => {
@@ -142,6 +153,7 @@ fn write(
     match ended {
         Ok(summary) => {
             let ended = report(&summary, &left_out, &plan.tape, took);
+            progress.note(LogEvent::End, &note::end(&summary, ended));
             let (catalog_len, ended) = end_catalog(plan, state, catalog, ended);
             let is_dense = source.numbering() == Numbering::Dense;
             let behind = catalog_len.map(|len| Behind {
@@ -157,6 +169,7 @@ fn write(
             let catalog_file =
                 behind.zip(copy).and_then(|(behind, copy)| behind.write(&mut tape, copy, interrupt));
             give_back(&mut tape, plan)?;
+            progress.note(LogEvent::TapeClose, &plan.tape.to_string());
             source.forget_junctions(&mut known);
             let made = Made {
                 base: &plan.base,
@@ -188,7 +201,9 @@ fn write(
         }
         Err(message) => {
             DumpFolder::of(state, plan.identity.id).remove();
-            Err(give_up(&message, tape, begin, plan))
+            let error = give_up(&message, tape, begin, plan);
+            progress.note(LogEvent::TapeClose, &plan.tape.to_string());
+            Err(error)
         }
     }
 }

@@ -48,6 +48,12 @@ pub enum Command {
     Snapshot(Snapshot),
     Session(session::Session),
     Event(event::Event),
+    /// Show the backup log: what dumps and restores did in this week and the six before in which there were any
+    Log {
+        /// One JSON object for each event
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the completions for a shell
     Completions {
         /// The shell

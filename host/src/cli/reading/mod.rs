@@ -21,9 +21,11 @@ use crate::checksum::HostCrc32c;
 use crate::cli::changer::{Changer, Wanted, with_changes};
 use crate::cli::exit::{CliError, Ended};
 use crate::cli::interrupt::Interrupt;
+use crate::cli::journal::Journal;
 use crate::cli::progress::{Progress, Progressed};
 use crate::cli::raw::From;
 use crate::state::StateDir;
+use crate::state::backup_log::LogEvent;
 use crate::state::scratch::ScratchDevice;
 use crate::tape::{Mode, Stop, Tape, TapeError, TapeSpec, ahead_or_behind, open};
 use crate::text::printable;
@@ -69,9 +71,16 @@ pub struct Reading {
     /// The plain file with the dump, where it is in one; the dump is on this tape only.
     pub data: Option<PathBuf>,
     state: StateDir,
+    /// Where it is noted, if it is.
+    journal: Option<Journal>,
 }
 
 impl Reading {
+    /// What it does is noted.
+    pub fn noted(self, journal: Option<&Journal>) -> Self {
+        Self { journal: journal.cloned(), ..self }
+    }
+
     /// Finds and opens the dump that the arguments name. Where `paths` are given, only these are going to be selected, and the
     /// reading goes straight to them if the catalogs tell where they are.
     pub fn open(
@@ -108,7 +117,7 @@ impl Reading {
         let len = len.map(|len| len + older_len);
         let data = data.filter(|_| specs.is_empty() && sources.len() == 1);
         let tapes = Tapes { present: spec, further: specs, changer, label: String::new(), changes: 0 };
-        Ok(Self { tape, tapes, sources, name, len, data, state: state.clone() })
+        Ok(Self { tape, tapes, sources, name, len, data, state: state.clone(), journal: None })
     }
 
     /// The tape file with the dump.
@@ -153,7 +162,7 @@ impl Reading {
             names: &mut names,
             attributes: &mut attributes,
         };
-        let Self { tape, mut tapes, mut sources, name, .. } = self;
+        let Self { tape, mut tapes, mut sources, name, journal, .. } = self;
         let stops = sources.stops().map(<[_]>::to_vec);
         let mut route = stops.as_deref();
         let mut engine = Engine::of_chain(tape, target, scratch, memory, sources.len())
@@ -165,7 +174,8 @@ impl Reading {
         if visitor.directories_only() {
             engine.directories_only();
         }
-        let mut progress = Progress::new();
+        let mut progress = Progress::noted(journal);
+        progress.note(LogEvent::TapeOpen, &name);
         let mut drive = Drive {
             tapes: &mut tapes,
             sources: &mut sources,
@@ -191,6 +201,7 @@ impl Reading {
             _ => None,
         };
         let (_, mut target, _) = engine.into_devices();
+        progress.note(LogEvent::TapeClose, &name);
         match ended {
             Ok(summary) => Ok((target, summary)),
             Err(error) => {

@@ -35,7 +35,8 @@ pub fn run(
     state: &StateDir,
     interrupt: &Interrupt,
 ) -> Result<Ended, CliError> {
-    let _session = session::restore(raw, to, state, interrupt)?;
+    let session = session::restore(raw, to, state, interrupt)?;
+    let journal = session.as_ref().map(|session| session.journal());
     let named = Named::find(&raw.from, state, "a dump is applied from a tape", "; save it to a file first")?;
     let (header, id) = (named.first.repr, named.first.id());
     let mut memory = vec![0; catalogs::MEMORY_LEN];
@@ -55,7 +56,7 @@ pub fn run(
                 "the first dump is applied to an empty directory, and there is something in it",
             ));
         }
-        let ended = restore::all(raw, to, state, interrupt)?;
+        let ended = restore::all(raw, to, state, interrupt, journal)?;
         Applied::begin(to, state, id).map_err(CliError::failed)?;
         return Ok(ended);
     };
@@ -86,7 +87,7 @@ pub fn run(
     let moves = plan(&applied).map_err(CliError::failed)?;
     let tree = Rearrangement::open(to, &applied.aside()).map_err(CliError::failed)?;
     let mut failures = moves.before(&tree);
-    let ended = restore::all(raw, to, state, interrupt)?;
+    let ended = restore::all(raw, to, state, interrupt, journal)?;
     failures += moves.after(&tree);
     applied.finish().map_err(CliError::failed)?;
     eprintln!(

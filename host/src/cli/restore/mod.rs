@@ -2,6 +2,7 @@
 
 pub mod apply;
 mod luns;
+mod note;
 pub mod plan;
 mod renames;
 mod room;
@@ -12,6 +13,7 @@ use self::room::Wanted;
 use self::tally::Tally;
 use crate::cli::exit::{CliError, Ended};
 use crate::cli::interrupt::Interrupt;
+use crate::cli::journal::Journal;
 use crate::cli::progress::{Progress, count, rate};
 use crate::cli::raw;
 use crate::cli::reading::names::{Finding, Kind, Purpose};
@@ -20,6 +22,7 @@ use crate::cli::reading::{self, Engine, Entry, Reading, Visitor};
 use crate::cli::session;
 use crate::pipeline::write_behind::WriteBehind;
 use crate::state::StateDir;
+use crate::state::backup_log::LogEvent;
 use crate::state::restoring::{Extent, Restoring};
 use crate::text::{printable_path, size};
 use crate::volume::renamed::Renamed;
@@ -51,9 +54,10 @@ pub fn into(
     state: &StateDir,
     interrupt: &Interrupt,
 ) -> Result<Ended, CliError> {
-    let _session = session::restore(raw, to, state, interrupt)?;
+    let session = session::restore(raw, to, state, interrupt)?;
+    let journal = session.as_ref().map(|session| session.journal());
     let scope = if raw.only { Scope::Dump } else { Scope::Chain { bases: &raw.base } };
-    within(raw, scope, to, state, interrupt)
+    within(raw, scope, to, state, interrupt, journal)
 }
 
 /// As [`into`], of the dump alone, whatever it is based on.
@@ -62,8 +66,9 @@ pub fn all(
     to: &Path,
     state: &StateDir,
     interrupt: &Interrupt,
+    journal: Option<&Journal>,
 ) -> Result<Ended, CliError> {
-    within(raw, Scope::Dump, to, state, interrupt)
+    within(raw, Scope::Dump, to, state, interrupt, journal)
 }
 
 fn within(
@@ -72,6 +77,21 @@ fn within(
     to: &Path,
     state: &StateDir,
     interrupt: &Interrupt,
+    journal: Option<&Journal>,
+) -> Result<Ended, CliError> {
+    let Some(journal) = journal else { return unnoted(raw, scope, to, state, interrupt, None) };
+    journal.note(LogEvent::Start, "");
+    journal.note(LogEvent::Options, &note::options(raw));
+    journal.ends(unnoted(raw, scope, to, state, interrupt, Some(journal)))
+}
+
+fn unnoted(
+    raw: &raw::Restore,
+    scope: Scope<'_>,
+    to: &Path,
+    state: &StateDir,
+    interrupt: &Interrupt,
+    journal: Option<&Journal>,
 ) -> Result<Ended, CliError> {
     let started = Instant::now();
     let renames = Renames::parse(raw)?;
@@ -79,7 +99,7 @@ fn within(
     let chosen = plan::choose(raw, state)?;
     let from = chosen.as_ref().unwrap_or(&raw.from);
     let paths = reading::path_bytes(&raw.paths);
-    let reading = Reading::open(from, scope, &paths, state, interrupt)?;
+    let reading = Reading::open(from, scope, &paths, state, interrupt)?.noted(journal);
     let place = if missing { above(to) } else { to };
     let mut restorer = Restorer {
         to: place.to_owned(),
@@ -110,6 +130,9 @@ fn within(
         Ok((kept, luns, summary)) => {
             report_kept(kept);
             let ended = report(&summary, &restorer.tally, to, started.elapsed());
+            if let Some(journal) = journal {
+                journal.note(LogEvent::End, &note::end(&summary, &restorer.tally));
+            }
             let luns_are_good = luns::report(&luns, &raw.target_capabilities);
             Ok(if luns_are_good { ended } else { Ended::Incomplete })
         }

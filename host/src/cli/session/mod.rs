@@ -6,6 +6,7 @@ pub mod memory;
 
 use super::exit::CliError;
 use super::interrupt::Interrupt;
+use super::journal::Journal;
 use super::raw;
 use super::raw::session::Turn;
 use crate::state::sessions::{AbortFile, About, Entry, Listed, SessionsFolder, Stage, UnderWay};
@@ -29,6 +30,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 pub struct Running {
     state: StateDir,
     entry: Entry,
+    journal: Journal,
     /// Ends the watch.
     _watch: Option<Sender<()>>,
 }
@@ -91,7 +93,8 @@ pub fn begin(state: &StateDir, about: About, turn: Turn, interrupt: &Interrupt) 
         }
     };
     let watch = watch(entry.abort_file(), interrupt.clone());
-    Ok(Running { state: state.clone(), entry, _watch: watch })
+    let journal = Journal::of(state, &about);
+    Ok(Running { state: state.clone(), entry, journal, _watch: watch })
 }
 
 /// Why a session cannot begin now.
@@ -230,6 +233,11 @@ fn watch(file: AbortFile, interrupt: Interrupt) -> Option<Sender<()>> {
 }
 
 impl Running {
+    /// What it does is noted there.
+    pub const fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
     /// The tape is known now: those who list sessions see it.
     pub fn on_tape(&mut self, tape: &TapeSpec) {
         // What is told of a session is no reason to end it.

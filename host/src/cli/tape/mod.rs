@@ -15,6 +15,7 @@ use crate::tape::label::{FileState, Label, Lost, TapeFile, data_path};
 use crate::tape::library::Library;
 use crate::tape::virtual_tape::{Access, VirtualTape};
 use crate::tape::{Existing, Mode, TapeError, TapeSpec};
+pub use crate::text::civil;
 use crate::text::{printable, printable_path, size};
 use serde::Serialize;
 use std::ffi::OsStr;
@@ -338,19 +339,6 @@ fn date(secs: u64) -> String {
     let (year, month, day) = civil((secs / 86_400).cast_signed());
     let (hour, minute, second) = (secs / 3600 % 24, secs / 60 % 60, secs % 60);
     format!("{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}")
-}
-
-/// Year, month and day of the Gregorian calendar, from days since 1970-01-01.
-pub fn civil(days: i64) -> (i64, i64, i64) {
-    // Counted from 0000-03-01, so that the leap day is the last day of a year: 400 years have 146,097 days.
-    let days = days + 719_468;
-    let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (era * 400 + year + i64::from(month <= 2), month, day)
 }
 
 /// How a dump treats what the tape holds.
