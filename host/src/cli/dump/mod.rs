@@ -100,6 +100,7 @@ fn to_tape(
         Err(error) => {
             progress.end();
             drop(tape);
+            progress.note(LogEvent::TapeClose, &plan.tape.to_string());
             plan.created.remove();
             return Err(error);
         }
