@@ -147,6 +147,8 @@ fn the_queue() {
     let process = first.running.pid().as_raw_nonzero().get();
     let runs = |session: &Value| session["process"] == process && session["state"] == "running";
     assert!(listed(&scratch).iter().any(runs), "{:?}", listed(&scratch));
+    // The third is the first of those that wait now, and says so.
+    std::thread::sleep(Duration::from_millis(800));
     running.pop().expect("there are some").kill();
     let done = third.running.wait().done();
     for place in ["place 3", "place 2", "place 1"] {
