@@ -90,6 +90,7 @@ fn within(
         renames,
         restrictions: None,
         state: state.clone(),
+        present: None,
         paths,
     };
     if raw.dry_run {
@@ -113,7 +114,7 @@ fn within(
         }
         Err(error) => {
             if let Some(restrictions) = &restorer.restrictions {
-                luns::tell_left(restrictions);
+                luns::tell_left(restrictions, &raw.target_capabilities);
             }
             if missing {
                 // Goes only while nothing is in it.
@@ -191,6 +192,8 @@ struct Restorer {
     /// Those of the target, once there is one.
     restrictions: Option<Arc<Restrictions>>,
     state: StateDir,
+    /// The dump that is read.
+    present: Option<DumpId>,
 }
 
 impl Restorer {
@@ -208,6 +211,7 @@ where
     V::Error: std::fmt::Display,
 {
     fn dump(&mut self, info: &DumpInfo) -> Result<(), CliError> {
+        self.present = info.id;
         if info.level != 0 && self.only {
             eprintln!("this dump has level {}: only what changed since its base is restored", info.level);
         }
@@ -233,6 +237,10 @@ where
 
     fn restores_what_fits(&self) -> bool {
         self.force
+    }
+
+    fn awaits(&mut self, engine: &Engine<'_, Renamed<V>>) -> Option<Vec<Ino>> {
+        room::standing_apart(&self.state, self.present?, |ino| engine.awaits_properties(ino)).ok()
     }
 
     fn unlisted(&mut self, finding: &Finding) {
