@@ -100,6 +100,20 @@ fn made_shown_and_changed() {
     let _ = lun(&scratch, "set", &at("b")).args(["--state", "lost"]).outcome().expect(code::USAGE);
     let _ = lun(&scratch, "create", &at("c")).args(["--size", "1M", "--serial", "short"]).outcome().expect(2);
 
+    // Hosts would take both for one disk.
+    fs::create_dir_all(volume.path().join("d/e")).expect("made");
+    for (command, path, more) in [("set", "b", &[][..]), ("create", "d/e/new", &["--size", "1M"])] {
+        let run = lun(&scratch, command, &at(path)).args(["--serial", "abcdefghijkl"]).args(more);
+        let refused = run.outcome().expect(code::FAILED);
+        assert!(refused.mentions("volume/a has the serial abcdefghijkl already"), "{refused}");
+    }
+    assert!(!at("d/e/new").exists());
+    assert_eq!(listed(&scratch, &at("b")), found);
+    let _ = lun(&scratch, "set", &at("a")).args(["--serial", "abcdefghijkl"]).outcome().done();
+    let to = at("d/clone");
+    let run = lun(&scratch, "clone", &at("b")).arg(&to).args(["--serial", "abcdefghijkl"]);
+    let _ = run.outcome().expect(code::FAILED).says("has the serial abcdefghijkl already");
+
     let text = lun(&scratch, "list", volume.path()).outcome().done().out();
     let names: Vec<&str> = text.lines().filter_map(|line| line.split_whitespace().next()).collect();
     assert_eq!(names[1..], [at("a").to_str().expect("text"), at("b").to_str().expect("text")], "{text}");

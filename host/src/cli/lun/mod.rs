@@ -28,7 +28,24 @@ fn serial_or_new(serial: Option<Serial>) -> Result<Serial, CliError> {
     serial.map_or_else(|| new_serial().map_err(CliError::failed), Ok)
 }
 
+/// Refuses a serial that the user wants for a LUN if another one of the volume has it: hosts would take both for one disk.
+fn check_serial(serial: Option<Serial>, path: &Path) -> Result<(), CliError> {
+    let Some(serial) = serial else { return Ok(()) };
+    match list::find_serial(serial, path)? {
+        None => Ok(()),
+        Some(other) => Err(refused(
+            path,
+            format!(
+                "the LUN {} has the serial {serial} already, and hosts would take both for one disk; choose another, or let \
+                 one be made",
+                printable_path(&other)
+            ),
+        )),
+    }
+}
+
 fn create(raw: &Create) -> Result<(), CliError> {
+    check_serial(raw.serial, &raw.path)?;
     let serial = serial_or_new(raw.serial)?;
     let made = match raw.size {
         Some(size) => LunFile::create(&raw.path, size, serial, raw.os_type).map_err(CliError::failed)?,
@@ -97,6 +114,9 @@ fn set(raw: &Set) -> Result<(), CliError> {
         }
         None => {}
     }
+    if let Some(NewSerial::This(serial)) = raw.serial {
+        check_serial(Some(serial), &raw.path)?;
+    }
     lun.os_type = raw.os_type.unwrap_or(lun.os_type);
     lun.mapped = raw.mapped.unwrap_or(lun.mapped);
     lun.serial = match raw.serial {
@@ -128,6 +148,7 @@ fn clone(raw: &raw::lun::Clone) -> Result<(), CliError> {
     if serial == lun.serial {
         return Err(refused(&raw.from, "the clone needs a serial of its own"));
     }
+    check_serial(raw.serial, &raw.to)?;
     let clone = LunRepr::new(serial, lun.os_type, lun.size);
     let made = file.clone_to(&raw.to, clone).map_err(CliError::failed)?;
     tell(&made, "made");
