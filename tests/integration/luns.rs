@@ -83,7 +83,7 @@ fn made_shown_and_changed() {
     assert_eq!((&found["state"], &found["mapped"]), (&"online".into(), &false.into()));
     assert_eq!((&found["os_type"], &found["kind"]), (&"linux".into(), &"lun".into()));
     let refused = lun(&scratch, "create", &at("a")).args(["--size", "1G"]).outcome().expect(code::FAILED);
-    assert!(refused.mentions("exists"), "{refused}");
+    assert!(refused.mentions("exists") && refused.mentions("leave --size away"), "{refused}");
 
     fs::write(at("b"), "a file that was there").expect("written");
     let _ = lun(&scratch, "set", &at("b")).args(["--state", "offline"]).outcome().expect(code::FAILED);
@@ -209,7 +209,7 @@ fn clones() {
         assert_eq!(new["mapped"], Value::from(false), "which hosts see it is not on the dump");
     }
     let over = lun(&scratch, "clone", &original).arg(&clone).outcome().expect(code::FAILED);
-    assert!(over.mentions("exists"), "{over}");
+    assert!(over.mentions("exists") && over.mentions("give another name"), "{over}");
     let _ = lun(&scratch, "set", &original).args(["--state", "inconsistent"]).outcome().done();
     let refused = lun(&scratch, "clone", &original).arg(volume.path().join("third")).outcome();
     assert!(refused.expect(code::FAILED).mentions("inconsistent"));

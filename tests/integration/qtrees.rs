@@ -117,7 +117,8 @@ fn made_changed_and_listed() {
     let none = qtree(&scratch, "set", &at("plain"), &["--style=unix"]).outcome();
     let _ = none.expect(code::FAILED).says("it is no qtree").says("qtree create");
     let _ = qtree(&scratch, "set", &at("plain"), &[]).outcome().expect(code::USAGE);
-    let _ = qtree(&scratch, "create", &at("x"), &["--id=0"]).outcome().expect(code::USAGE);
+    let refused = qtree(&scratch, "create", &at("x"), &["--id=0"]).outcome().expect(code::USAGE);
+    let _ = refused.says("the number of a qtree is from 1 to 4294967295");
     set(&at("plain"), QTREE, b"of a later version");
     let unknown = qtree(&scratch, "list", mount.path(), &[]).outcome().expect(code::INCOMPLETE).out();
     assert!(unknown.contains("not understood"), "{unknown}");

@@ -522,7 +522,8 @@ fn what_is_refused() {
         let _ = dump_of(name).expect(code::FAILED).says("snapshot");
         for command in ["create", "delete"] {
             let refused = snapshot(&pool.scratch, command, &data).arg(name).outcome().expect(code::FAILED);
-            let _ = refused.says("snapshot");
+            let refused = refused.says("snapshot").says("give one without slashes, such as monday");
+            assert!(refused.mentions(&format!("'{name}': ")), "{refused}");
         }
     }
     let _ =

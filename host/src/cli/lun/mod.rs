@@ -6,8 +6,10 @@ use crate::cli::exit::{CliError, Ended};
 use crate::cli::raw;
 use crate::cli::raw::lun::{Create, LunCommand, NewSerial, Set, State};
 use crate::text::{printable_path, size};
+use crate::volume::VolumeError;
 use crate::volume::lun::{LunFile, Marked, new_serial, state_name};
 use std::path::Path;
+use tapedump_core::device::{DeviceError, ErrorKind};
 use tapedump_core::record::lun::{LunRepr, LunState, Serial};
 
 pub fn run(raw: raw::Lun) -> Result<Ended, CliError> {
@@ -48,11 +50,18 @@ fn create(raw: &Create) -> Result<(), CliError> {
     check_serial(raw.serial, &raw.path)?;
     let serial = serial_or_new(raw.serial)?;
     let made = match raw.size {
-        Some(size) => LunFile::create(&raw.path, size, serial, raw.os_type).map_err(CliError::failed)?,
+        Some(size) => LunFile::create(&raw.path, size, serial, raw.os_type).map_err(|error| {
+            in_the_way(
+                &error,
+                "give another name, or leave --size away to make a LUN of the file that is there",
+            )
+        })?,
         None => {
             let mut file = LunFile::open(&raw.path).map_err(CliError::failed)?;
             match file.marked() {
-                Marked::As(lun) if !lun.plain_file => return Err(refused(&raw.path, "it is a LUN already")),
+                Marked::As(lun) if !lun.plain_file => {
+                    return Err(refused(&raw.path, "it is a LUN already; tapedump lun set changes it"));
+                }
                 Marked::As(_) => return Err(refused(&raw.path, RESTRICTED)),
                 Marked::Not | Marked::Garbage(_) => {}
             }
@@ -63,6 +72,14 @@ fn create(raw: &Create) -> Result<(), CliError> {
     };
     tell(&made, "made");
     Ok(())
+}
+
+/// Why a LUN cannot be made, with what to do where something of its name is there.
+fn in_the_way(error: &VolumeError, advice: &str) -> CliError {
+    match error.kind() {
+        ErrorKind::Exists => CliError::failed(format!("{error}; {advice}")),
+        _ => CliError::failed(error),
+    }
 }
 
 fn tell(made: &LunFile, how: &str) {
@@ -150,7 +167,7 @@ fn clone(raw: &raw::lun::Clone) -> Result<(), CliError> {
     }
     check_serial(raw.serial, &raw.to)?;
     let clone = LunRepr::new(serial, lun.os_type, lun.size);
-    let made = file.clone_to(&raw.to, clone).map_err(CliError::failed)?;
+    let made = file.clone_to(&raw.to, clone).map_err(|error| in_the_way(&error, "give another name"))?;
     tell(&made, "made");
     Ok(())
 }

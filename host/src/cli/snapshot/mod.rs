@@ -9,7 +9,7 @@ use super::list::{exact, utc};
 use super::raw::snapshot::{Snapshot as Raw, SnapshotCommand};
 use crate::state::StateDir;
 use crate::state::snapshots::{Holder, Origin};
-use crate::text::printable_path;
+use crate::text::{printable, printable_path};
 use crate::volume::btrfs::{Snapshot, Subvolume};
 use crate::volume::identity::file_system_of;
 use serde::Serialize;
@@ -62,7 +62,10 @@ pub fn volume_of(tree: &Path) -> Result<Subvolume, CliError> {
 
 /// The name of a snapshot as the user gave it.
 pub fn named(name: &OsStr) -> Result<SnapshotName, CliError> {
-    SnapshotName::new(name.as_bytes()).map_err(CliError::failed)
+    SnapshotName::new(name.as_bytes()).map_err(|error| {
+        let name = printable(name.as_bytes());
+        CliError::failed(format!("'{name}': {error}; give one without slashes, such as monday"))
+    })
 }
 
 /// A snapshot as `--json` shows it.
