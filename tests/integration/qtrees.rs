@@ -214,7 +214,13 @@ fn one_qtree() {
     let scratch = Scratch::in_memory("qtrees-one");
     let mount = sample(&scratch);
     let tape = scratch.join("tape");
-    let _ = dump(&scratch, &mount.path().join("büro 部"), &tape).outcome().done();
+    let said = dump(&scratch, &mount.path().join("büro 部"), &tape).outcome().done();
+    // R-SEL-2: the first two stages are one, as of a volume; of a directory in it they are two.
+    let _ = said.says("stages I and II: ");
+    let _ = dump(&scratch, mount.path(), "null:").outcome().done().says("stages I and II: ");
+    let below = dump(&scratch, &mount.path().join("büro 部/deep"), "null:").outcome().done();
+    let below = below.says("stage I: ").says("stage II: ");
+    assert!(!below.mentions("stages I and II"), "{below}");
     let whole = volume(&scratch, "whole");
     let outcome = restore(&scratch, &tape, whole.path()).outcome().done();
     let _ =
