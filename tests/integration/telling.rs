@@ -288,7 +288,7 @@ fn refusals_name_a_remedy() {
     let to = scratch.directory("to");
     fs::create_dir_all(to.join("a/h1/inside")).expect("directory");
     let in_the_way = restore(&scratch, &tape, &to).outcome().expect(code::INCOMPLETE);
-    assert!(in_the_way.mentions("a directory is in the way"), "{in_the_way}");
+    assert!(in_the_way.mentions("rename or remove what is in the way"), "{in_the_way}");
     let _ = tapedump(&["tape", "create", "named"]).outcome().done();
     for (arguments, words) in [
         (&["dump", path_text(&tree), "--overwrite"][..], "--tape"),

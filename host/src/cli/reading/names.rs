@@ -333,7 +333,7 @@ where
     let (kind, text) = failure_text(failure.what, &failure.error, purpose);
     let text = match (purpose, failure.error.kind()) {
         (Purpose::Restore, ErrorKind::Exists) => {
-            format!("{text}; a directory is in the way: rename or remove it, or restore elsewhere")
+            format!("{text}; rename or remove what is in the way, or restore elsewhere")
         }
         _ => text,
     };
