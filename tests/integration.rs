@@ -70,6 +70,8 @@ mod round_trip;
 mod snapshots;
 #[path = "integration/telling.rs"]
 mod telling;
+#[path = "integration/turmoil.rs"]
+mod turmoil;
 #[path = "integration/usage.rs"]
 mod usage;
 #[path = "integration/versions.rs"]
@@ -121,6 +123,7 @@ fn main() {
         ("generations", generations::CASES),
         ("snapshots", snapshots::CASES),
         ("telling", telling::CASES),
+        ("turmoil", turmoil::CASES),
         ("usage", usage::CASES),
         ("versions", versions::CASES),
         ("volumes", volumes::CASES),

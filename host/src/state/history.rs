@@ -11,7 +11,7 @@
 //!
 //! The folder of a dump is durable before the dump is in the history; a folder without an entry is of no use.
 
-use super::file_device::{FileDevice, FileError, open_private};
+use super::file_device::{FileDevice, FileError, open_kept, open_private, read_kept};
 use super::{StateDir, StateError, mode_700};
 use crate::checksum::HostCrc32c;
 use crate::text::printable_path;
@@ -137,6 +137,16 @@ impl HistoryFile {
 fn text(error: &HistoryError<FileError>) -> String {
     match error {
         HistoryError::Device { source, .. } => source.to_string(),
+        HistoryError::NoHistory => {
+            "it is damaged, or something else; put it away, and take up the dumps on the tapes again \
+                                    with: tapedump catalog rebuild --all"
+                .into()
+        }
+        HistoryError::RegionTooSmall { .. } => {
+            "it is full; erase or write over tapes that are not needed any more".into()
+        }
+        HistoryError::Damaged { page } => format!("its page {page} is not as it was written"),
+        HistoryError::Uncertain => "whether the last change of it was made is not known; try again".into(),
         other => format!("{other:?}"),
     }
 }
@@ -233,7 +243,7 @@ impl DumpFolder {
     /// # Errors
     /// They are not there.
     pub fn numbers(&self) -> Result<File, StateError> {
-        File::open(self.path.join("numbers")).map_err(|error| self.failed("numbers", &error))
+        open_kept(&self.path.join("numbers")).map_err(|error| self.failed("numbers", &error))
     }
 
     /// The map of the objects that a restore of the dump's chain gives rightly.
@@ -242,7 +252,7 @@ impl DumpFolder {
     /// It is not there, or not as it was written.
     pub fn known(&self) -> Result<Vec<u8>, StateError> {
         let failed = |error: &dyn fmt::Display| self.failed("known", error);
-        let file = File::open(self.path.join("known")).map_err(|error| failed(&error))?;
+        let file = open_kept(&self.path.join("known")).map_err(|error| failed(&error))?;
         let mut bytes = Vec::new();
         io::Read::read_to_end(&mut io::Read::take(file, MAP_LEN_MAX as u64 + 5), &mut bytes)
             .map_err(|error| failed(&error))?;
@@ -269,7 +279,7 @@ impl DumpFolder {
     /// as it was written.
     #[must_use]
     pub fn generation(&self) -> Option<(u64, Vec<u8>)> {
-        let file = File::open(self.path.join("generation")).ok()?;
+        let file = open_kept(&self.path.join("generation")).ok()?;
         let mut bytes = Vec::new();
         io::Read::read_to_end(&mut io::Read::take(file, MAP_LEN_MAX as u64 + 13), &mut bytes).ok()?;
         let (crc, kept) = bytes.split_first_chunk::<4>()?;
@@ -283,7 +293,7 @@ impl DumpFolder {
     /// Where the dump was written.
     #[must_use]
     pub fn tape(&self) -> Option<PathBuf> {
-        let bytes = fs::read(self.path.join("tape")).ok()?;
+        let bytes = read_kept(&self.path.join("tape")).ok()?;
         Some(PathBuf::from(std::ffi::OsString::from_vec(bytes)))
     }
 
