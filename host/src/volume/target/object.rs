@@ -166,10 +166,24 @@ impl ObjectWriter {
         self.name.extend_from_slice(name);
         let open = || {
             let name = if name.is_empty() { &b"."[..] } else { check_name(name).map(|()| name)? };
-            open_path(directory, name)
+            let found = open_path(directory, name)?;
+            match self.caller.may_have_made(&found.0)? {
+                true => Ok(found),
+                false => Err(Errno::STALE),
+            }
         };
-        let (handle, kind, now) =
-            open().map_err(|errno| VolumeError::system("open", directory.path_of(name), errno))?;
+        let (handle, kind, now) = open().map_err(|errno| {
+            let path = directory.path_of(name);
+            match errno {
+                Errno::STALE => VolumeError::own(
+                    "open",
+                    path,
+                    ErrorKind::Changed,
+                    "something older has its name now, and stays as it is",
+                ),
+                errno => VolumeError::system("open", path, errno),
+            }
+        })?;
         // The directory itself is where it was.
         let crossing = directory.crossing().filter(|_| !name.is_empty()).cloned();
         self.open = Some(Open {
@@ -219,8 +233,12 @@ impl ObjectWriter {
         let Some(open) = &self.open else { return Err(no_object("set an attribute of")) };
         // Whatever it is called on the tape, it is what its name here makes of it.
         let (found, name) = if kind == PropertyKind::Xattr { property_of(name) } else { (kind, name) };
-        let is_special = matches!(found, PropertyKind::Qtree | PropertyKind::Lun);
-        if is_special && found != kind || found == PropertyKind::Lun && open.kind != Kind::File {
+        let is_elsewhere = match found {
+            PropertyKind::Qtree => found != kind || open.kind != Kind::Directory,
+            PropertyKind::Lun => found != kind || open.kind != Kind::File,
+            _ => false,
+        };
+        if is_elsewhere {
             const REASON: &str = "what makes a qtree or a LUN is no attribute of this object";
             let path = open.path(&self.name);
             let error = VolumeError::own("set an attribute of", path, ErrorKind::Invalid, REASON);
@@ -231,8 +249,8 @@ impl ObjectWriter {
             return Ok(());
         }
         let kind = found;
-        if !self.properties.announce(kind, name, value_len) {
-            self.fail_property(kind, name, Errno::TOOBIG);
+        if let Err(errno) = self.properties.announce(kind, name, value_len) {
+            self.fail_property(kind, name, errno);
         } else if value_len == 0 {
             self.take_property(&[]);
         }
@@ -310,7 +328,7 @@ impl ObjectWriter {
                 fs::symlinkat(self.link_target.as_slice(), directory, self.name.as_slice())
             })?;
             match open_path(directory, &self.name)? {
-                (handle, Kind::Symlink, now) => Ok((handle, now)),
+                (handle, Kind::Symlink, now) if handle.stat()?.st_nlink == 1 => Ok((handle, now)),
                 _ => Err(Errno::LOOP),
             }
         };
@@ -580,6 +598,18 @@ fn property_error(path: PathBuf, kind: PropertyKind, name: &[u8], errno: Errno) 
             path,
             ErrorKind::Other,
             "the file system holds no attribute of this size",
+        ),
+        Errno::NAMETOOLONG => VolumeError::own(
+            OPERATION,
+            path,
+            ErrorKind::Invalid,
+            "no file system has an attribute of this name",
+        ),
+        Errno::EXIST => VolumeError::own(
+            OPERATION,
+            path,
+            ErrorKind::Invalid,
+            "the tape has it twice, and the first one counts",
         ),
         Errno::ILSEQ if kind == PropertyKind::Lun => VolumeError::own(
             OPERATION,
