@@ -91,16 +91,18 @@ impl Base {
                 return Err(CliError::failed(format!("{}: {what}", printable_path(path))));
             }
         };
+        let folder = DumpFolder::of(state, dump.id);
+        let without = |error: StateError| CliError::failed(format!("{error}; {WITHOUT_IT}"));
+        // Where that is not known, its tape may be written over unnoticed, now or earlier.
+        let base_place = folder.known_tape().map_err(without)?;
         if let Some(place) = overwritten.and_then(place_of)
-            && DumpFolder::of(state, dump.id).tape().as_deref() == Some(&place)
+            && base_place == place
         {
             return Err(CliError::failed(format!(
                 "{}: it holds the dump that this one is based on: take another tape, or --append",
                 printable_path(&place)
             )));
         }
-        let folder = DumpFolder::of(state, dump.id);
-        let without = |error: StateError| CliError::failed(format!("{error}; {WITHOUT_IT}"));
         let known = folder.known().map_err(without)?.into();
         let numbers = match dump.numbering {
             Numbering::Real => None,
@@ -258,6 +260,7 @@ pub struct Placed {
     pub id: DumpId,
     pub level: Level,
     pub date: Timestamp,
+    /// Empty: not known.
     pub tape: PathBuf,
     pub file: u32,
 }
@@ -265,13 +268,11 @@ pub struct Placed {
 impl Placed {
     /// For messages.
     pub fn text(&self) -> String {
-        format!(
-            "level {} of {} on {}, tape file {}",
-            self.level,
-            crate::cli::list::utc(self.date.secs),
-            printable_path(&self.tape),
-            self.file
-        )
+        let (level, date) = (self.level, crate::cli::list::utc(self.date.secs));
+        if self.tape.as_os_str().is_empty() {
+            return format!("level {level} of {date}");
+        }
+        format!("level {level} of {date} on {}, tape file {}", printable_path(&self.tape), self.file)
     }
 }
 

@@ -69,8 +69,11 @@ impl HistoryFile {
             what: format!("cannot {what} the history of dumps: {error}"),
         };
         mode_700(state.root()).map_err(|error| failed("keep", &error))?;
-        let lock =
-            open_private(&state.root().join("history.lock")).map_err(|error| failed("lock", &error))?;
+        let lock_path = state.root().join("history.lock");
+        let lock = open_private(&lock_path).map_err(|error| HistoryFailure {
+            path: lock_path,
+            what: format!("cannot lock the history of dumps: {error}"),
+        })?;
         flock(&lock, FlockOperation::LockExclusive)
             .map_err(|error| failed("lock", &io::Error::from(error)))?;
         let file = open_private(&path).map_err(|error| failed("open", &error))?;
@@ -290,11 +293,23 @@ impl DumpFolder {
         Some((u64::from_be_bytes(*generation), in_use.to_vec()))
     }
 
-    /// Where the dump was written.
+    /// Where the dump was written; `None`: that is not known.
     #[must_use]
     pub fn tape(&self) -> Option<PathBuf> {
-        let bytes = read_kept(&self.path.join("tape")).ok()?;
-        Some(PathBuf::from(std::ffi::OsString::from_vec(bytes)))
+        self.known_tape().ok()
+    }
+
+    /// Where the dump was written.
+    ///
+    /// # Errors
+    /// That is not known.
+    pub fn known_tape(&self) -> Result<PathBuf, StateError> {
+        let bytes = read_kept(&self.path.join("tape")).map_err(|error| self.failed("tape", &error))?;
+        // An absolute path, or `-`.
+        if bytes.first() != Some(&b'/') && bytes != b"-" || bytes.contains(&0) {
+            return Err(self.failed("tape", &"it is not as it was written"));
+        }
+        Ok(PathBuf::from(std::ffi::OsString::from_vec(bytes)))
     }
 
     /// Removes it. What cannot be removed is of no use, and harms nobody.

@@ -79,7 +79,8 @@ impl SnapshotsFolder {
         let path = state.root().join("snapshots");
         let failed = |source| StateError::Io { path: path.clone(), source };
         mode_700(&path.join("held")).map_err(failed)?;
-        let lock = open_private(&path.join("lock")).map_err(failed)?;
+        let lock_path = path.join("lock");
+        let lock = open_private(&lock_path).map_err(|source| StateError::Io { path: lock_path, source })?;
         flock(&lock, FlockOperation::LockExclusive).map_err(|errno| failed(errno.into()))?;
         Ok(Self { path, _lock: lock })
     }

@@ -211,6 +211,25 @@ mod tests {
     }
 
     #[test]
+    fn older_files_with_several_names_were_not_made_here() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("file"), dir.path().join("link"));
+        std::fs::write(&file, "").unwrap();
+        let handle = || Handle::File(std::fs::File::open(&file).unwrap().into());
+        let now = Caller::of_this_process();
+        let later = Caller { started: now.started + 100, ..Caller::of_this_process() };
+        assert!(later.may_have_made(&handle()).unwrap());
+        std::fs::hard_link(&file, link).unwrap();
+        assert!(now.may_have_made(&handle()).unwrap());
+        // Some file systems do not tell.
+        if std::fs::metadata(&file).unwrap().created().is_ok() {
+            assert!(!later.may_have_made(&handle()).unwrap());
+        }
+        let directory = Handle::Path(std::fs::File::open(dir.path()).unwrap().into());
+        assert!(later.may_have_made(&directory).unwrap());
+    }
+
+    #[test]
     fn the_mask_is_read_from_the_system() {
         assert_eq!(umask_of("Name:\tx\nUmask:\t0027\nState:\tR\n"), Some(0o027));
         assert_eq!(umask_of("Name:\tx\n"), None);
