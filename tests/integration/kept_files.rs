@@ -65,7 +65,7 @@ impl Kept {
         let out = self.scratch.directory("out");
         let outcome =
             restore(&self.scratch, self.tape(level), &out).timeout(Duration::from_secs(30)).outcome();
-        if outcome.ended_with(code::DONE) {
+        if level > 0 && outcome.ended_with(code::DONE) {
             let tree = |path: &Path| Tree::read(path).expect("tree");
             Compare::EXACT.assert_equal(&tree(&self.tree), &tree(&out));
         }
