@@ -1,7 +1,7 @@
 //! Increments: what a dump builds on, keeping it in the history, and the chain that a restore needs.
 
 use super::exit::CliError;
-use crate::state::history::{DumpFolder, HistoryFile, forget_tape};
+use crate::state::history::{DumpFolder, Generation, HistoryFile, forget_tape};
 use crate::state::{StateDir, StateError};
 use crate::tape::TapeSpec;
 use crate::text::{printable, printable_path};
@@ -181,7 +181,7 @@ pub struct Made<'a> {
     pub ino_limit: Ino,
     pub known: &'a [u8],
     /// The generation of the volume that was read, and the objects that were in use, if the next dump can go by it.
-    pub generation: Option<(u64, &'a [u8])>,
+    pub generation: Option<(Generation, &'a [u8])>,
     pub spec: &'a TapeSpec,
     pub file: u32,
     pub blocking: BlockingFactor,

@@ -167,6 +167,15 @@ pub fn parse_id(text: &str) -> Option<DumpId> {
     u128::from_str_radix(&digits, 16).ok().map(|id| DumpId(id.to_be_bytes()))
 }
 
+/// A generation of a volume that a dump shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Generation {
+    /// Its number in the volume.
+    pub number: u64,
+    /// What it is known by in all that comes after it.
+    pub mark: [u8; 16],
+}
+
 /// What is kept of one dump beside the history.
 #[derive(Debug)]
 pub struct DumpFolder {
@@ -270,27 +279,28 @@ impl DumpFolder {
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn keep_generation(&self, generation: u64, in_use: &[u8]) -> Result<(), StateError> {
-        let generation = generation.to_be_bytes();
-        let crc = HostCrc32c::update(HostCrc32c::update(0, &generation), in_use).to_be_bytes();
+    pub fn keep_generation(&self, generation: Generation, in_use: &[u8]) -> Result<(), StateError> {
+        let head = [&generation.number.to_be_bytes()[..], &generation.mark].concat();
+        let crc = HostCrc32c::update(HostCrc32c::update(0, &head), in_use).to_be_bytes();
         self.put("generation", |file| {
-            [&crc[..], &generation, in_use].iter().try_for_each(|part| file.write_all(part))
+            [&crc[..], &head, in_use].iter().try_for_each(|part| file.write_all(part))
         })
     }
 
     /// Which generation of its volume the dump shows, and which objects were in use. `None`: that was not kept, or is not
     /// as it was written.
     #[must_use]
-    pub fn generation(&self) -> Option<(u64, Vec<u8>)> {
+    pub fn generation(&self) -> Option<(Generation, Vec<u8>)> {
         let file = open_kept(&self.path.join("generation")).ok()?;
         let mut bytes = Vec::new();
-        io::Read::read_to_end(&mut io::Read::take(file, MAP_LEN_MAX as u64 + 13), &mut bytes).ok()?;
+        io::Read::read_to_end(&mut io::Read::take(file, MAP_LEN_MAX as u64 + 29), &mut bytes).ok()?;
         let (crc, kept) = bytes.split_first_chunk::<4>()?;
         if *crc != HostCrc32c::update(0, kept).to_be_bytes() {
             return None;
         }
-        let (generation, in_use) = kept.split_first_chunk::<8>()?;
-        Some((u64::from_be_bytes(*generation), in_use.to_vec()))
+        let (number, kept) = kept.split_first_chunk::<8>()?;
+        let (mark, in_use) = kept.split_first_chunk()?;
+        Some((Generation { number: u64::from_be_bytes(*number), mark: *mark }, in_use.to_vec()))
     }
 
     /// Where the dump was written; `None`: that is not known.
