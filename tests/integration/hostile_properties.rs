@@ -1,17 +1,23 @@
 //! Forged properties: of what is no LUN and no qtree, that come twice, or before their object.
 
+use std::fs;
+
 use tapedump_tests::cli::code;
 use tapedump_tests::digest::crc32c;
 use tapedump_tests::forge::{Forge, Header, REGULAR, SYMLINK, directory_data};
+use tapedump_tests::product::restore;
+use tapedump_tests::scratch::Scratch;
 use tapedump_tests::tape::Order;
 
 use crate::Case;
 use crate::hostile::{Arena, Findings};
+use crate::luns::{ON_BTRFS, volume};
 
 pub(crate) const CASES: &[Case] = &[
     Case { name: "on_what_cannot_have_them", needs: &[], run: on_what_cannot_have_them },
     Case { name: "that_come_twice", needs: &[], run: that_come_twice },
     Case { name: "before_their_object", needs: &[], run: before_their_object },
+    Case { name: "too_long_for_a_qtree", needs: ON_BTRFS, run: too_long_for_a_qtree },
     Case { name: "names_of_streams", needs: &[], run: names_of_streams },
 ];
 
@@ -124,6 +130,21 @@ fn before_their_object() {
     findings.restored("stage V before the files", &arena, "culprit", b"content", &outcome);
     findings.restored("stage V before the files", &arena, "good file", b"good", &outcome);
     findings.finish();
+}
+
+/// The file system says that it is full then, and is not.
+fn too_long_for_a_qtree() {
+    let scratch = Scratch::new("properties-qtree");
+    let out = volume(&scratch, "volume");
+    let payload = payload(&[row(OWNER, &4_u32.to_be_bytes()), row(QTREE, &[b'q'; 65_536])]);
+    let mut tape = Forge::ours();
+    start(&mut tape, &[]);
+    tape.file(3, b"content").file(5, b"good").stage_five(4, &payload);
+    let path = scratch.join("tape");
+    fs::write(&path, tape.end()).expect("tape");
+    let outcome = restore(&scratch, &path, out.path()).outcome().expect(code::INCOMPLETE);
+    assert!(outcome.mentions("folder") && !outcome.mentions("make room"), "{outcome}");
+    assert_eq!(fs::read(out.path().join("good file")).expect("restored"), b"good");
 }
 
 /// A stream stays a stream, whatever it is called.
