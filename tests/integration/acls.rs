@@ -7,9 +7,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{XattrFlags, lgetxattr, lremovexattr, lsetxattr};
+use serde_json::Value;
 use tapedump_tests::cli::{Outcome, code};
 use tapedump_tests::needs::Need;
-use tapedump_tests::product::{dump, restore, verify};
+use tapedump_tests::product::{dump, list, restore, verify};
 use tapedump_tests::random::Random;
 use tapedump_tests::scratch::{Mount, Scratch, make_xfs};
 use tapedump_tests::tree::{Compare, Tree};
@@ -284,6 +285,34 @@ fn without_acls() {
     assert_eq!(get(&to.join("empty"), NT), Some(nt(20)));
 }
 
+/// R-DATA-2: of files whose attributes are with them and of those in stage V, and of directories.
+fn dos_attributes_are_listed(scratch: &Scratch, tape: &Path) {
+    const CREATED: &str = "2019-04-17 18:40:00Z";
+    let long = list(scratch, tape).arg("--long").outcome().done().out();
+    let json = list(scratch, tape).arg("--json").outcome().done().out();
+    let shown = |path: &str| {
+        let end = long.lines().find_map(|line| line.split_once(&format!("Z {path}")));
+        end.unwrap_or_else(|| panic!("{path}: {long}")).1.to_owned()
+    };
+    let object = |path: &str| -> Value {
+        let mut objects = json.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        objects.find(|object| object["path"] == path).unwrap_or_else(|| panic!("{path}: {json}"))
+    };
+    for path in ["dos 0", "dos 1", "dos 2", "dos 3", "dos 4", "shared"] {
+        if path != "shared" {
+            assert_eq!(shown(path), format!("  [DOS: rh-a, created {CREATED}]"));
+        }
+        let object = object(path);
+        let created = CREATED.replace(' ', "T").replace('Z', ".000000000Z");
+        assert_eq!((&object["dos_attributes"], &object["dos_created"]), (&"rha".into(), &created.into()));
+    }
+    assert!(long.contains(&format!("Z shared  [DOS: rh-a, created {CREATED}]")), "{long}");
+    assert_eq!(shown("shared/streams"), "  [DOS: -hs-]");
+    let streams = object("shared/streams");
+    assert_eq!((&streams["dos_attributes"], streams.get("dos_created")), (&"hs".into(), None));
+    assert_eq!((shown("nt 1").as_str(), object("nt 1").get("dos_attributes")), ("", None));
+}
+
 /// R-DATA-2, R-DATA-9: descriptors, DOS attributes and streams, through levels 0, 1 and 2, one path of them, and a check.
 fn samba_chain() {
     let scratch = Scratch::in_memory("acls-chain");
@@ -305,6 +334,7 @@ fn samba_chain() {
     set(&streams, "user.DosStream.Zone.Identifier:$DATA", b"[ZoneTransfer]\r\nZoneId=3\r\n\0");
     set(&streams, "user.DosStream.\u{fc}ber:$DATA", &random.bytes(60_000));
     set(&streams, "user.DosStream.:$DATA", b"");
+    set(&streams, DOS, b"0x6\0");
     let mut made = Vec::new();
     for level in 0..3 {
         let tape = scratch.join(&format!("level{level}"));
@@ -318,6 +348,7 @@ fn samba_chain() {
     for (tape, expected) in &made {
         check(&scratch, tape, expected, "what Samba keeps");
     }
+    dos_attributes_are_listed(&scratch, &made[0].0);
     let (tape, expected) = made.last().expect("dumps");
     let to = scratch.directory("one");
     let _ = restore(&scratch, tape, &to).arg("shared/streams").outcome().done();

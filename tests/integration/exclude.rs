@@ -192,6 +192,13 @@ fn no_patterns() {
     let _ = dump(&scratch, &tree, &tape).args(&many).outcome().expect(code::FAILED).says("up to 32 names");
     assert!(!tape.exists());
     let _ = dump(&scratch, &tree, &tape).args(&many[..32]).outcome().done();
+    // It may well be the name of a file, but hardly ever is.
+    fs::write(tree.join("?x"), "").expect("written");
+    fs::write(tree.join("ax"), "").expect("written");
+    let literal = scratch.join("literal");
+    let said = dump(&scratch, &tree, &literal).arg("--exclude=?x").outcome().done();
+    let _ = said.says("--exclude ?x: only asterisks at the beginning and the end stand for anything");
+    assert_eq!(list(&scratch, &literal).outcome().done().out(), "ax\n");
     let both = dump(&scratch, &tree, scratch.join("both")).args(["--without-qtrees", "--exclude=a"]);
     let _ = both.outcome().expect(code::USAGE).says("cannot be used with");
 }

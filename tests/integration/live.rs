@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 
 use tapedump_tests::cli::code;
-use tapedump_tests::product::{dump, dump_snapshot, snapshot};
+use tapedump_tests::product::{dump, dump_snapshot, list, snapshot};
 use tapedump_tests::random::Random;
 use tapedump_tests::scratch::{Scratch, path_text, run};
 
@@ -13,6 +13,7 @@ use crate::Case;
 pub(crate) const CASES: &[Case] = &[
     Case { name: "without_snapshots", needs: &[], run: without_snapshots },
     Case { name: "a_live_file_that_changes", needs: &[], run: a_live_file_that_changes },
+    Case { name: "a_live_file_that_is_renamed", needs: &[], run: a_live_file_that_is_renamed },
 ];
 
 /// R-SNAP-1: where there are no snapshots, `--live` has to be said.
@@ -74,4 +75,40 @@ fn a_live_file_that_changes() {
         fs::remove_file(&fifo).expect("own file");
         fs::remove_file(&path).expect("own file");
     }
+}
+
+/// R-SNAP-1: what gets another name before its turn comes is named as not dumped, and on the next increment.
+fn a_live_file_that_is_renamed() {
+    const LEN: usize = 32 << 20;
+    let scratch = Scratch::in_memory("live-renamed");
+    let tree = scratch.directory("tree");
+    fs::write(tree.join("first"), Random::new(4).bytes(LEN)).expect("tree");
+    // More than is read ahead.
+    for index in 0..1000 {
+        fs::write(tree.join(format!("between {index}")), "content").expect("tree");
+    }
+    for name in ["moved", "gone", "stays"] {
+        fs::write(tree.join(name), name).expect("tree");
+    }
+    let fifo = scratch.join("fifo");
+    run("mkfifo", &[path_text(&fifo)]);
+    let both = File::options().read(true).write(true).open(&fifo).expect("fifo");
+    let running = dump(&scratch, &tree, "-").args(["--threads", "1"]).stdout_file_existing(&fifo).start();
+    let mut pipe = File::open(&fifo).expect("fifo");
+    drop(both);
+    pipe.read_exact(&mut vec![0; LEN / 4]).expect("the dump begins");
+    fs::rename(tree.join("moved"), tree.join("has moved")).expect("tree");
+    fs::remove_file(tree.join("gone")).expect("tree");
+    io::copy(&mut pipe, &mut io::sink()).expect("the dump goes on");
+    let outcome = running.wait().expect(code::INCOMPLETE);
+    for name in ["moved", "gone"] {
+        assert!(outcome.mentions(&format!("/{name}: not dumped")), "{outcome}");
+    }
+    assert!(!outcome.mentions("stays") && !outcome.mentions("first"), "{outcome}");
+    let next = scratch.join("next");
+    let _ = dump(&scratch, &tree, &next).args(["--level", "1"]).outcome().done();
+    let on_tape = list(&scratch, &next).arg("--json").outcome().done().out();
+    let moved = on_tape.lines().find(|line| line.contains("has moved")).expect("its name");
+    assert!(moved.contains("\"type\":\"file\""), "{on_tape}");
+    assert!(!on_tape.contains("gone"), "{on_tape}");
 }

@@ -83,7 +83,7 @@ fn made_shown_and_changed() {
     assert_eq!((&found["state"], &found["mapped"]), (&"online".into(), &false.into()));
     assert_eq!((&found["os_type"], &found["kind"]), (&"linux".into(), &"lun".into()));
     let refused = lun(&scratch, "create", &at("a")).args(["--size", "1G"]).outcome().expect(code::FAILED);
-    assert!(refused.mentions("exists"), "{refused}");
+    assert!(refused.mentions("exists") && refused.mentions("leave --size away"), "{refused}");
 
     fs::write(at("b"), "a file that was there").expect("written");
     let _ = lun(&scratch, "set", &at("b")).args(["--state", "offline"]).outcome().expect(code::FAILED);
@@ -99,6 +99,20 @@ fn made_shown_and_changed() {
     let _ = lun(&scratch, "set", &at("b")).outcome().expect(code::USAGE);
     let _ = lun(&scratch, "set", &at("b")).args(["--state", "lost"]).outcome().expect(code::USAGE);
     let _ = lun(&scratch, "create", &at("c")).args(["--size", "1M", "--serial", "short"]).outcome().expect(2);
+
+    // Hosts would take both for one disk.
+    fs::create_dir_all(volume.path().join("d/e")).expect("made");
+    for (command, path, more) in [("set", "b", &[][..]), ("create", "d/e/new", &["--size", "1M"])] {
+        let run = lun(&scratch, command, &at(path)).args(["--serial", "abcdefghijkl"]).args(more);
+        let refused = run.outcome().expect(code::FAILED);
+        assert!(refused.mentions("volume/a has the serial abcdefghijkl already"), "{refused}");
+    }
+    assert!(!at("d/e/new").exists());
+    assert_eq!(listed(&scratch, &at("b")), found);
+    let _ = lun(&scratch, "set", &at("a")).args(["--serial", "abcdefghijkl"]).outcome().done();
+    let to = at("d/clone");
+    let run = lun(&scratch, "clone", &at("b")).arg(&to).args(["--serial", "abcdefghijkl"]);
+    let _ = run.outcome().expect(code::FAILED).says("has the serial abcdefghijkl already");
 
     let text = lun(&scratch, "list", volume.path()).outcome().done().out();
     let names: Vec<&str> = text.lines().filter_map(|line| line.split_whitespace().next()).collect();
@@ -195,7 +209,7 @@ fn clones() {
         assert_eq!(new["mapped"], Value::from(false), "which hosts see it is not on the dump");
     }
     let over = lun(&scratch, "clone", &original).arg(&clone).outcome().expect(code::FAILED);
-    assert!(over.mentions("exists"), "{over}");
+    assert!(over.mentions("exists") && over.mentions("give another name"), "{over}");
     let _ = lun(&scratch, "set", &original).args(["--state", "inconsistent"]).outcome().done();
     let refused = lun(&scratch, "clone", &original).arg(volume.path().join("third")).outcome();
     assert!(refused.expect(code::FAILED).mentions("inconsistent"));

@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use tapedump_tests::cli::{Run, Running, code};
 use tapedump_tests::needs::Need;
 use tapedump_tests::product::{dump, restore};
-use tapedump_tests::scratch::Scratch;
+use tapedump_tests::scratch::{Mount, Scratch, make_ext4, remove_tree};
 use tapedump_tests::tape::{BLOCK, Record, RecordKind, Tape};
 
 use crate::Case;
@@ -24,6 +24,11 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "an_existing_lun_keeps_its_identifiers", needs: ON_BTRFS, run: an_existing_lun },
     Case { name: "clients_are_kept_away", needs: ON_BTRFS, run: clients_are_kept_away },
     Case { name: "a_crash_leaves_it_visible", needs: ON_BTRFS, run: a_crash_leaves_it_visible },
+    Case {
+        name: "on_a_volume_that_fills_up",
+        needs: &[Need::Root, Need::Loop, Need::BTRFS, Need::MKE2FS],
+        run: on_a_volume_that_fills_up,
+    },
     Case { name: "a_single_file", needs: ON_BTRFS, run: a_single_file },
     Case { name: "damaged_data", needs: ON_BTRFS, run: damaged_data },
     Case {
@@ -243,6 +248,57 @@ fn a_crash_leaves_it_visible() {
     drop(pipe);
     let said = running.wait().expect(code::FAILED);
     assert!(said.mentions("still restricted") && said.mentions("stopped/lun"), "{said}");
+}
+
+/// R-RESTORE-6, 8, 9: what is a LUN where it is restored stays restricted, since the restore is not complete; what is a plain file
+/// there is one; and a LUN whose attributes did not come is named.
+fn on_a_volume_that_fills_up() {
+    let scratch = Scratch::new("luns-full");
+    let source = volume(&scratch, "volume");
+    fs::create_dir_all(source.path().join("top/below")).expect("made");
+    for name in ["lun", "top/lun", "top/below/lun"] {
+        create(&scratch, &source.path().join(name), "1M");
+    }
+    for name in ["empty", "top/empty file"] {
+        fs::write(source.path().join(name), "").expect("written");
+    }
+    let _ = lun(&scratch, "create", &source.path().join("empty")).outcome().done();
+    for index in 0..60 {
+        fs::write(source.path().join(format!("z{index:02}")), vec![index; 2 << 20]).expect("written");
+    }
+    let tape = scratch.join("tape");
+    let _ = dump(&scratch, source.path(), &tape).outcome().done();
+    for has_catalog in [true, false] {
+        let image = scratch.join(&format!("small {has_catalog}.img"));
+        make_ext4(&image, 60 << 20, &[]);
+        let out = Mount::image(&image, &scratch.join(&format!("small {has_catalog}")), "");
+        if !has_catalog {
+            remove_tree(&scratch.join("state")).expect("removed");
+        }
+        let said = restore(&scratch, &tape, out.path()).arg("--force").outcome().expect(code::INCOMPLETE);
+        assert!(said.mentions("z59: not restored"), "{said}");
+        for name in ["top/lun", "top/below/lun"] {
+            assert_eq!(mark(&out.path().join(name)), None, "{name}: {said}");
+            assert_eq!(
+                fs::read(out.path().join(name)).expect("read"),
+                fs::read(source.path().join(name)).expect("read")
+            );
+        }
+        assert!(said.mentions("2 LUNs of these restored as plain files"), "{said}");
+        let found = listed(&scratch, &out.path().join("lun"));
+        assert_eq!((&found["state"], &found["kind"]), (&"restricted".into(), &"lun".into()));
+        let err = said.err();
+        let left = err.split("still restricted").nth(1).expect("what is left is told");
+        assert!(left.contains("/lun\n") && !left.contains("top/"), "{said}");
+        // What is of 0 bytes came, and its attributes are behind all the rest.
+        assert!(out.path().join("empty").exists() && mark(&out.path().join("empty")).is_none(), "{said}");
+        if has_catalog {
+            assert!(said.mentions("empty: restored without its ACLs, attributes"), "{said}");
+            assert!(!said.mentions("empty file: restored without"), "{said}");
+        } else {
+            assert!(said.mentions("LUNs of 0 bytes, too"), "{said}");
+        }
+    }
 }
 
 /// R-RESTORE-9: a file that is restored by itself, too; a mark that was left goes with the next restore.

@@ -117,7 +117,8 @@ fn made_changed_and_listed() {
     let none = qtree(&scratch, "set", &at("plain"), &["--style=unix"]).outcome();
     let _ = none.expect(code::FAILED).says("it is no qtree").says("qtree create");
     let _ = qtree(&scratch, "set", &at("plain"), &[]).outcome().expect(code::USAGE);
-    let _ = qtree(&scratch, "create", &at("x"), &["--id=0"]).outcome().expect(code::USAGE);
+    let refused = qtree(&scratch, "create", &at("x"), &["--id=0"]).outcome().expect(code::USAGE);
+    let _ = refused.says("the number of a qtree is from 1 to 4294967295");
     set(&at("plain"), QTREE, b"of a later version");
     let unknown = qtree(&scratch, "list", mount.path(), &[]).outcome().expect(code::INCOMPLETE).out();
     assert!(unknown.contains("not understood"), "{unknown}");
@@ -208,15 +209,25 @@ fn restored_elsewhere() {
     assert_eq!(qtrees(&scratch, ignored.path()), expected());
 }
 
-/// R-SEL-1, R-RESTORE-7: the dump of one qtree, restored as a volume and as a top-level directory of one, and lower down.
+/// R-SEL-1, R-RESTORE-7: the dump of one qtree, restored onto the root of a volume, as a top-level directory of one, and lower down.
 fn one_qtree() {
     let scratch = Scratch::in_memory("qtrees-one");
     let mount = sample(&scratch);
     let tape = scratch.join("tape");
-    let _ = dump(&scratch, &mount.path().join("büro 部"), &tape).outcome().done();
+    let said = dump(&scratch, &mount.path().join("büro 部"), &tape).outcome().done();
+    // R-SEL-2: the first two stages are one, as of a volume; of a directory in it they are two.
+    let _ = said.says("stages I and II: ");
+    let _ = dump(&scratch, mount.path(), "null:").outcome().done().says("stages I and II: ");
+    let below = dump(&scratch, &mount.path().join("büro 部/deep"), "null:").outcome().done();
+    let below = below.says("stage I: ").says("stage II: ");
+    assert!(!below.mentions("stages I and II"), "{below}");
     let whole = volume(&scratch, "whole");
-    let _ = restore(&scratch, &tape, whole.path()).outcome().done();
-    assert_eq!(qtrees(&scratch, whole.path()), [row(".", 77, "mixed", true, "750")]);
+    let outcome = restore(&scratch, &tape, whole.path()).outcome().done();
+    let _ =
+        outcome.says(".: a qtree on the dump, and a directory here: qtrees are the directories in the root");
+    assert!(qtrees(&scratch, whole.path()).is_empty());
+    assert_eq!(get(whole.path(), QTREE), None);
+    assert_eq!(fs::read(whole.path().join("deep/file")).expect("there"), "büro 部".as_bytes());
     let target = volume(&scratch, "target");
     let _ = restore(&scratch, &tape, &target.path().join("another name")).outcome().done();
     assert_eq!(qtrees(&scratch, target.path()), [row("another name", 77, "mixed", true, "750")]);

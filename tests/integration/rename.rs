@@ -1,7 +1,7 @@
 //! Renaming while restoring (R-RESTORE-5), with and without going straight to what is wanted.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use tapedump_tests::cli::{Outcome, Run, code};
@@ -17,6 +17,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "several_in_a_whole_restore", needs: &[], run: several_in_a_whole_restore },
     Case { name: "through_a_chain", needs: &[], run: through_a_chain },
     Case { name: "what_is_refused", needs: &[], run: what_is_refused },
+    Case { name: "directories_replace_nothing", needs: &[], run: directories_replace_nothing },
     Case { name: "a_lun", needs: ON_BTRFS, run: a_lun },
     Case { name: "a_dry_run_writes_nothing", needs: &[], run: a_dry_run_writes_nothing },
 ];
@@ -170,6 +171,38 @@ fn what_is_refused() {
     // What is not restored is in nobody's way.
     let _ = restore(&scratch, &tape, &out).args(["letters", "--as", "other"]).outcome().done();
     assert_eq!(read(out.join("other/landlord")), "dear landlord");
+}
+
+/// R-RESTORE-4: a file replaces what has its name; a directory does not, however it came to its name.
+fn directories_replace_nothing() {
+    let scratch = Scratch::in_memory("rename-in-the-way");
+    let (_, tape) = sample(&scratch);
+    let elsewhere = scratch.directory("elsewhere");
+    fs::write(elsewhere.join("landlord"), "not the dump's").expect("written");
+    for threads in ["1", "4"] {
+        let out = scratch.directory(&format!("out-{threads}"));
+        fs::write(out.join("keep"), "precious").expect("written");
+        fs::write(out.join("other"), "precious, too").expect("written");
+        symlink(&elsewhere, out.join("letters")).expect("linked");
+        let run = || restore(&scratch, &tape, &out).args(["--threads", threads]);
+        let said = run().args(["letters/landlord", "--as", "keep/x"]).outcome().expect(code::INCOMPLETE);
+        assert!(said.mentions("something else has this name"), "{said}");
+        let said = run().args(["letters/old", "--as", "keep"]).outcome().expect(code::INCOMPLETE);
+        assert!(said.mentions("rename or remove what is in the way"), "{said}");
+        let said = run().outcome().expect(code::INCOMPLETE);
+        for name in ["letters", "other"] {
+            let is_named = |line: &str| line.contains("something else") && line.contains(name);
+            assert!(said.err().lines().any(is_named), "{name} is not named: {said}");
+        }
+        for path in ["letters/a=b", "letters/old/first", "other/file"] {
+            assert!(said.mentions(path), "{path} is not named: {said}");
+        }
+        assert_eq!(read(out.join("keep")), "precious");
+        assert_eq!(read(out.join("other")), "precious, too");
+        assert_eq!(names(&out), ["keep", "letters", "other"]);
+        assert_eq!(names(&elsewhere), ["landlord"]);
+        assert_eq!(read(elsewhere.join("landlord")), "not the dump's");
+    }
 }
 
 /// A restore of a single LUN to a new name: it keeps its identifier where it is a LUN.

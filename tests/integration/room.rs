@@ -55,6 +55,14 @@ fn chosen_paths() {
     let mount = Mount::tmpfs(&scratch.join("small"), "size=120m,mode=755");
     assert_refused(restore(&scratch, &tape, mount.path()).arg("large").outcome(), "161.0 MiB", mount.path());
     assert_refused(restore(&scratch, &tape, mount.path()).outcome(), "166.0 MiB", mount.path());
+    // A dry run says so, and reads all the same.
+    let dry = restore(&scratch, &tape, mount.path()).args(["large", "--dry-run"]).outcome();
+    let dry = dry.expect(code::INCOMPLETE).says("this restore would be refused: not enough space");
+    assert!(
+        dry.mentions("161.0 MiB") && dry.mentions("nothing was written") && dry.mentions("61.0 MiB of data")
+    );
+    assert_eq!(fs::read_dir(mount.path()).expect("read").count(), 0, "nothing has been written");
+    let _ = restore(&scratch, &tape, mount.path()).args(["small", "--dry-run"]).outcome().done();
     // The same path twice is not restored twice.
     let twice = restore(&scratch, &tape, mount.path()).args(["large/one", "large"]).outcome();
     assert_refused(twice, "161.0 MiB", mount.path());

@@ -33,6 +33,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "two_dumps_at_once", needs: BTRFS, run: two_dumps_at_once },
     Case { name: "numbers_begin_anew_after_a_boot", needs: BTRFS, run: numbers_begin_anew_after_a_boot },
     Case { name: "what_a_killed_dump_left", needs: BTRFS, run: what_a_killed_dump_left },
+    Case { name: "what_a_killed_dump_only_read", needs: BTRFS, run: what_a_killed_dump_only_read },
     Case { name: "an_interrupted_dump_leaves_none", needs: BTRFS, run: an_interrupted_dump_leaves_none },
     Case { name: "a_snapshot_that_is_held_stays", needs: BTRFS, run: a_snapshot_that_is_held_stays },
     Case { name: "no_room_for_a_snapshot", needs: BTRFS, run: no_room_for_a_snapshot },
@@ -329,6 +330,36 @@ fn what_a_killed_dump_left() {
     assert_eq!(held.count(), 0, "nothing is kept of it");
 }
 
+/// R-SNAP-2: a snapshot of the user is his, and free again, when a dump that read it was killed.
+fn what_a_killed_dump_only_read() {
+    let pool = Pool::new("snapshot-killed-reader");
+    let data = pool.data(8 << 20);
+    let _ = snapshot(&pool.scratch, "create", &data).arg("monday").outcome().done();
+    let waiting = pool.waiting("pipe", &data, &["--snapshot", "monday"]);
+    assert_eq!(pool.listed()[0]["state"], "held");
+    waiting.running.signal(Signal::KILL);
+    assert_eq!(waiting.running.wait().ending, Ending::Signal(9));
+    let listed = pool.listed();
+    assert_eq!((&listed[0]["state"], &listed[0]["dumps"][0]["alive"]), (&"free".into(), &false.into()));
+    let shown = snapshot(&pool.scratch, "list", &data).outcome().done().out();
+    assert!(
+        shown.contains("monday  free; the dump ") && shown.contains("which read it, was killed"),
+        "{shown}"
+    );
+    assert!(!shown.contains("delete") && !shown.contains("left"), "{shown}");
+    // Read again it is held, and one that a dump made for itself is left all the same when another one reads it.
+    let waiting = pool.waiting("pipe 1", &data, &["--snapshot", "monday"]);
+    assert_eq!(pool.listed()[0]["state"], "held");
+    waiting.finish(&pool.scratch.join("tape"));
+    for arguments in [&[][..], &["--snapshot", "snapshot_for_backup.0"]] {
+        let waiting = pool.waiting(&format!("pipe of {}", arguments.len()), &data, arguments);
+        waiting.running.signal(Signal::KILL);
+        assert_eq!(waiting.running.wait().ending, Ending::Signal(9));
+    }
+    let states = pool.listed().iter().map(|one| one["state"].as_str().map(str::to_owned)).collect::<Vec<_>>();
+    assert_eq!(states, [Some("free".to_owned()), Some("left".to_owned())]);
+}
+
 fn an_interrupted_dump_leaves_none() {
     let pool = Pool::new("snapshot-interrupted");
     let data = pool.data(8 << 20);
@@ -491,7 +522,8 @@ fn what_is_refused() {
         let _ = dump_of(name).expect(code::FAILED).says("snapshot");
         for command in ["create", "delete"] {
             let refused = snapshot(&pool.scratch, command, &data).arg(name).outcome().expect(code::FAILED);
-            let _ = refused.says("snapshot");
+            let refused = refused.says("snapshot").says("give one without slashes, such as monday");
+            assert!(refused.mentions(&format!("'{name}': ")), "{refused}");
         }
     }
     let _ =

@@ -42,6 +42,19 @@ pub struct Holder {
     pub process: u32,
     /// The process is still there.
     pub is_alive: bool,
+    /// Who made the snapshot.
+    pub origin: Origin,
+}
+
+/// Who made a snapshot that a dump holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// The dump, for itself: nobody wants it any more once that has ended.
+    Dump,
+    /// Somebody else, whose it stays (R-SNAP-2).
+    #[default]
+    User,
 }
 
 /// A snapshot is held as long as this is there, or until it is [released](SnapshotsFolder::release).
@@ -64,6 +77,9 @@ struct Held {
     /// In hexadecimal, since it may have any bytes.
     snapshot: String,
     process: u32,
+    /// What does not say is nobody's to delete.
+    #[serde(default)]
+    origin: Origin,
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -125,12 +141,19 @@ impl SnapshotsFolder {
     ///
     /// # Errors
     /// That cannot be kept.
-    pub fn hold(&self, volume: VolumeId, name: &SnapshotName, dump: DumpId) -> Result<Hold, StateError> {
+    pub fn hold(
+        &self,
+        volume: VolumeId,
+        name: &SnapshotName,
+        dump: DumpId,
+        origin: Origin,
+    ) -> Result<Hold, StateError> {
         let held = Held {
             format: FORMAT,
             volume: volume.to_string(),
             snapshot: hex(name.bytes()),
             process: std::process::id(),
+            origin,
         };
         self.at(&Self::file_of(dump), |path| Ok(Hold { _file: replace(path, &held)? }))
     }
@@ -155,7 +178,7 @@ impl SnapshotsFolder {
         let mut holders = Vec::new();
         for (dump, held, is_alive) in self.all()? {
             if held.volume == volume && held.snapshot == name {
-                holders.push(Holder { dump, process: held.process, is_alive });
+                holders.push(Holder { dump, process: held.process, is_alive, origin: held.origin });
             }
         }
         Ok(holders)
@@ -260,12 +283,13 @@ mod tests {
         let (volume, name) = (VolumeId([5; 16]), SnapshotName::new(b"a\xff").unwrap());
         let (one, other) = (DumpId([1; 16]), DumpId([2; 16]));
         let process = std::process::id();
-        let hold = folder.hold(volume, &name, one).unwrap();
-        let _elsewhere = folder.hold(VolumeId([6; 16]), &name, other).unwrap();
+        let hold = folder.hold(volume, &name, one, Origin::Dump).unwrap();
+        let _elsewhere = folder.hold(VolumeId([6; 16]), &name, other, Origin::User).unwrap();
         let holders = || folder.holders(volume, &name).unwrap();
-        assert_eq!(holders(), [Holder { dump: one, process, is_alive: true }]);
+        let holder = Holder { dump: one, process, is_alive: true, origin: Origin::Dump };
+        assert_eq!(holders(), [holder]);
         drop(hold);
-        assert_eq!(holders(), [Holder { dump: one, process, is_alive: false }]);
+        assert_eq!(holders(), [Holder { is_alive: false, ..holder }]);
         folder.release(one).unwrap();
         folder.release(one).unwrap();
         assert_eq!(holders(), []);

@@ -4,6 +4,7 @@
 //! would remove, and properties that only the tree has. Names that only the tree has are found by [`extra`].
 
 pub mod extra;
+mod hidden;
 mod object;
 
 use super::VolumeError;
@@ -13,6 +14,7 @@ use super::target::{
     ACL_ACCESS, ACL_DEFAULT, Directories, Directory, Properties, check_name, descriptor_path, open_directory,
     open_root, room_of,
 };
+use hidden::Hidden;
 use object::{Open, begins_volume, open_data, open_object};
 use rustix::fd::AsFd;
 use rustix::fs::{self, AtFlags};
@@ -54,6 +56,7 @@ pub struct CompareTarget {
     done: Vec<u64>,
     failures: VecDeque<Failure<VolumeError>>,
     buffer: Vec<u8>,
+    hidden: Hidden,
 }
 
 /// A property that the tree has and the dump did not mention yet.
@@ -80,6 +83,7 @@ impl CompareTarget {
             done: Vec::new(),
             failures: VecDeque::new(),
             buffer: vec![0; BUFFER_LEN],
+            hidden: Hidden::of(root),
         })
     }
 
@@ -162,7 +166,10 @@ impl CompareTarget {
             }
             Err(errno) => return Err(VolumeError::system("open", path, errno)),
         };
-        if kind == Some(Kind::Symlink) && found == Kind::Directory && begins_volume(&parent, &object) {
+        if kind == Some(Kind::Symlink)
+            && found == Kind::Directory
+            && (begins_volume(&parent, &object) || self.hidden.is_junction(&object, &stat, &path))
+        {
             // A junction is on the dump as a link (R-DATA-5).
             self.set_done(ino);
             return Ok(());

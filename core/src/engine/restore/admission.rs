@@ -67,7 +67,8 @@ impl QtreePlace {
         match capabilities.root {
             TargetRoot::Directory => Self::Below,
             TargetRoot::TopLevel | TargetRoot::Qtree if !is_root => Self::Below,
-            TargetRoot::Volume if parent != Ino::ROOT => Self::Below,
+            // Nor is the volume's own root one: a qtree is in it.
+            TargetRoot::Volume if is_root || parent != Ino::ROOT => Self::Below,
             _ if !capabilities.unicode_qtree_names && !name.is_ascii() => Self::Unnameable,
             _ => Self::Yes,
         }
@@ -187,7 +188,7 @@ mod tests {
             QtreePlace::of(&capabilities, parent, name)
         };
         assert_eq!(in_root(TargetRoot::Volume, Ino::ROOT, b"sales"), QtreePlace::Yes);
-        assert_eq!(in_root(TargetRoot::Volume, Ino::ROOT, b""), QtreePlace::Yes);
+        assert_eq!(in_root(TargetRoot::Volume, Ino::ROOT, b""), QtreePlace::Below);
         assert_eq!(in_root(TargetRoot::Volume, Ino(3), b"sales"), QtreePlace::Below);
         for root in [TargetRoot::TopLevel, TargetRoot::Qtree] {
             assert_eq!(in_root(root, Ino::ROOT, b""), QtreePlace::Yes);

@@ -70,6 +70,15 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         }
     }
 
+    /// After an early end: whether the object was restored, and what the present dump may have of its properties apart, in
+    /// stage V, has not come yet.
+    #[must_use]
+    pub fn awaits_properties(&self, ino: Ino) -> bool {
+        let open = self.object.as_ref().filter(|object| object.taken == Use::Attributes);
+        let is_ahead = ino > self.last_owner || open.is_some_and(|object| object.ino == ino);
+        is_ahead && self.is_made(ino) && self.is_wanted(ino) && !self.chain.is_superseded(ino)
+    }
+
     fn next_unmade(&self, from: Ino) -> Option<Ino> {
         if let Some(first) = self.chain.next_in_use(from) {
             let mut ino = first;

@@ -181,13 +181,18 @@ impl Taken<'_> {
         let Some(held) = self.held else { return ended };
         let Err(error) = held.let_go(state) else { return ended };
         let Held { name, tree, .. } = &held;
-        let what = if held.is_ours { "deleted" } else { "unlocked" };
-        eprintln!(
-            "tapedump: the snapshot {} could not be {what}: {error}; delete it with: tapedump snapshot delete {} {}",
-            shown(name),
-            printable_path(tree),
-            shown(name)
-        );
+        let name = shown(name);
+        if held.is_ours {
+            let tree = printable_path(tree);
+            eprintln!(
+                "tapedump: the snapshot {name} could not be deleted: {error}; delete it with: tapedump snapshot delete {tree} {name}"
+            );
+        } else {
+            // It is the user's, and nobody holds it once this process is gone.
+            eprintln!(
+                "tapedump: what the dump keeps of its hold on the snapshot {name} could not be removed: {error}"
+            );
+        }
         ended.map(|_| Ended::Incomplete)
     }
 }
@@ -199,9 +204,6 @@ impl Held<'_> {
         if !self.is_ours {
             return Ok(());
         }
-        store.delete(&self.name).inspect_err(|_| {
-            // It is known for what it is then.
-            _ = store.lock(&self.name, self.dump);
-        })
+        store.delete(&self.name).inspect_err(|_| _ = store.own_again(&self.name, self.dump))
     }
 }

@@ -104,7 +104,7 @@ fn write(
     mut progress: Progress,
 ) -> Result<Ended, CliError> {
     let started = Instant::now();
-    let Opened { mut source, generation } = opened;
+    let Opened { mut source, generation, is_subtree } = opened;
     let no_memory = || CliError::failed("there is no memory for the maps of the dump");
     let ino_limit = source.ino_limit().map_err(CliError::failed)?;
     let map_len = ino_limit.0.saturating_sub(1).div_ceil(8) as usize;
@@ -130,15 +130,15 @@ fn write(
     let mut engine = Engine::with_catalog(source, tape, catalog, memory, options)
         .map_err(|error| CliError::failed(explain(&error, &plan.tape)))?;
     engine.leave_out(plan.left_out);
-    let mut left_out = LeftOut::default();
-    let ended = drive(&mut engine, plan, &beginning, interrupt, &mut progress, &mut left_out);
+    let mut driven = Driven { plan, beginning: &beginning, is_subtree, left_out: LeftOut::default() };
+    let ended = drive(&mut engine, &mut driven, interrupt, &mut progress);
     progress.end();
     let (source, tape, catalog) = engine.into_parts();
     let (mut tape, copy) = tape.into_parts();
     let took = started.elapsed();
     match ended {
         Ok(summary) => {
-            let ended = report(&summary, &left_out, &plan.tape, took);
+            let ended = report(&summary, &driven.left_out, &plan.tape, took);
             let (catalog_len, ended) = end_catalog(plan, state, catalog, ended);
             let is_dense = source.numbering() == Numbering::Dense;
             let behind = catalog_len.map(|len| Behind {
@@ -233,14 +233,20 @@ fn end_catalog(
     }
 }
 
+/// What is known of a dump while the engine steps through it.
+struct Driven<'a> {
+    plan: &'a Plan,
+    beginning: &'a Beginning,
+    is_subtree: bool,
+    left_out: LeftOut,
+}
+
 /// Steps through the dump. The error is what ended it early.
 fn drive(
     engine: &mut Engine<'_>,
-    plan: &Plan,
-    beginning: &Beginning,
+    driven: &mut Driven<'_>,
     interrupt: &Interrupt,
     progress: &mut Progress,
-    left_out: &mut LeftOut,
 ) -> Result<DumpSummary, String> {
     loop {
         if interrupt.is_set() {
@@ -250,13 +256,13 @@ fn drive(
             Ok(DumpEvent::Done(summary)) => return Ok(summary),
             Ok(DumpEvent::Stage(stage)) => {
                 if stage == Stage::Files {
-                    beginning.ends(BlockAddr(engine.progress().blocks));
+                    driven.beginning.ends(BlockAddr(engine.progress().blocks));
                 }
-                begin_stage(engine, stage, progress);
+                begin_stage(engine, stage, driven.is_subtree, progress);
             }
             Ok(DumpEvent::Working) => {}
             Ok(event) => {
-                left_out.note(&event, engine.stage());
+                driven.left_out.note(&event, engine.stage());
                 if let DumpEvent::NotPortable { ino, why: NotPortable::Name } = event {
                     tell_long_name(engine, ino, progress);
                 } else if let Some((ino, text)) = describe(&event) {
@@ -264,7 +270,7 @@ fn drive(
                 }
             }
             Err(_) if interrupt.is_set() => return Err("interrupted".into()),
-            Err(error) => return Err(explain(&error, &plan.tape)),
+            Err(error) => return Err(explain(&error, &driven.plan.tape)),
         }
         progress.step(|| {
             let done = engine.progress();

@@ -158,6 +158,12 @@ fn excluded(
             Pattern::COUNT_MAX
         )));
     }
+    for text in patterns.iter().filter_map(Pattern::looks_like_another_kind) {
+        eprintln!(
+            "tapedump: --exclude {text}: only asterisks at the beginning and the end stand for anything; this leaves out what is \
+             called just so"
+        );
+    }
     if !without_qtrees {
         return Ok(excluded);
     }

@@ -53,10 +53,11 @@ fn long_name_in(directory: &Path, len: usize) -> Option<Vec<u8>> {
     Some(long.file_name().to_bytes().to_vec())
 }
 
-pub(super) fn begin_stage(engine: &Engine<'_>, stage: Stage, progress: &mut Progress) {
+pub(super) fn begin_stage(engine: &Engine<'_>, stage: Stage, is_subtree: bool, progress: &mut Progress) {
     let found = engine.progress();
     let total = found.directories + found.others;
     let text = match stage {
+        Stage::Map if is_subtree => return progress.stage("stage II: marking what goes to tape", total),
         // Named when the tree was opened, which is where the time goes.
         Stage::Map => return,
         Stage::Directories => "directories to tape",

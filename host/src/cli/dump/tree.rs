@@ -13,9 +13,13 @@ use crate::state::file_device::FileDevice;
 use crate::state::history::{DumpFolder, Generation};
 use crate::text::printable_path;
 use crate::volume::VolumeError;
+use crate::volume::place::place_of;
 use crate::volume::source::{Earlier, EarlierNames, LinuxSource, SourceOptions};
+use rustix::fs::{Mode, OFlags};
 use std::io;
+use std::path::Path;
 use tapedump_core::catalog::View;
+use tapedump_core::device::volume::TargetRoot;
 use tapedump_core::units::{DumpId, Ino};
 
 /// Other volumes in the tree that are named; more are counted.
@@ -26,6 +30,8 @@ pub struct Opened {
     pub source: LinuxSource,
     /// The generation of the volume, if the next dump can ask what changed since.
     pub generation: Option<Generation>,
+    /// It is neither a volume nor a qtree: stages I and II are two (R-SEL-2).
+    pub is_subtree: bool,
 }
 
 /// Opens what was taken of the tree.
@@ -49,13 +55,15 @@ pub fn open_tree(
         true => CliError::failed("interrupted; nothing was written"),
         false => CliError::failed(error),
     };
+    let is_subtree = is_subtree(&taken.path);
+    let stages = if is_subtree { "stage I" } else { "stages I and II" };
     let source = match open_since(plan, state, taken, &options).map_err(failed)? {
         Some(source) => {
-            progress.stage("stages I and II: the volume tells what changed", 0);
+            progress.stage(&format!("{stages}: the volume tells what changed"), 0);
             source
         }
         None => {
-            progress.stage("stages I and II: finding files and directories", 0);
+            progress.stage(&format!("{stages}: finding files and directories"), 0);
             LinuxSource::open(&taken.path, options).map_err(failed)?
         }
     };
@@ -72,7 +80,14 @@ pub fn open_tree(
     }
     // What was left out is no change that the volume would tell.
     let generation = taken.generation().filter(|_| mount_points.is_empty() && is_all);
-    Ok(Opened { source, generation })
+    Ok(Opened { source, generation, is_subtree })
+}
+
+/// Whether a tree is a part of a volume that is no qtree. Of one that cannot be opened, opening it tells more.
+fn is_subtree(tree: &Path) -> bool {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(tree, flags, Mode::empty())
+        .is_ok_and(|tree| !matches!(place_of(&tree), TargetRoot::Volume | TargetRoot::Qtree))
 }
 
 /// Asks the volume what changed since the base. `None`: a walk must tell, since the volume cannot, or too little is known of

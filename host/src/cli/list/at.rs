@@ -164,6 +164,8 @@ fn attributes_json(row: &ObjectRow) -> AttributesJson {
         target: None,
         target_bytes: None,
         device: None,
+        dos_attributes: None,
+        dos_created: None,
     }
 }
 

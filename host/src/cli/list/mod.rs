@@ -2,9 +2,11 @@
 //! the whole tape, and is kept in scratch files meanwhile, so that memory does not grow with the dump.
 
 pub mod at;
+mod attributed;
 mod qtrees;
 pub mod spool;
 
+use self::attributed::{Attributed, Kept, Table};
 use self::spool::Spool;
 use crate::cli::exit::{CliError, Ended};
 use crate::cli::interrupt::Interrupt;
@@ -21,13 +23,11 @@ use crate::text::printable;
 use serde::Serialize;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Seek, Write};
-use std::os::unix::fs::FileExt;
 use tapedump_core::device::mem::NullTarget;
-use tapedump_core::device::volume::{
-    Attributes, Failure, Kind, Made, Place, PropertyKind, Room, TargetVolume,
-};
+use tapedump_core::device::volume::{Kind, TargetVolume};
 use tapedump_core::engine::restore::RestoreStage;
-use tapedump_core::limits::{NAME_LEN_MAX, SYMLINK_LEN_MAX};
+use tapedump_core::limits::NAME_LEN_MAX;
+use tapedump_core::record::dos::{DosAttributes, dos_bits};
 use tapedump_core::units::{Ino, Timestamp};
 
 pub fn run(raw: List) -> Result<Ended, CliError> {
@@ -192,184 +192,6 @@ where
     }
 }
 
-/// Length of an object's attributes in the table: fixed numbers, then the target of a link.
-const FIXED_LEN: usize = 48;
-const SLOT_LEN: u64 = (FIXED_LEN + 8) as u64;
-
-/// Keeps the attributes of every object in a file, at a place that its number gives.
-struct Attributed {
-    table: Table,
-    open: Option<(Ino, Kind)>,
-    link: Vec<u8>,
-    failure: Option<io::Error>,
-}
-
-/// The file: slots by number, and the targets of links in another place of it.
-struct Table {
-    file: File,
-    links_end: u64,
-}
-
-/// Where targets of links begin: behind the slots of all numbers.
-const LINKS_AT: u64 = (Ino::LAST.0 as u64 + 1) * SLOT_LEN;
-
-/// What the table keeps of an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Kept {
-    mode: u16,
-    links: u32,
-    uid: u32,
-    gid: u32,
-    size: u64,
-    modified: Timestamp,
-    device: (u32, u32),
-}
-
-impl Table {
-    fn put(&mut self, ino: Ino, kept: &Kept, link: &[u8]) -> io::Result<()> {
-        let mut slot = [0; SLOT_LEN as usize];
-        let mut rest = &mut slot[..];
-        let mut put = |bytes: &[u8]| {
-            let (to, left) = std::mem::take(&mut rest).split_at_mut(bytes.len());
-            to.copy_from_slice(bytes);
-            rest = left;
-        };
-        put(&kept.mode.to_le_bytes());
-        put(&(link.len() as u16).to_le_bytes());
-        put(&kept.links.to_le_bytes());
-        put(&kept.uid.to_le_bytes());
-        put(&kept.gid.to_le_bytes());
-        put(&kept.size.to_le_bytes());
-        put(&kept.modified.secs.to_le_bytes());
-        put(&kept.modified.nanos.to_le_bytes());
-        put(&kept.device.0.to_le_bytes());
-        put(&kept.device.1.to_le_bytes());
-        put(&self.links_end.to_le_bytes());
-        self.file.write_all_at(&slot, u64::from(ino.0) * SLOT_LEN)?;
-        if !link.is_empty() {
-            self.file.write_all_at(link, LINKS_AT + self.links_end)?;
-            self.links_end += link.len() as u64;
-        }
-        Ok(())
-    }
-
-    /// `None`: nothing of the object is on the tape.
-    fn get(&self, ino: Ino) -> io::Result<Option<(Kept, Vec<u8>)>> {
-        let mut slot = [0; SLOT_LEN as usize];
-        let mut filled = 0;
-        while filled < slot.len() {
-            match self.file.read_at(&mut slot[filled..], u64::from(ino.0) * SLOT_LEN + filled as u64)? {
-                0 => break,
-                count => filled += count,
-            }
-        }
-        let mut rest = &slot[..];
-        fn take<const N: usize>(rest: &mut &[u8]) -> [u8; N] {
-            let (bytes, left) = rest.split_first_chunk().unwrap_or((&[0; N], &[]));
-            *rest = left;
-            *bytes
-        }
-        let mode = u16::from_le_bytes(take(&mut rest));
-        let link_len = usize::from(u16::from_le_bytes(take(&mut rest)));
-        let kept = Kept {
-            mode,
-            links: u32::from_le_bytes(take(&mut rest)),
-            uid: u32::from_le_bytes(take(&mut rest)),
-            gid: u32::from_le_bytes(take(&mut rest)),
-            size: u64::from_le_bytes(take(&mut rest)),
-            modified: Timestamp {
-                secs: i64::from_le_bytes(take(&mut rest)),
-                nanos: u32::from_le_bytes(take(&mut rest)),
-            },
-            device: (u32::from_le_bytes(take(&mut rest)), u32::from_le_bytes(take(&mut rest))),
-        };
-        let link_at = u64::from_le_bytes(take(&mut rest));
-        if mode == 0 {
-            return Ok(None);
-        }
-        let mut link = vec![0; link_len];
-        self.file.read_exact_at(&mut link, LINKS_AT + link_at)?;
-        Ok(Some((kept, link)))
-    }
-}
-
-impl Attributed {
-    fn new(file: File) -> Self {
-        let table = Table { file, links_end: 0 };
-        Self { table, open: None, link: Vec::new(), failure: None }
-    }
-}
-
-impl TargetVolume for Attributed {
-    type Error = std::convert::Infallible;
-
-    fn room(&mut self) -> Result<Room, Self::Error> {
-        Ok(Room { bytes: u64::MAX, inodes: u64::MAX })
-    }
-    fn knows(&mut self, _: Ino) -> bool {
-        true
-    }
-    fn enter(&mut self, _: Place<'_>, _: Ino) -> Result<(), Self::Error> {
-        Ok(())
-    }
-    fn make_directory(&mut self, _: Place<'_>, _: Ino) -> Result<Made, Self::Error> {
-        Ok(Made::New)
-    }
-    fn create(&mut self, _: Place<'_>, ino: Ino, attributes: &Attributes) -> Result<(), Self::Error> {
-        self.open = Some((ino, attributes.kind));
-        self.link.clear();
-        Ok(())
-    }
-    fn reopen(&mut self, _: Place<'_>, ino: Ino) -> Result<(), Self::Error> {
-        self.open = Some((ino, Kind::Directory));
-        Ok(())
-    }
-    fn write(&mut self, _: u64, data: &[u8]) -> Result<(), Self::Error> {
-        if self.open.is_some_and(|(_, kind)| kind == Kind::Symlink) {
-            let room = SYMLINK_LEN_MAX.saturating_sub(self.link.len());
-            self.link.extend_from_slice(data.get(..room).unwrap_or(data));
-        }
-        Ok(())
-    }
-    fn begin_property(&mut self, _: PropertyKind, _: &[u8], _: u32) -> Result<(), Self::Error> {
-        Ok(())
-    }
-    fn write_property(&mut self, _: &[u8]) -> Result<(), Self::Error> {
-        Ok(())
-    }
-    fn finish(&mut self, attributes: &Attributes) -> Result<(), Self::Error> {
-        let Some((ino, _)) = self.open.take() else { return Ok(()) };
-        let kept = Kept {
-            mode: attributes.kind.mode_bits() | attributes.permissions,
-            links: attributes.links,
-            uid: attributes.uid,
-            gid: attributes.gid,
-            size: attributes.size,
-            modified: attributes.modified,
-            device: (attributes.device.major, attributes.device.minor),
-        };
-        if let Err(error) = self.table.put(ino, &kept, &self.link) {
-            self.failure.get_or_insert(error);
-        }
-        self.link.clear();
-        Ok(())
-    }
-    fn release(&mut self) {
-        self.open = None;
-        self.link.clear();
-    }
-    fn link(&mut self, _: Place<'_>, _: Place<'_>, _: Ino) -> Result<(), Self::Error> {
-        Ok(())
-    }
-    fn poll_failure(&mut self) -> Option<Failure<Self::Error>> {
-        None
-    }
-    fn barrier(&mut self) {}
-    fn flush(&mut self) -> Result<(), Self::Error> {
-        Ok(())
-    }
-}
-
 /// An object as `--json` shows it.
 #[derive(Serialize)]
 pub struct ObjectJson {
@@ -396,6 +218,10 @@ pub struct AttributesJson {
     pub target_bytes: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<(u32, u32)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dos_attributes: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dos_created: Option<String>,
 }
 
 fn print_attributed(mut spool: File, table: &Table, json: bool) -> Result<(), CliError> {
@@ -438,6 +264,8 @@ fn attributes_json(kept: &Kept, link: &[u8]) -> AttributesJson {
         target: (kind == Some(Kind::Symlink)).then_some(target),
         target_bytes,
         device: is_device.then_some(kept.device),
+        dos_attributes: kept.dos.bits.map(|bits| dos_letters(bits).replace('-', "")),
+        dos_created: kept.dos.created.map(exact),
     }
 }
 
@@ -464,14 +292,33 @@ fn long_line(path: &[u8], object: Option<(&Kept, &[u8])>) -> String {
     };
     let arrow = if kind == Some(Kind::Symlink) { format!(" -> {}", printable(link)) } else { String::new() };
     format!(
-        "{} {:>4} {:>8} {:>8} {size:>12} {} {}{arrow}",
+        "{} {:>4} {:>8} {:>8} {size:>12} {} {}{arrow}{}",
         mode_text(kept.mode),
         kept.links,
         kept.uid,
         kept.gid,
         utc(kept.modified.secs),
         printable(path),
+        dos_text(&kept.dos),
     )
+}
+
+/// What stands behind the path of an object with DOS attributes (R-DATA-2).
+fn dos_text(dos: &DosAttributes) -> String {
+    let created = dos.created.map(|created| format!("created {}", utc(created.secs)));
+    let parts: Vec<String> = dos.bits.map(dos_letters).into_iter().chain(created).collect();
+    if parts.is_empty() { String::new() } else { format!("  [DOS: {}]", parts.join(", ")) }
+}
+
+/// `rhsa`: read-only, hidden, system, archive, with `-` for what is not set.
+fn dos_letters(bits: u32) -> String {
+    let letters = [
+        (dos_bits::READ_ONLY, 'r'),
+        (dos_bits::HIDDEN, 'h'),
+        (dos_bits::SYSTEM, 's'),
+        (dos_bits::ARCHIVE, 'a'),
+    ];
+    letters.iter().map(|(bit, letter)| if bits & bit != 0 { *letter } else { '-' }).collect()
 }
 
 /// The line of something of which only the name is known.

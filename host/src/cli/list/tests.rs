@@ -1,4 +1,5 @@
 use super::*;
+use tapedump_core::limits::SYMLINK_LEN_MAX;
 
 #[test]
 fn paths_come_from_names_and_parents() {
@@ -68,6 +69,7 @@ fn kept(mode: u16) -> Kept {
         size: u64::MAX,
         modified: Timestamp { secs: i64::MIN, nanos: 999_999_999 },
         device: (8, 1),
+        dos: DosAttributes::default(),
     }
 }
 
@@ -82,6 +84,38 @@ fn the_table_keeps_what_it_is_given() {
     assert_eq!(table.get(Ino::LAST).unwrap(), Some((kept(0o120_777), link)));
     assert_eq!(table.get(Ino(5)).unwrap(), Some((kept(0o120_777), b"target".to_vec())));
     assert_eq!(table.get(Ino(3)).unwrap(), None);
+    let created = Some(Timestamp { secs: -1, nanos: 999_999_900 });
+    for dos in [
+        DosAttributes { bits: Some(0), created: None },
+        DosAttributes { bits: None, created },
+        DosAttributes { bits: Some(u32::MAX), created },
+    ] {
+        let kept = Kept { dos, ..kept(0o100_644) };
+        table.put(Ino(6), &kept, b"").unwrap();
+        assert_eq!(table.get(Ino(6)).unwrap(), Some((kept, Vec::new())));
+        assert_eq!(table.dos(Ino(6)).unwrap(), dos);
+        // What stands apart comes before the attributes of a directory, and behind those of a file.
+        table.put_dos(Ino(7), &dos).unwrap();
+        assert_eq!((table.get(Ino(7)).unwrap(), table.dos(Ino(7)).unwrap()), (None, dos));
+        table.put_dos(Ino(5), &dos).unwrap();
+        let with_dos = table.get(Ino(5)).unwrap().expect("it is there");
+        assert_eq!((with_dos.0.dos, with_dos.1), (dos, b"target".to_vec()));
+    }
+}
+
+#[test]
+fn dos_attributes_are_shown() {
+    let mut object = kept(0o100_644);
+    object.dos = DosAttributes { bits: Some(0x26), created: None };
+    let line = long_line(b"a", Some((&object, b"")));
+    assert!(line.ends_with("Z a  [DOS: -hsa]"), "{line}");
+    assert_eq!(serde_json::to_value(attributes_json(&object, b"")).unwrap()["dos_attributes"], "hsa");
+    object.dos.created = Some(Timestamp { secs: 0, nanos: 100 });
+    object.dos.bits = Some(1);
+    let line = long_line(b"a", Some((&object, b"")));
+    assert!(line.ends_with("a  [DOS: r---, created 1970-01-01 00:00:00Z]"), "{line}");
+    let json = serde_json::to_value(attributes_json(&object, b"")).unwrap();
+    assert_eq!(json["dos_created"], "1970-01-01T00:00:00.000000100Z");
 }
 
 #[test]

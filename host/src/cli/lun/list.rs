@@ -11,8 +11,9 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use tapedump_core::record::lun::LunRepr;
+use tapedump_core::record::lun::{LunRepr, Serial};
 
 /// What was found.
 struct Found {
@@ -46,6 +47,32 @@ pub fn run(raw: raw::lun::List) -> Result<Ended, CliError> {
     }
     out.flush()?;
     Ok(if search.failures == 0 { Ended::Done } else { Ended::Incomplete })
+}
+
+/// Another LUN than that at `path`, which need not be there, that has a serial, on the same volume.
+///
+/// # Errors
+/// The volume cannot be looked through.
+pub fn find_serial(serial: Serial, path: &Path) -> Result<Option<PathBuf>, CliError> {
+    let failed = |error: io::Error| CliError::failed(format!("{}: {error}", printable_path(path)));
+    let own = number(path).ok();
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Of a path that does not lead anywhere the caller tells more.
+    let Ok(directory) = std::fs::canonicalize(directory) else { return Ok(None) };
+    let (_, device) = look(&directory, AtFlags::empty()).map_err(failed)?;
+    let is_on_volume = |above: &&Path| look(above, AtFlags::empty()).is_ok_and(|(_, found)| found == device);
+    let root = directory.ancestors().take_while(is_on_volume).last().unwrap_or(&directory);
+    let mut search = Search::default();
+    search.begin(root)?;
+    let has_it = |found: &Found| {
+        !found.lun.plain_file && found.lun.serial == serial && number(&found.path).ok() != own
+    };
+    Ok(search.found.into_iter().find(has_it).map(|found| found.path))
+}
+
+/// What tells an object from others of its volume.
+fn number(path: &Path) -> io::Result<u64> {
+    Ok(std::fs::metadata(path)?.ino())
 }
 
 #[derive(Default)]

@@ -6,8 +6,10 @@ use crate::cli::exit::{CliError, Ended};
 use crate::cli::raw;
 use crate::cli::raw::lun::{Create, LunCommand, NewSerial, Set, State};
 use crate::text::{printable_path, size};
+use crate::volume::VolumeError;
 use crate::volume::lun::{LunFile, Marked, new_serial, state_name};
 use std::path::Path;
+use tapedump_core::device::{DeviceError, ErrorKind};
 use tapedump_core::record::lun::{LunRepr, LunState, Serial};
 
 pub fn run(raw: raw::Lun) -> Result<Ended, CliError> {
@@ -28,14 +30,38 @@ fn serial_or_new(serial: Option<Serial>) -> Result<Serial, CliError> {
     serial.map_or_else(|| new_serial().map_err(CliError::failed), Ok)
 }
 
+/// Refuses a serial that the user wants for a LUN if another one of the volume has it: hosts would take both for one disk.
+fn check_serial(serial: Option<Serial>, path: &Path) -> Result<(), CliError> {
+    let Some(serial) = serial else { return Ok(()) };
+    match list::find_serial(serial, path)? {
+        None => Ok(()),
+        Some(other) => Err(refused(
+            path,
+            format!(
+                "the LUN {} has the serial {serial} already, and hosts would take both for one disk; choose another, or let \
+                 one be made",
+                printable_path(&other)
+            ),
+        )),
+    }
+}
+
 fn create(raw: &Create) -> Result<(), CliError> {
+    check_serial(raw.serial, &raw.path)?;
     let serial = serial_or_new(raw.serial)?;
     let made = match raw.size {
-        Some(size) => LunFile::create(&raw.path, size, serial, raw.os_type).map_err(CliError::failed)?,
+        Some(size) => LunFile::create(&raw.path, size, serial, raw.os_type).map_err(|error| {
+            in_the_way(
+                &error,
+                "give another name, or leave --size away to make a LUN of the file that is there",
+            )
+        })?,
         None => {
             let mut file = LunFile::open(&raw.path).map_err(CliError::failed)?;
             match file.marked() {
-                Marked::As(lun) if !lun.plain_file => return Err(refused(&raw.path, "it is a LUN already")),
+                Marked::As(lun) if !lun.plain_file => {
+                    return Err(refused(&raw.path, "it is a LUN already; tapedump lun set changes it"));
+                }
                 Marked::As(_) => return Err(refused(&raw.path, RESTRICTED)),
                 Marked::Not | Marked::Garbage(_) => {}
             }
@@ -46,6 +72,14 @@ fn create(raw: &Create) -> Result<(), CliError> {
     };
     tell(&made, "made");
     Ok(())
+}
+
+/// Why a LUN cannot be made, with what to do where something of its name is there.
+fn in_the_way(error: &VolumeError, advice: &str) -> CliError {
+    match error.kind() {
+        ErrorKind::Exists => CliError::failed(format!("{error}; {advice}")),
+        _ => CliError::failed(error),
+    }
 }
 
 fn tell(made: &LunFile, how: &str) {
@@ -97,6 +131,9 @@ fn set(raw: &Set) -> Result<(), CliError> {
         }
         None => {}
     }
+    if let Some(NewSerial::This(serial)) = raw.serial {
+        check_serial(Some(serial), &raw.path)?;
+    }
     lun.os_type = raw.os_type.unwrap_or(lun.os_type);
     lun.mapped = raw.mapped.unwrap_or(lun.mapped);
     lun.serial = match raw.serial {
@@ -128,8 +165,9 @@ fn clone(raw: &raw::lun::Clone) -> Result<(), CliError> {
     if serial == lun.serial {
         return Err(refused(&raw.from, "the clone needs a serial of its own"));
     }
+    check_serial(raw.serial, &raw.to)?;
     let clone = LunRepr::new(serial, lun.os_type, lun.size);
-    let made = file.clone_to(&raw.to, clone).map_err(CliError::failed)?;
+    let made = file.clone_to(&raw.to, clone).map_err(|error| in_the_way(&error, "give another name"))?;
     tell(&made, "made");
     Ok(())
 }

@@ -220,7 +220,7 @@ pub struct Restore {
     /// Do not check whether there is room: restore what fits, then stop and list what is missing
     #[arg(long)]
     pub force: bool,
-    /// Read and check everything, and write nothing
+    /// Read and check everything, and write nothing; that there is no room is said, with exit code 1
     #[arg(long, conflicts_with_all = ["plan", "apply"])]
     pub dry_run: bool,
     /// Threads that write the tree [default: one for each processor]

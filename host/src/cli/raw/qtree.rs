@@ -58,7 +58,7 @@ pub struct Change {
     #[arg(long, value_enum)]
     pub oplocks: Option<Switch>,
     /// Number in the volume, unique in it [default of a new one: the lowest that is free]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = id)]
     pub id: Option<NonZeroU32>,
     /// Permissions, in octal, for what is restored into a qtree of style unix and has those of Windows only [default of a new one: 777]
     #[arg(long, value_name = "MODE", value_parser = mode)]
@@ -88,6 +88,10 @@ pub enum Switch {
     Off,
 }
 
+fn id(text: &str) -> Result<NonZeroU32, String> {
+    text.parse().map_err(|_| format!("the number of a qtree is from 1 to {}", u32::MAX))
+}
+
 fn mode(text: &str) -> Result<u16, String> {
     u16::from_str_radix(text, 8)
         .ok()
@@ -98,6 +102,15 @@ fn mode(text: &str) -> Result<u16, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers() {
+        assert_eq!(id("1").unwrap().get(), 1);
+        assert_eq!(id("4294967295").unwrap().get(), u32::MAX);
+        for bad in ["", "0", "-1", "4294967296", "x"] {
+            assert_eq!(id(bad).unwrap_err(), "the number of a qtree is from 1 to 4294967295", "{bad}");
+        }
+    }
 
     #[test]
     fn modes() {

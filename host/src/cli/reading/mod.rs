@@ -10,7 +10,7 @@ pub mod tape_file;
 mod tapes;
 mod visitor;
 
-use self::ending::{Stopped, list_missing, settle};
+use self::ending::{Stopped, list_awaiting, list_missing, settle};
 use self::names::{Finding, Kind, Purpose};
 use self::repeats::Repeats;
 use self::sources::{Scope, Sources};
@@ -187,7 +187,11 @@ impl Reading {
         let lists_missing = drive.visitor.restores_what_fits();
         progress.end();
         let missing = match &ended {
-            Err(Stopped::Full(_)) if lists_missing => Some(list_missing(&mut engine)),
+            Err(Stopped::Full(_)) if lists_missing => {
+                let missing = list_missing(&mut engine);
+                let awaiting = visitor.awaits(&engine);
+                Some(missing + list_awaiting(&mut engine, awaiting.as_deref()))
+            }
             _ => None,
         };
         let (_, mut target, _) = engine.into_devices();

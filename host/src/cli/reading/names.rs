@@ -208,7 +208,8 @@ pub fn reduction(what: Reduction) -> (&'static str, String) {
         ),
         Reduction::QtreeBelow => (
             "qtrees that are not restored to the root of a volume",
-            "a qtree on the dump, and a directory here: qtrees are in the root of a volume".into(),
+            "a qtree on the dump, and a directory here: qtrees are the directories in the root of a volume"
+                .into(),
         ),
         Reduction::QtreeName => (
             "qtrees whose names the target's qtrees cannot have",
@@ -332,7 +333,7 @@ where
     let (kind, text) = failure_text(failure.what, &failure.error, purpose);
     let text = match (purpose, failure.error.kind()) {
         (Purpose::Restore, ErrorKind::Exists) => {
-            format!("{text}; a directory is in the way: rename or remove it, or restore elsewhere")
+            format!("{text}; rename or remove what is in the way, or restore elsewhere")
         }
         _ => text,
     };

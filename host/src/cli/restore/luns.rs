@@ -55,7 +55,10 @@ pub fn report(report: &Report, capabilities: &TargetCapabilities) -> bool {
 }
 
 /// After a restore that did not come to its end.
-pub fn tell_left(restrictions: &Restrictions) {
+pub fn tell_left(restrictions: &Restrictions, capabilities: &TargetCapabilities) {
+    restrictions.end_early();
+    // Nothing of this is a LUN that clients may use again.
+    report(&restrictions.report(), capabilities);
     let left = restrictions.left();
     if left.is_empty() {
         return;

@@ -84,19 +84,23 @@ fn within(
         ids: reading.ids(),
         tape_len: reading.len,
         force: raw.force,
+        dry_run: raw.dry_run,
+        no_room: false,
         only: raw.only,
         left_out: left_out(raw),
         tally: Tally::new(raw.paths.is_empty()),
         renames,
         restrictions: None,
         state: state.clone(),
+        present: None,
         paths,
     };
     if raw.dry_run {
         let target = Renamed::new(NullTarget::new(), 0);
         let (_, summary) = reading.run(target, &mut restorer, interrupt)?;
         eprintln!("nothing was written; without --dry-run, this would be:");
-        return Ok(report(&summary, &restorer.tally, to, started.elapsed()));
+        let ended = report(&summary, &restorer.tally, to, started.elapsed());
+        return Ok(if restorer.no_room { Ended::Incomplete } else { ended });
     }
     let extent = if raw.paths.is_empty() { Extent::Whole } else { Extent::Paths };
     let _alone = Restoring::begin(state, place, extent).map_err(|error| cannot_restore(to, &error))?;
@@ -113,7 +117,7 @@ fn within(
         }
         Err(error) => {
             if let Some(restrictions) = &restorer.restrictions {
-                luns::tell_left(restrictions);
+                luns::tell_left(restrictions, &raw.target_capabilities);
             }
             if missing {
                 // Goes only while nothing is in it.
@@ -184,6 +188,9 @@ struct Restorer {
     /// No more data than this is on the tapes, where that is known.
     tape_len: Option<u64>,
     force: bool,
+    dry_run: bool,
+    /// A dry run found that there is no room.
+    no_room: bool,
     only: bool,
     left_out: PropertyKinds,
     tally: Tally,
@@ -191,6 +198,8 @@ struct Restorer {
     /// Those of the target, once there is one.
     restrictions: Option<Arc<Restrictions>>,
     state: StateDir,
+    /// The dump that is read.
+    present: Option<DumpId>,
 }
 
 impl Restorer {
@@ -208,6 +217,7 @@ where
     V::Error: std::fmt::Display,
 {
     fn dump(&mut self, info: &DumpInfo) -> Result<(), CliError> {
+        self.present = info.id;
         if info.level != 0 && self.only {
             eprintln!("this dump has level {}: only what changed since its base is restored", info.level);
         }
@@ -233,6 +243,10 @@ where
 
     fn restores_what_fits(&self) -> bool {
         self.force
+    }
+
+    fn awaits(&mut self, engine: &Engine<'_, Renamed<V>>) -> Option<Vec<Ino>> {
+        room::standing_apart(&self.state, self.present?, |ino| engine.awaits_properties(ino)).ok()
     }
 
     fn unlisted(&mut self, finding: &Finding) {
@@ -266,7 +280,15 @@ where
             tape_len: self.tape_len,
             objects: engine.wanted(),
         };
-        room::check(&wanted, &self.to, &self.state).map_err(|why| cannot_restore(&self.to, &why))
+        match room::check(&wanted, &self.to, &self.state) {
+            Err(why) if self.dry_run => {
+                let to = printable_path(&self.to);
+                eprintln!("tapedump: {to}: without --dry-run, this restore would be refused: {why}");
+                self.no_room = true;
+                Ok(())
+            }
+            checked => checked.map_err(|why| cannot_restore(&self.to, &why)),
+        }
     }
 }
 

@@ -8,8 +8,8 @@ use super::json::{self, JsonPath};
 use super::list::{exact, utc};
 use super::raw::snapshot::{Snapshot as Raw, SnapshotCommand};
 use crate::state::StateDir;
-use crate::state::snapshots::Holder;
-use crate::text::printable_path;
+use crate::state::snapshots::{Holder, Origin};
+use crate::text::{printable, printable_path};
 use crate::volume::btrfs::{Snapshot, Subvolume};
 use crate::volume::identity::file_system_of;
 use serde::Serialize;
@@ -62,7 +62,10 @@ pub fn volume_of(tree: &Path) -> Result<Subvolume, CliError> {
 
 /// The name of a snapshot as the user gave it.
 pub fn named(name: &OsStr) -> Result<SnapshotName, CliError> {
-    SnapshotName::new(name.as_bytes()).map_err(CliError::failed)
+    SnapshotName::new(name.as_bytes()).map_err(|error| {
+        let name = printable(name.as_bytes());
+        CliError::failed(format!("'{name}': {error}; give one without slashes, such as monday"))
+    })
 }
 
 /// A snapshot as `--json` shows it.
@@ -74,7 +77,7 @@ struct SnapshotJson {
     #[serde(flatten)]
     path: JsonPath,
     made: String,
-    /// `free`, `held` by dumps that run, or `left` by one that was killed.
+    /// `free`, `held` by dumps that run, or `left` by one that made it and was killed.
     state: &'static str,
     dumps: Vec<HolderJson>,
 }
@@ -100,9 +103,9 @@ impl SnapshotJson {
             path: JsonPath::new(snapshot.path.as_os_str().as_bytes()),
             made: exact(snapshot.made),
             state: match holders {
-                [] => "free",
                 holders if holders.iter().any(|holder| holder.is_alive) => "held",
-                _ => "left",
+                holders if holders.iter().any(|holder| holder.origin == Origin::Dump) => "left",
+                _ => "free",
             },
             dumps: dumps.collect(),
         }
@@ -136,10 +139,16 @@ fn described(holders: &[Holder]) -> String {
         .filter(|holder| holder.is_alive)
         .map(|Holder { dump, process, .. }| format!("held by the dump {dump} (process {process})"))
         .collect();
-    match holders {
-        [Holder { dump, .. }, ..] if alive.is_empty() => {
+    if !alive.is_empty() {
+        return alive.join(", ");
+    }
+    let made_by = holders.iter().find(|holder| holder.origin == Origin::Dump);
+    match (made_by, holders) {
+        (Some(Holder { dump, .. }), _) => {
             format!("left by the dump {dump}, which was killed: to be deleted")
         }
-        _ => alive.join(", "),
+        // It was there before that dump, and its end changes nothing about it (R-SNAP-2).
+        (None, [Holder { dump, .. }, ..]) => format!("free; the dump {dump}, which read it, was killed"),
+        (None, []) => String::new(),
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::state::StateDir;
 use crate::state::StateError;
-use crate::state::snapshots::{Hold, Holder, SnapshotsFolder};
+use crate::state::snapshots::{Hold, Holder, Origin, SnapshotsFolder};
 use crate::text::{printable, printable_path, size};
 use crate::volume::VolumeError;
 use crate::volume::btrfs::{Shortage, Snapshot, Subvolume};
@@ -123,6 +123,12 @@ impl<'a> Store<'a> {
         Ok(self.folder.holders(self.volume.id(), name)?)
     }
 
+    /// A dump of this process could not delete the snapshot that it made: it is known for what it is then.
+    pub fn own_again(&mut self, name: &SnapshotName, dump: DumpId) -> Result<(), StoreError> {
+        self.holds.push(self.folder.hold(self.volume.id(), name, dump, Origin::Dump)?);
+        Ok(())
+    }
+
     /// Whether there is room for one more (R-EVENT-4).
     fn check_room(&self) -> Result<(), StoreError> {
         match self.volume.shortage()? {
@@ -143,7 +149,8 @@ impl Snapshots for Store<'_> {
         }
         self.check_room()?;
         // Before it is there: should this be the last that this process does, its owner is known.
-        let hold = holder.map(|dump| self.folder.hold(self.volume.id(), name, dump)).transpose()?;
+        let hold = |dump| self.folder.hold(self.volume.id(), name, dump, Origin::Dump);
+        let hold = holder.map(hold).transpose()?;
         if let Err(error) = self.volume.create(name) {
             if let Some(dump) = holder {
                 // What is left of it otherwise is about a snapshot that is not there.
@@ -165,7 +172,7 @@ impl Snapshots for Store<'_> {
 
     fn lock(&mut self, name: &SnapshotName, holder: DumpId) -> Result<(), StoreError> {
         self.volume.find(name)?;
-        self.holds.push(self.folder.hold(self.volume.id(), name, holder)?);
+        self.holds.push(self.folder.hold(self.volume.id(), name, holder, Origin::User)?);
         Ok(())
     }
 

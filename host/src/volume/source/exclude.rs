@@ -1,5 +1,6 @@
 //! Names that are not part of a dump.
 
+use crate::text::printable;
 use crate::volume::btrfs::SNAPSHOT_DIRECTORY;
 use std::collections::HashSet;
 use tapedump_core::limits::NAME_LEN_MAX;
@@ -37,6 +38,15 @@ impl Pattern {
             return Err("no name is longer than 255 bytes");
         }
         Ok(Self { text: rest.into(), any_before, any_behind })
+    }
+
+    /// The pattern as it was written, where it has characters that stand for others elsewhere, as in a shell: here they do not.
+    #[must_use]
+    pub fn looks_like_another_kind(&self) -> Option<String> {
+        let has_any = self.text.iter().any(|byte| matches!(byte, b'?' | b'[' | b'\\' | b'{'));
+        let star = |is_there| if is_there { "*" } else { "" };
+        has_any
+            .then(|| format!("{}{}{}", star(self.any_before), printable(&self.text), star(self.any_behind)))
     }
 
     /// Whether a name is one of these.
@@ -109,6 +119,14 @@ mod tests {
             assert!(Pattern::parse(bad.as_bytes()).is_err(), "{bad}");
         }
         assert!(Pattern::parse("n".repeat(255).as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn what_stands_for_itself() {
+        let looks = |text: &str| Pattern::parse(text.as_bytes()).unwrap().looks_like_another_kind();
+        assert_eq!(looks("?x*").as_deref(), Some("?x*"));
+        assert_eq!(looks("*.[ch]").as_deref(), Some("*.[ch]"));
+        assert_eq!((looks("*.c"), looks("tmp*"), looks("*")), (None, None, None));
     }
 
     #[test]

@@ -47,6 +47,7 @@ use crate::volume::place::is_volume_root;
 use crate::volume::qtree;
 use build::Index;
 pub use exclude::{Excluded, Pattern};
+pub(crate) use junctions::Junctions;
 pub use number_map::NumberMap;
 use numbers::DIRECT_LIMIT;
 pub use numbers::Numbering;

@@ -1,7 +1,8 @@
 //! Any mounted Linux file system as the target of a restore.
 //!
 //! Layer: volume. Everything is reached by single names relative to open directories, never through a symbolic
-//! link: what somebody plants in the destination is replaced (R-RESTORE-4) or refused, but not followed.
+//! link: what somebody plants in the destination is replaced (R-RESTORE-4) or refused, but not followed. A file replaces
+//! what has its name unless that is a directory; a directory replaces nothing.
 //!
 //! Owners: the superuser gives each object its own. Anybody else keeps what he restores, as with other programs; an
 //! object that did not get its owner or group loses its set-id bits. These are counted.
@@ -31,14 +32,13 @@ use super::failures::shortened;
 use super::place::place_of;
 use alignment::Alignment;
 use crossing::Crossing;
-use directory::remove;
 use handle::{Handle, mode_of};
 use rustix::fd::OwnedFd;
 use rustix::fs::{self, Mode, OFlags};
 use rustix::io::{self, Errno};
 use rustix::process::geteuid;
 use std::collections::{HashSet, VecDeque};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tapedump_core::device::ErrorKind;
 use tapedump_core::device::volume::{
@@ -172,7 +172,7 @@ impl LinuxTarget {
         let parent = self.directory(place.parent)?;
         let (fd, how) = check_name(place.name)
             .and_then(|()| make_directory(&self.caller, &parent, place.name))
-            .map_err(|errno| VolumeError::system("make the directory", parent.path_of(place.name), errno))?;
+            .map_err(|errno| not_made(parent.path_of(place.name), errno))?;
         if place.parent == Ino::ROOT && how == Made::New && self.capabilities.root == TargetRoot::Volume {
             self.new_top_level.insert(directory);
         }
@@ -189,7 +189,8 @@ impl LinuxTarget {
     }
 }
 
-/// Makes a directory or keeps the one that is there; what else has the name is removed.
+/// Makes a directory or keeps the one that is there. What else has the name is not the dump's to remove: what it holds
+/// would be lost for a directory that somebody may have named by mistake.
 fn make_directory(caller: &Caller, parent: &Directory, name: &[u8]) -> io::Result<(OwnedFd, Made)> {
     for _ in 0..8 {
         match fs::mkdirat(parent, name, FILLING) {
@@ -217,12 +218,21 @@ fn make_directory(caller: &Caller, parent: &Directory, name: &[u8]) -> io::Resul
                 }
                 return Ok((handle.into_fd(), Made::Kept));
             }
-            Err(Errno::NOTDIR | Errno::LOOP) => remove(parent, name)?,
             Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno),
         }
     }
     Err(Errno::EXIST)
+}
+
+fn not_made(path: PathBuf, errno: Errno) -> VolumeError {
+    const ACTION: &str = "make the directory";
+    match errno {
+        Errno::NOTDIR | Errno::LOOP => {
+            VolumeError::own(ACTION, path, ErrorKind::Exists, "something else has this name")
+        }
+        errno => VolumeError::system(ACTION, path, errno),
+    }
 }
 
 /// Lets the owner of a directory that is kept make objects in it; it gets its own permissions later.

@@ -197,6 +197,11 @@ impl Restrictions {
             return Ok(());
         }
         drop(inner);
+        // A new directory of the top level may be a qtree in the end; what is deeper is none, ever (R-RESTORE-8).
+        if place.is_some_and(|(directory, _)| place_of(&**directory) == TargetRoot::Directory) {
+            self.lock().report.as_files += 1;
+            return Ok(());
+        }
         // Which hosts see it is not restored with it.
         let mut lun = LunRepr { restricted: false, mapped: false, ..lun };
         let opened;
@@ -242,6 +247,20 @@ impl Restrictions {
         }
     }
 
+    /// The restore ends before its time. What is to be a plain file where it is, is one; all else stays restricted, since
+    /// clients come back only to what a restore has completed (R-RESTORE-9).
+    pub(crate) fn end_early(&self) {
+        let mut inner = self.lock();
+        for (ino, held) in std::mem::take(&mut inner.held) {
+            let stays = held.lun.plain_file || held.was_there || is_root(&held.parent);
+            if !stays && held.open().and_then(|file| unmark(&file)).is_ok() {
+                inner.report.as_files += 1;
+            } else {
+                inner.held.insert(ino, held);
+            }
+        }
+    }
+
     /// The restore is complete, and all data is durable: clients may come back. Gives what failed.
     pub(super) fn free(&self) -> Vec<Failure<VolumeError>> {
         let mut inner = self.lock();
@@ -249,10 +268,8 @@ impl Restrictions {
         let (mut failures, mut made) = (Vec::new(), Vec::new());
         let mut roots = BTreeMap::new();
         for (ino, held) in std::mem::take(&mut inner.held) {
-            let is_root = *roots
-                .entry(Arc::as_ptr(&held.parent))
-                .or_insert_with(|| matches!(place_of(&*held.parent), TargetRoot::Volume | TargetRoot::Qtree));
-            let stays = !held.lun.plain_file && (held.was_there || is_root);
+            let in_root = *roots.entry(Arc::as_ptr(&held.parent)).or_insert_with(|| is_root(&held.parent));
+            let stays = !held.lun.plain_file && (held.was_there || in_root);
             let mut lun = held.lun;
             if !held.finished || inner.spoiled.contains(&ino) {
                 lun.state = LunState::Inconsistent;
@@ -261,7 +278,7 @@ impl Restrictions {
             if stays && !held.was_there {
                 made.push((Arc::clone(&held.parent), held.name.clone(), lun.serial));
             }
-            let freed = held.open_again().and_then(|file| {
+            let freed = held.open().and_then(|file| {
                 if stays { mark(&file, &lun) } else { unmark(&file) }?;
                 fs::fsync(&file)
             });
@@ -287,12 +304,13 @@ impl Restrictions {
 }
 
 impl Held {
-    fn open_again(self) -> io::Result<OwnedFd> {
-        match self.file {
-            Some(file) => Ok(file),
+    /// The file, which is opened again where it is not open any more.
+    fn open(&self) -> io::Result<OwnedFd> {
+        match &self.file {
+            Some(file) => io::fcntl_dupfd_cloexec(file, 0),
             None => {
                 let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-                let file = fs::openat(&*self.parent, self.name, flags, Mode::empty())?;
+                let file = fs::openat(&*self.parent, self.name.as_slice(), flags, Mode::empty())?;
                 // Its name may lead to something else by now, which is nobody's LUN.
                 if identity_of(&file)? == self.identity { Ok(file) } else { Err(Errno::STALE) }
             }
@@ -304,6 +322,11 @@ impl Held {
 fn identity_of(file: &OwnedFd) -> io::Result<(u64, u64)> {
     let stat = fs::fstat(file)?;
     Ok((stat.st_dev, stat.st_ino))
+}
+
+/// Whether LUNs in a directory are LUNs: it is the root of a volume or a qtree.
+fn is_root(directory: &Directory) -> bool {
+    matches!(place_of(directory), TargetRoot::Volume | TargetRoot::Qtree)
 }
 
 /// Of new LUNs those that are not the only ones of their serial in their directory.
@@ -381,12 +404,12 @@ mod tests {
             Held { file: None, ..held.unwrap() }
         };
         let (kept, replaced, linked) = (opened(), opened(), opened());
-        assert!(kept.open_again().is_ok());
+        assert!(kept.open().is_ok());
         std::fs::rename(&lun, dir.path().join("moved")).unwrap();
         std::fs::hard_link(&other, &lun).unwrap();
-        assert_eq!(replaced.open_again().unwrap_err(), Errno::STALE);
+        assert_eq!(replaced.open().unwrap_err(), Errno::STALE);
         std::fs::remove_file(&lun).unwrap();
         std::os::unix::fs::symlink(dir.path().join("moved"), &lun).unwrap();
-        assert_eq!(linked.open_again().unwrap_err(), Errno::LOOP);
+        assert_eq!(linked.open().unwrap_err(), Errno::LOOP);
     }
 }

@@ -225,17 +225,24 @@ fn what_has_the_name_is_replaced_unless_it_is_a_directory() {
 }
 
 #[test]
-fn directories_are_kept_and_other_things_in_their_place_replaced() {
+fn directories_are_kept_and_replace_nothing() {
     let (root, mut target) = new_target();
     let path = |name: &str| root.path().join(name);
     std::fs::create_dir(path("kept")).unwrap();
     std::fs::write(path("kept/inside"), "stays").unwrap();
     std::fs::set_permissions(path("kept"), std::fs::Permissions::from_mode(0o750)).unwrap();
-    std::fs::write(path("file"), "goes").unwrap();
-    for (ino, name) in [(10, "kept"), (11, "file"), (12, "new")] {
+    std::fs::write(path("file"), "stays, too").unwrap();
+    symlink(path("kept"), path("link")).unwrap();
+    for (ino, name) in [(10, "kept"), (12, "new")] {
         target.make_directory(at(2, name), Ino(ino)).unwrap();
         assert!(target.knows(Ino(ino)) && path(name).is_dir());
     }
+    for name in ["file", "link"] {
+        let refused = target.make_directory(at(2, name), Ino(11)).unwrap_err();
+        assert_eq!((refused.kind(), refused.path()), (ErrorKind::Exists, Some(path(name).as_path())));
+        assert!(!target.knows(Ino(11)) && !std::fs::symlink_metadata(path(name)).unwrap().is_dir());
+    }
+    assert_eq!(std::fs::read(path("file")).unwrap(), b"stays, too");
     assert_eq!(std::fs::read(path("kept/inside")).unwrap(), b"stays");
     assert_eq!(std::fs::metadata(path("kept")).unwrap().mode() & 0o7777, 0o750);
     assert_eq!(std::fs::metadata(path("new")).unwrap().mode() & 0o7777, 0o700, "until it has its own");
@@ -276,8 +283,7 @@ fn no_link_planted_in_the_target_is_followed() {
     symlink(outside.path().join("victim"), path("name")).unwrap();
     symlink(outside.path().join("victim"), path("set")).unwrap();
 
-    target.make_directory(at(2, "dir"), Ino(10)).unwrap();
-    put(&mut target, at(10, "victim"), 11, &attributes(Kind::File, 0o777, 4), b"evil");
+    assert_eq!(target.make_directory(at(2, "dir"), Ino(10)).unwrap_err().kind(), ErrorKind::Exists);
     put(&mut target, at(2, "file"), 12, &attributes(Kind::File, 0o777, 4), b"evil");
     let refused = target.enter(at(2, "entered"), Ino(13)).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Changed);
@@ -290,8 +296,7 @@ fn no_link_planted_in_the_target_is_followed() {
     let told = failures(&mut target);
     assert!(told.contains(&(FailedPart::Attributes, ErrorKind::Changed)), "{told:?}");
     assert_eq!(tree(outside.path()), before, "nothing outside was touched");
-    assert!(std::fs::symlink_metadata(path("dir")).unwrap().is_dir());
-    assert_eq!(std::fs::read(path("dir/victim")).unwrap(), b"evil");
+    assert!(std::fs::symlink_metadata(path("dir")).unwrap().is_symlink());
     assert!(std::fs::symlink_metadata(path("file")).unwrap().is_file());
     assert!(std::fs::symlink_metadata(path("name")).unwrap().is_file());
 }
