@@ -42,6 +42,8 @@ mod hostile_amounts;
 mod hostile_directory;
 #[path = "integration/hostile_objects.rs"]
 mod hostile_objects;
+#[path = "integration/hostile_properties.rs"]
+mod hostile_properties;
 #[path = "integration/hostile_records.rs"]
 mod hostile_records;
 #[path = "integration/increments.rs"]
@@ -54,6 +56,8 @@ mod interop;
 mod interruption;
 #[path = "integration/junctions.rs"]
 mod junctions;
+#[path = "integration/kept_files.rs"]
+mod kept_files;
 #[path = "integration/large_numbers.rs"]
 mod large_numbers;
 #[path = "integration/live.rs"]
@@ -76,6 +80,8 @@ mod sessions;
 mod snapshots;
 #[path = "integration/telling.rs"]
 mod telling;
+#[path = "integration/turmoil.rs"]
+mod turmoil;
 #[path = "integration/usage.rs"]
 mod usage;
 #[path = "integration/versions.rs"]
@@ -112,12 +118,14 @@ fn main() {
         ("hostile_amounts", hostile_amounts::CASES),
         ("hostile_directory", hostile_directory::CASES),
         ("hostile_objects", hostile_objects::CASES),
+        ("hostile_properties", hostile_properties::CASES),
         ("hostile_records", hostile_records::CASES),
         ("increments", increments::CASES),
         ("instruments", instruments::CASES),
         ("interop", interop::CASES),
         ("interruption", interruption::CASES),
         ("junctions", junctions::CASES),
+        ("kept_files", kept_files::CASES),
         ("large_numbers", large_numbers::CASES),
         ("luns", luns::CASES),
         ("luns_restored", luns_restored::CASES),
@@ -130,6 +138,7 @@ fn main() {
         ("sessions", sessions::CASES),
         ("snapshots", snapshots::CASES),
         ("telling", telling::CASES),
+        ("turmoil", turmoil::CASES),
         ("usage", usage::CASES),
         ("versions", versions::CASES),
         ("volumes", volumes::CASES),

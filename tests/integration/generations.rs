@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tapedump_tests::product::{dump_snapshot, restore};
 use tapedump_tests::random::seed;
-use tapedump_tests::scratch::{Scratch, path_text, remove_tree};
+use tapedump_tests::scratch::{Scratch, path_text, remove_tree, run};
 use tapedump_tests::tree::{Compare, Tree};
 
 use crate::Case;
@@ -24,6 +24,7 @@ pub(crate) const CASES: &[Case] = &[
         needs: BTRFS,
         run: names_that_no_dump_holds_come_first,
     },
+    Case { name: "an_older_image_brought_back", needs: BTRFS, run: an_older_image_brought_back },
     Case { name: "other_subvolumes_need_a_walk", needs: BTRFS, run: other_subvolumes_need_a_walk },
     Case {
         name: "nothing_but_the_changes_is_looked_at",
@@ -165,6 +166,38 @@ fn names_that_no_dump_holds_come_first() {
     let tape = pool.scratch.join("increment");
     assert_eq!(dump(&pool.scratch, &volume, 1, &tape), Found::Asked);
     check(&pool.scratch, &tape, &now(&volume), "the file with many names");
+}
+
+/// Its generations come once more, with other changes.
+fn an_older_image_brought_back() {
+    let pool = Pool::new("generations-image");
+    let volume = pool.volume();
+    let (image, older) = (pool.scratch.join("image"), pool.scratch.join("older image"));
+    let unmounted = |work: &dyn Fn()| {
+        run("umount", &[path_text(pool.root())]);
+        work();
+        run("mount", &["-o", "loop", path_text(&image), path_text(pool.root())]);
+    };
+    let copy = |from: &Path, to: &Path| {
+        run("cp", &["--sparse=always", path_text(from), path_text(to)]);
+    };
+    fs::write(volume.join("file"), "as it was").expect("volume");
+    let _ = dump(&pool.scratch, &volume, 0, &pool.scratch.join("base"));
+    unmounted(&|| copy(&image, &older));
+    fs::write(volume.join("of the later image"), "lost").expect("volume");
+    let _ = dump(&pool.scratch, &volume, 1, &pool.scratch.join("lost"));
+    unmounted(&|| copy(&older, &image));
+    fs::write(volume.join("file"), "changed").expect("volume");
+    for index in 0..20 {
+        fs::write(volume.join(format!("new {index}")), "new").expect("volume");
+        run("sync", &["-f", path_text(&volume)]);
+    }
+    let tape = pool.scratch.join("increment");
+    assert_eq!(dump(&pool.scratch, &volume, 2, &tape), Found::Walked);
+    check(&pool.scratch, &tape, &now(&volume), "the older image");
+    // The level 0 is of before.
+    assert_eq!(dump(&pool.scratch, &volume, 1, &tape), Found::Asked);
+    check(&pool.scratch, &tape, &now(&volume), "from what both images have");
 }
 
 fn other_subvolumes_need_a_walk() {

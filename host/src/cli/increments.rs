@@ -1,7 +1,7 @@
 //! Increments: what a dump builds on, keeping it in the history, and the chain that a restore needs.
 
 use super::exit::CliError;
-use crate::state::history::{DumpFolder, HistoryFile, forget_tape};
+use crate::state::history::{DumpFolder, Generation, HistoryFile, forget_tape};
 use crate::state::{StateDir, StateError};
 use crate::tape::TapeSpec;
 use crate::text::{printable, printable_path};
@@ -91,16 +91,18 @@ impl Base {
                 return Err(CliError::failed(format!("{}: {what}", printable_path(path))));
             }
         };
+        let folder = DumpFolder::of(state, dump.id);
+        let without = |error: StateError| CliError::failed(format!("{error}; {WITHOUT_IT}"));
+        // Where that is not known, its tape may be written over unnoticed, now or earlier.
+        let base_place = folder.known_tape().map_err(without)?;
         if let Some(place) = overwritten.and_then(place_of)
-            && DumpFolder::of(state, dump.id).tape().as_deref() == Some(&place)
+            && base_place == place
         {
             return Err(CliError::failed(format!(
                 "{}: it holds the dump that this one is based on: take another tape, or --append",
                 printable_path(&place)
             )));
         }
-        let folder = DumpFolder::of(state, dump.id);
-        let without = |error: StateError| CliError::failed(format!("{error}; {WITHOUT_IT}"));
         let known = folder.known().map_err(without)?.into();
         let numbers = match dump.numbering {
             Numbering::Real => None,
@@ -179,7 +181,7 @@ pub struct Made<'a> {
     pub ino_limit: Ino,
     pub known: &'a [u8],
     /// The generation of the volume that was read, and the objects that were in use, if the next dump can go by it.
-    pub generation: Option<(u64, &'a [u8])>,
+    pub generation: Option<(Generation, &'a [u8])>,
     pub spec: &'a TapeSpec,
     pub file: u32,
     pub blocking: BlockingFactor,
@@ -258,6 +260,7 @@ pub struct Placed {
     pub id: DumpId,
     pub level: Level,
     pub date: Timestamp,
+    /// Empty: not known.
     pub tape: PathBuf,
     pub file: u32,
 }
@@ -265,13 +268,11 @@ pub struct Placed {
 impl Placed {
     /// For messages.
     pub fn text(&self) -> String {
-        format!(
-            "level {} of {} on {}, tape file {}",
-            self.level,
-            crate::cli::list::utc(self.date.secs),
-            printable_path(&self.tape),
-            self.file
-        )
+        let (level, date) = (self.level, crate::cli::list::utc(self.date.secs));
+        if self.tape.as_os_str().is_empty() {
+            return format!("level {level} of {date}");
+        }
+        format!("level {level} of {date} on {}, tape file {}", printable_path(&self.tape), self.file)
     }
 }
 

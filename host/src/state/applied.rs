@@ -6,22 +6,29 @@
 //! .tapedump/aside/         objects on their way to other names
 //! ```
 //!
-//! So the tree can be moved to another machine, and needs no state directory of its own.
+//! So the tree can be moved to another machine, and needs no state directory of its own. Others may own the tree: everything is
+//! reached from the open folder by single names, and no link is followed.
 
+use super::StateDir;
 use super::catalogs::{CatalogFailure, HostCatalog, MEMORY_LEN, open_file, path_of};
-use super::file_device::open_private;
+use super::file_device::{make_in, open_kept, open_kept_in};
 use super::history::parse_id;
-use super::{StateDir, mode_700};
 use crate::text::printable_path;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, Mode, OFlags, fsync, mkdirat, openat, renameat, unlinkat};
+use rustix::io::Errno;
 use std::fmt;
-use std::fs::{self, File, FileTimes};
-use std::io::{self, Write};
+use std::fs::{File, FileTimes};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use tapedump_core::catalog::CatalogIdentity;
 use tapedump_core::units::DumpId;
 
 /// Name of the folder in the tree.
 pub const FOLDER: &str = ".tapedump";
+const LIST: &str = "applied";
+const NEW_LIST: &str = "applied.new";
+const ASIDE: &str = "aside";
 const BEGUN: &str = "begun ";
 /// The chain has no more dumps than there are levels.
 const LIST_LEN_MAX: u64 = 4096;
@@ -29,7 +36,9 @@ const LIST_LEN_MAX: u64 = 4096;
 /// The dumps of a tree.
 #[derive(Debug)]
 pub struct Applied {
-    folder: PathBuf,
+    folder: OwnedFd,
+    /// Where the folder is, for messages.
+    path: PathBuf,
     dumps: Vec<DumpId>,
     /// The one being applied.
     begun: Option<DumpId>,
@@ -54,22 +63,40 @@ fn error(path: &Path, what: impl fmt::Display) -> AppliedError {
     AppliedError { path: path.to_owned(), what: what.to_string() }
 }
 
+/// Opens a directory by its name in another one.
+fn open_directory(above: impl AsFd, name: &str) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(above, name, flags, Mode::empty()).map_err(|errno| match errno {
+        Errno::LOOP | Errno::NOTDIR => {
+            io::Error::other("this is no directory, and not what is kept here: put it away")
+        }
+        errno => errno.into(),
+    })
+}
+
 impl Applied {
     /// What was applied to the tree at `root`. `None`: nothing.
     ///
     /// # Errors
     /// It cannot be read, or is not what was written.
     pub fn find(root: &Path) -> Result<Option<Self>, AppliedError> {
-        let folder = root.join(FOLDER);
-        let list = folder.join("applied");
-        let file = match File::open(&list) {
+        const NO_LIST: &str =
+            "this is no list of applied dumps: restore the tree anew into an empty directory, with --apply";
+        let path = root.join(FOLDER);
+        let list = path.join(LIST);
+        let is_absent = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+        let folder = match File::open(root).and_then(|root| open_directory(root, FOLDER)) {
+            Ok(folder) => folder,
+            Err(error) if is_absent(&error) => return Ok(None),
+            Err(source) => return Err(error(&path, source)),
+        };
+        let file = match open_kept_in(&folder, LIST) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if is_absent(&error) => return Ok(None),
             Err(source) => return Err(error(&list, source)),
         };
         let mut text = String::new();
-        io::Read::read_to_string(&mut io::Read::take(file, LIST_LEN_MAX), &mut text)
-            .map_err(|source| error(&list, source))?;
+        file.take(LIST_LEN_MAX).read_to_string(&mut text).map_err(|_| error(&list, NO_LIST))?;
         let (mut dumps, mut begun) = (Vec::new(), None);
         for line in text.lines() {
             let (id, is_begun) = match line.strip_prefix(BEGUN) {
@@ -77,31 +104,41 @@ impl Applied {
                 None => (line, false),
             };
             let id = parse_id(id).filter(|_| begun.is_none());
-            let id = id.ok_or_else(|| error(&list, "this is no list of applied dumps"))?;
+            let id = id.ok_or_else(|| error(&list, NO_LIST))?;
             if is_begun { begun = Some(id) } else { dumps.push(id) }
         }
-        if dumps.is_empty() && begun.is_none() {
-            return Err(error(&list, "this is no list of applied dumps"));
+        // It is written anew as a whole, and so has its last line whole.
+        if dumps.is_empty() && begun.is_none() || !text.ends_with('\n') {
+            return Err(error(&list, NO_LIST));
         }
-        Ok(Some(Self { folder, dumps, begun }))
+        Ok(Some(Self { folder, path, dumps, begun }))
     }
 
     /// The first dump was applied.
     ///
     /// # Errors
-    /// It cannot be written down.
+    /// It cannot be written down, or the dump has something in the folder's place.
     pub fn begin(root: &Path, state: &StateDir, id: DumpId) -> Result<(), AppliedError> {
-        let folder = root.join(FOLDER);
+        let path = root.join(FOLDER);
         // The root has its times from the dump by now.
         let made = || {
             let opened = File::open(root)?;
             let before = opened.metadata()?;
-            mode_700(&folder)?;
-            opened
-                .set_times(FileTimes::new().set_accessed(before.accessed()?).set_modified(before.modified()?))
+            mkdirat(&opened, FOLDER, Mode::RWXU)?;
+            let folder = open_directory(&opened, FOLDER)?;
+            let times = FileTimes::new().set_accessed(before.accessed()?).set_modified(before.modified()?);
+            opened.set_times(times)?;
+            Ok::<_, io::Error>(folder)
         };
-        made().map_err(|source| error(&folder, source))?;
-        let applied = Self { folder, dumps: vec![id], begun: None };
+        let folder = made().map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => error(
+                &path,
+                "it came with the dump, so that nothing can be kept here, and no further dump be applied: restore \
+                 without --apply",
+            ),
+            _ => error(&path, source),
+        })?;
+        let applied = Self { folder, path, dumps: vec![id], begun: None };
         applied.take_catalog(state, id)?;
         applied.write()
     }
@@ -112,7 +149,10 @@ impl Applied {
     /// It cannot be written down.
     pub fn start(&mut self, state: &StateDir, id: DumpId) -> Result<(), AppliedError> {
         self.take_catalog(state, id)?;
-        mode_700(&self.aside()).map_err(|source| error(&self.aside(), source))?;
+        match mkdirat(&self.folder, ASIDE, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(error(&self.path.join(ASIDE), io::Error::from(errno))),
+        }
         self.begun = Some(id);
         self.write()
     }
@@ -123,7 +163,7 @@ impl Applied {
     /// It cannot be written down.
     pub fn finish(&mut self) -> Result<(), AppliedError> {
         // It stays when something in it found no place.
-        _ = fs::remove_dir(self.aside());
+        _ = unlinkat(&self.folder, ASIDE, AtFlags::REMOVEDIR);
         self.dumps.extend(self.begun.take());
         self.write()
     }
@@ -134,14 +174,17 @@ impl Applied {
         self.begun
     }
 
-    /// Where objects are put aside.
-    #[must_use]
-    pub fn aside(&self) -> PathBuf {
-        self.folder.join("aside")
+    /// Where objects are put aside, opened.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn aside(&self) -> Result<OwnedFd, AppliedError> {
+        open_directory(&self.folder, ASIDE).map_err(|source| error(&self.path.join(ASIDE), source))
     }
 
-    fn catalog_path(&self, id: DumpId) -> PathBuf {
-        self.folder.join(format!("{id}.catalog"))
+    fn open_catalog<'m>(&self, id: DumpId, memory: &'m mut [u8]) -> Result<HostCatalog<'m>, CatalogFailure> {
+        let name = catalog_name(id);
+        open_file(open_kept_in(&self.folder, &name), self.path.join(name), id, memory)
     }
 
     /// What the newest dump says of itself.
@@ -151,7 +194,7 @@ impl Applied {
     pub fn newest(&self) -> Result<CatalogIdentity, CatalogFailure> {
         let id = self.dumps.last().copied().unwrap_or(DumpId([0; 16]));
         let mut memory = vec![0; MEMORY_LEN];
-        open_file(self.catalog_path(id), id, &mut memory).map(|catalog| *catalog.identity())
+        self.open_catalog(id, &mut memory).map(|catalog| *catalog.identity())
     }
 
     /// The catalogs of the dumps, the oldest first; with the one being applied, or without.
@@ -167,30 +210,36 @@ impl Applied {
             self.dumps.iter().chain(self.begun.iter().filter(|_| with_begun)).copied().collect();
         memory.resize(ids.len() * MEMORY_LEN, 0);
         let each = ids.iter().zip(memory.chunks_mut(MEMORY_LEN));
-        each.map(|(id, memory)| open_file(self.catalog_path(*id), *id, memory)).collect()
+        each.map(|(id, memory)| self.open_catalog(*id, memory)).collect()
     }
 
     fn take_catalog(&self, state: &StateDir, id: DumpId) -> Result<(), AppliedError> {
-        let path = self.catalog_path(id);
-        fs::copy(path_of(state, id), &path)
-            .and_then(|_| File::open(&path)?.sync_all())
-            .map_err(|source| error(&path, source))
+        let name = catalog_name(id);
+        let taken = || {
+            let mut from = open_kept(&path_of(state, id))?;
+            let mut to = make_in(&self.folder, &name)?;
+            io::copy(&mut from, &mut to)?;
+            to.sync_all()
+        };
+        taken().map_err(|source| error(&self.path.join(&name), source))
     }
 
     /// Writes the list anew: the old one or the new one is there, whatever happens.
     fn write(&self) -> Result<(), AppliedError> {
-        let (list, new) = (self.folder.join("applied"), self.folder.join("applied.new"));
         let lines = self.dumps.iter().map(|id| format!("{id}\n"));
         let begun = self.begun.iter().map(|id| format!("{BEGUN}{id}\n"));
         let text: String = lines.chain(begun).collect();
         let written = || {
-            let mut file = open_private(&new)?;
-            file.set_len(0)?;
+            let mut file = make_in(&self.folder, NEW_LIST)?;
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
-            fs::rename(&new, &list)?;
-            File::open(&self.folder)?.sync_all()
+            renameat(&self.folder, NEW_LIST, &self.folder, LIST)?;
+            Ok::<_, io::Error>(fsync(&self.folder)?)
         };
-        written().map_err(|source| error(&list, source))
+        written().map_err(|source| error(&self.path.join(LIST), source))
     }
+}
+
+fn catalog_name(id: DumpId) -> String {
+    format!("{id}.catalog")
 }

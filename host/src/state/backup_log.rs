@@ -14,13 +14,13 @@
 //! of a line steers a terminal, and IDENTIFIER has no space: what stands for them are the escapes of [`crate::text::printable`] and
 //! `\x20`. A line is written by one call at the end of the file, so that those of several processes are not mixed.
 
-use super::file_device::open_private;
+use super::file_device::{open_kept, open_private};
 use super::{StateDir, StateError, mode_700};
 use crate::text::{civil, printable, printable_path, steers_terminal};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -248,7 +248,11 @@ impl BackupLog {
     pub fn read<E: From<StateError>>(&self, mut each: impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
         let old = (0..OLD).rev().map(|index| self.old(index));
         for path in old.chain([self.path()]) {
-            match fs::read(&path) {
+            let text = open_kept(&path).and_then(|mut file| {
+                let mut text = Vec::new();
+                file.read_to_end(&mut text).map(|_| text)
+            });
+            match text {
                 Ok(text) => String::from_utf8_lossy(&text).lines().try_for_each(&mut each)?,
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(source) => return Err(StateError::Io { path, source }.into()),
@@ -277,12 +281,16 @@ fn safe(info: &str) -> String {
     text
 }
 
+/// Never through a link, and nothing but a regular file: others would wait, or lead elsewhere.
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .append(true)
-        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
-        .open(path)
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file =
+        OpenOptions::new().read(true).append(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::other("this is no regular file, and not what is kept here: put it away"))
+    }
 }
 
 fn rename(from: &Path, to: &Path) -> io::Result<()> {

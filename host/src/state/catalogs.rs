@@ -1,7 +1,7 @@
 //! The catalogs of dumps in the state directory: `dumps/ID/catalog`, as the core makes and reads them.
 
 use super::StateDir;
-use super::file_device::{FileDevice, FileError, open_private};
+use super::file_device::{FileDevice, FileError, open_kept, open_private};
 use super::history::{DumpFolder, sync_directory};
 use crate::checksum::HostCrc32c;
 use crate::text::printable_path;
@@ -205,7 +205,7 @@ pub fn device(state: &StateDir, id: DumpId) -> Result<FileDevice, CatalogFailure
         path: path.clone(),
         what: error.to_string(),
     };
-    File::open(&path).map(|file| FileDevice::new(file, REGION.end)).map_err(|error| failed(&error))
+    open_kept(&path).map(|file| FileDevice::new(file, REGION.end)).map_err(|error| failed(&error))
 }
 
 /// Opens the catalog of a dump, to be read through `memory`.
@@ -217,16 +217,22 @@ pub fn open<'m>(
     id: DumpId,
     memory: &'m mut [u8],
 ) -> Result<HostCatalog<'m>, CatalogFailure> {
-    open_file(path_of(state, id), id, memory)
+    let path = path_of(state, id);
+    open_file(open_kept(&path), path, id, memory)
 }
 
-/// As [`open`], of a catalog that is kept elsewhere.
+/// As [`open`], of a catalog that is kept elsewhere, at `path`, which is for messages.
 ///
 /// # Errors
 /// See [`open`].
-pub fn open_file(path: PathBuf, id: DumpId, memory: &mut [u8]) -> Result<HostCatalog<'_>, CatalogFailure> {
+pub(super) fn open_file(
+    file: io::Result<File>,
+    path: PathBuf,
+    id: DumpId,
+    memory: &mut [u8],
+) -> Result<HostCatalog<'_>, CatalogFailure> {
     let failed = |absent, what: String| CatalogFailure { id, absent, path: path.clone(), what };
-    let file = File::open(&path).map_err(|error| {
+    let file = file.map_err(|error| {
         let absent = error.kind() == io::ErrorKind::NotFound;
         failed(absent, if absent { "there is no catalog of this dump".into() } else { error.to_string() })
     })?;

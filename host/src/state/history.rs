@@ -11,7 +11,7 @@
 //!
 //! The folder of a dump is durable before the dump is in the history; a folder without an entry is of no use.
 
-use super::file_device::{FileDevice, FileError, open_private};
+use super::file_device::{FileDevice, FileError, open_kept, open_private, read_kept};
 use super::{StateDir, StateError, mode_700};
 use crate::checksum::HostCrc32c;
 use crate::text::printable_path;
@@ -69,8 +69,11 @@ impl HistoryFile {
             what: format!("cannot {what} the history of dumps: {error}"),
         };
         mode_700(state.root()).map_err(|error| failed("keep", &error))?;
-        let lock =
-            open_private(&state.root().join("history.lock")).map_err(|error| failed("lock", &error))?;
+        let lock_path = state.root().join("history.lock");
+        let lock = open_private(&lock_path).map_err(|error| HistoryFailure {
+            path: lock_path,
+            what: format!("cannot lock the history of dumps: {error}"),
+        })?;
         flock(&lock, FlockOperation::LockExclusive)
             .map_err(|error| failed("lock", &io::Error::from(error)))?;
         let file = open_private(&path).map_err(|error| failed("open", &error))?;
@@ -137,6 +140,16 @@ impl HistoryFile {
 fn text(error: &HistoryError<FileError>) -> String {
     match error {
         HistoryError::Device { source, .. } => source.to_string(),
+        HistoryError::NoHistory => {
+            "it is damaged, or something else; put it away, and take up the dumps on the tapes again \
+                                    with: tapedump catalog rebuild --all"
+                .into()
+        }
+        HistoryError::RegionTooSmall { .. } => {
+            "it is full; erase or write over tapes that are not needed any more".into()
+        }
+        HistoryError::Damaged { page } => format!("its page {page} is not as it was written"),
+        HistoryError::Uncertain => "whether the last change of it was made is not known; try again".into(),
         other => format!("{other:?}"),
     }
 }
@@ -152,6 +165,15 @@ pub fn parse_id(text: &str) -> Option<DumpId> {
     let digits: String = text.chars().filter(|c| *c != '-').collect();
     (digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(())?;
     u128::from_str_radix(&digits, 16).ok().map(|id| DumpId(id.to_be_bytes()))
+}
+
+/// A generation of a volume that a dump shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Generation {
+    /// Its number in the volume.
+    pub number: u64,
+    /// What it is known by in all that comes after it.
+    pub mark: [u8; 16],
 }
 
 /// What is kept of one dump beside the history.
@@ -233,7 +255,7 @@ impl DumpFolder {
     /// # Errors
     /// They are not there.
     pub fn numbers(&self) -> Result<File, StateError> {
-        File::open(self.path.join("numbers")).map_err(|error| self.failed("numbers", &error))
+        open_kept(&self.path.join("numbers")).map_err(|error| self.failed("numbers", &error))
     }
 
     /// The map of the objects that a restore of the dump's chain gives rightly.
@@ -242,7 +264,7 @@ impl DumpFolder {
     /// It is not there, or not as it was written.
     pub fn known(&self) -> Result<Vec<u8>, StateError> {
         let failed = |error: &dyn fmt::Display| self.failed("known", error);
-        let file = File::open(self.path.join("known")).map_err(|error| failed(&error))?;
+        let file = open_kept(&self.path.join("known")).map_err(|error| failed(&error))?;
         let mut bytes = Vec::new();
         io::Read::read_to_end(&mut io::Read::take(file, MAP_LEN_MAX as u64 + 5), &mut bytes)
             .map_err(|error| failed(&error))?;
@@ -257,34 +279,47 @@ impl DumpFolder {
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn keep_generation(&self, generation: u64, in_use: &[u8]) -> Result<(), StateError> {
-        let generation = generation.to_be_bytes();
-        let crc = HostCrc32c::update(HostCrc32c::update(0, &generation), in_use).to_be_bytes();
+    pub fn keep_generation(&self, generation: Generation, in_use: &[u8]) -> Result<(), StateError> {
+        let head = [&generation.number.to_be_bytes()[..], &generation.mark].concat();
+        let crc = HostCrc32c::update(HostCrc32c::update(0, &head), in_use).to_be_bytes();
         self.put("generation", |file| {
-            [&crc[..], &generation, in_use].iter().try_for_each(|part| file.write_all(part))
+            [&crc[..], &head, in_use].iter().try_for_each(|part| file.write_all(part))
         })
     }
 
     /// Which generation of its volume the dump shows, and which objects were in use. `None`: that was not kept, or is not
     /// as it was written.
     #[must_use]
-    pub fn generation(&self) -> Option<(u64, Vec<u8>)> {
-        let file = File::open(self.path.join("generation")).ok()?;
+    pub fn generation(&self) -> Option<(Generation, Vec<u8>)> {
+        let file = open_kept(&self.path.join("generation")).ok()?;
         let mut bytes = Vec::new();
-        io::Read::read_to_end(&mut io::Read::take(file, MAP_LEN_MAX as u64 + 13), &mut bytes).ok()?;
+        io::Read::read_to_end(&mut io::Read::take(file, MAP_LEN_MAX as u64 + 29), &mut bytes).ok()?;
         let (crc, kept) = bytes.split_first_chunk::<4>()?;
         if *crc != HostCrc32c::update(0, kept).to_be_bytes() {
             return None;
         }
-        let (generation, in_use) = kept.split_first_chunk::<8>()?;
-        Some((u64::from_be_bytes(*generation), in_use.to_vec()))
+        let (number, kept) = kept.split_first_chunk::<8>()?;
+        let (mark, in_use) = kept.split_first_chunk()?;
+        Some((Generation { number: u64::from_be_bytes(*number), mark: *mark }, in_use.to_vec()))
+    }
+
+    /// Where the dump was written; `None`: that is not known.
+    #[must_use]
+    pub fn tape(&self) -> Option<PathBuf> {
+        self.known_tape().ok()
     }
 
     /// Where the dump was written.
-    #[must_use]
-    pub fn tape(&self) -> Option<PathBuf> {
-        let bytes = fs::read(self.path.join("tape")).ok()?;
-        Some(PathBuf::from(std::ffi::OsString::from_vec(bytes)))
+    ///
+    /// # Errors
+    /// That is not known.
+    pub fn known_tape(&self) -> Result<PathBuf, StateError> {
+        let bytes = read_kept(&self.path.join("tape")).map_err(|error| self.failed("tape", &error))?;
+        // An absolute path, or `-`.
+        if bytes.first() != Some(&b'/') && bytes != b"-" || bytes.contains(&0) {
+            return Err(self.failed("tape", &"it is not as it was written"));
+        }
+        Ok(PathBuf::from(std::ffi::OsString::from_vec(bytes)))
     }
 
     /// Removes it. What cannot be removed is of no use, and harms nobody.

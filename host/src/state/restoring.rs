@@ -8,6 +8,7 @@
 //!
 //! A restore that was killed holds no lock any more; whoever comes next removes what it left.
 
+use super::file_device::{open_kept, open_private};
 use super::{StateDir, StateError, mode_700};
 use crate::text::printable_path;
 use rustix::fs::{FlockOperation, flock, major, minor};
@@ -96,7 +97,8 @@ impl Restoring {
         let device = fs::metadata(to).map_err(io_error(to))?.dev();
         let folder = state.root().join("restoring").join(format!("{}-{}", major(device), minor(device)));
         mode_700(&folder).map_err(io_error(&folder))?;
-        let mutex = File::create(folder.join("mutex")).map_err(io_error(&folder))?;
+        let mutex = folder.join("mutex");
+        let mutex = open_private(&mutex).map_err(io_error(&mutex))?;
         flock(&mutex, FlockOperation::LockExclusive).map_err(|errno| io_error(&folder)(errno.into()))?;
         for entry in fs::read_dir(&folder).map_err(io_error(&folder))? {
             let path = entry.map_err(io_error(&folder))?.path();
@@ -106,8 +108,9 @@ impl Restoring {
         }
         let path = folder.join(std::process::id().to_string());
         let begin = || {
-            let mut lock = File::create(&path)?;
+            let mut lock = open_private(&path)?;
             flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+            lock.set_len(0)?;
             let to = std::path::absolute(to)?;
             lock.write_all(&[extent.word().as_bytes(), b" ", to.as_os_str().as_bytes()].concat())?;
             Ok(lock)
@@ -123,7 +126,12 @@ fn look_at(
     extent: Extent,
     failed: impl FnOnce(io::Error) -> RestoringError,
 ) -> Result<(), RestoringError> {
-    let Ok(mut file) = File::open(path) else { return Ok(()) };
+    let mut file = match open_kept(path) {
+        Ok(file) => file,
+        // It ended meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => return fs::remove_file(path).map_err(failed),
         Err(Errno::WOULDBLOCK) => {}

@@ -11,7 +11,7 @@
 //! number says: the kernel ends the lock with the process, and whoever comes next removes the rest. Who can tell the
 //! limit is the caller.
 
-use super::file_device::open_private;
+use super::file_device::{open_kept, open_private, read_kept};
 use super::snapshots::{damaged, hex, parsed, replace};
 use super::{StateDir, StateError, mode_700};
 use rustix::fs::{FlockOperation, flock};
@@ -291,7 +291,7 @@ impl SessionsFolder {
     /// They cannot be read.
     pub fn under_way(&self) -> Result<Vec<UnderWay>, StateError> {
         self.at("under-way", |path| {
-            let text = match fs::read(path) {
+            let text = match read_kept(path) {
                 Ok(text) => text,
                 Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
                 Err(error) => return Err(error),
@@ -327,7 +327,7 @@ fn remove(path: &Path) -> io::Result<()> {
 
 /// Looks at one session; one whose process is gone is removed.
 fn look_at(path: &Path, serial: u64) -> io::Result<Option<Listed>> {
-    let file = match File::open(path) {
+    let file = match open_kept(path) {
         Ok(file) => file,
         // It has just ended.
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -338,7 +338,7 @@ fn look_at(path: &Path, serial: u64) -> io::Result<Option<Listed>> {
         Err(Errno::WOULDBLOCK) => {}
         Err(errno) => return Err(errno.into()),
     }
-    let stored: Stored = parsed(&io::read_to_string(file)?.into_bytes())?;
+    let stored: Stored = parsed(&read_kept(path)?)?;
     let Stored { stage, since, process, .. } = stored;
     Ok(Some(Listed { serial, about: stored.about()?, stage, since, process }))
 }
@@ -419,7 +419,7 @@ impl AbortFile {
     #[must_use]
     pub fn asked(&self) -> Option<Abort> {
         // It takes this name when it is whole.
-        let stored: StoredAbort = parsed(&fs::read(&self.0).ok()?).ok()?;
+        let stored: StoredAbort = parsed(&read_kept(&self.0).ok()?).ok()?;
         Some(Abort { event: Event::of_name(&stored.event)?, is_automatic: stored.automatic })
     }
 }

@@ -8,7 +8,7 @@
 //!
 //! What a killed dump held stays here: so its snapshot is known for what it is.
 
-use super::file_device::open_private;
+use super::file_device::{open_kept, open_private, read_kept};
 use super::history::{parse_id, sync_directory};
 use super::{StateDir, StateError, mode_700};
 use rustix::fs::{FlockOperation, flock};
@@ -95,7 +95,8 @@ impl SnapshotsFolder {
         let path = state.root().join("snapshots");
         let failed = |source| StateError::Io { path: path.clone(), source };
         mode_700(&path.join("held")).map_err(failed)?;
-        let lock = open_private(&path.join("lock")).map_err(failed)?;
+        let lock_path = path.join("lock");
+        let lock = open_private(&lock_path).map_err(|source| StateError::Io { path: lock_path, source })?;
         flock(&lock, FlockOperation::LockExclusive).map_err(|errno| failed(errno.into()))?;
         Ok(Self { path, _lock: lock })
     }
@@ -111,7 +112,7 @@ impl SnapshotsFolder {
     /// It cannot be read, or the system does not tell its boot.
     pub fn numbers(&self) -> Result<BackupNumbers, StateError> {
         let boot = boot_id()?;
-        let stored = self.at("numbers", |path| match fs::read(path) {
+        let stored = self.at("numbers", |path| match read_kept(path) {
             Ok(text) => {
                 let numbers: Numbers = parsed(&text)?;
                 let boot = parse_id(&numbers.boot).ok_or_else(damaged)?;
@@ -194,8 +195,8 @@ impl SnapshotsFolder {
             // What has no such name was never finished.
             let Some(dump) = parse_id(&name) else { continue };
             let found = self.at(&Self::file_of(dump), |path| {
-                let held = parsed::<Held>(&fs::read(path)?)?;
-                let is_alive = match flock(File::open(path)?, FlockOperation::NonBlockingLockShared) {
+                let held = parsed::<Held>(&read_kept(path)?)?;
+                let is_alive = match flock(open_kept(path)?, FlockOperation::NonBlockingLockShared) {
                     Ok(()) => false,
                     Err(Errno::WOULDBLOCK) => true,
                     Err(errno) => return Err(errno.into()),
@@ -209,7 +210,9 @@ impl SnapshotsFolder {
 }
 
 pub(super) fn damaged() -> io::Error {
-    io::Error::other("this is not what was written there, or a later release wrote it")
+    io::Error::other(
+        "this is not what was written there, or a later release wrote it; where no dump runs, it can be deleted",
+    )
 }
 
 pub(super) fn parsed<T: for<'a> Deserialize<'a>>(text: &[u8]) -> io::Result<T> {

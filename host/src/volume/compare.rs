@@ -374,7 +374,7 @@ impl TargetVolume for CompareTarget {
         if self.mentioned.len() < SURPLUS_MAX && !self.mentioned.contains(name) && open.has_property(name) {
             self.mentioned.insert(name.to_vec());
         }
-        if !self.properties.announce(kind, property, value_len) {
+        if self.properties.announce(kind, property, value_len).is_err() {
             // Longer than any value on this system.
             let path = open.path.clone();
             self.property_differs(ino, path, name);

@@ -30,16 +30,16 @@ fn failed(what: &str, path: &[u8], errno: Errno) -> io::Error {
 }
 
 impl Rearrangement {
-    /// Of the tree at `root`; objects are put aside in the directory `aside`, which is on the same file system and empty.
+    /// Of the tree at `root`, the one path that is followed; objects are put aside in the open directory `aside`, which is on
+    /// the same file system and empty.
     ///
     /// # Errors
-    /// They cannot be opened.
-    pub fn open(root: &Path, aside: &Path) -> io::Result<Self> {
-        let open = |path: &Path| {
-            rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty())
-                .map_err(|errno| failed("open this directory", path.as_os_str().as_bytes(), errno))
-        };
-        Ok(Self { root: open(root)?, aside: open(aside)? })
+    /// The root cannot be opened.
+    pub fn open(root: &Path, aside: OwnedFd) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::openat(CWD, root, flags, Mode::empty())
+            .map_err(|errno| failed("open this directory", root.as_os_str().as_bytes(), errno))?;
+        Ok(Self { root, aside })
     }
 
     /// The directory that a path is in, and its last name.
@@ -174,7 +174,7 @@ mod tests {
         }
         fs::write(root.join("a/file"), "file").unwrap();
         fs::hard_link(root.join("a/file"), root.join("b/link")).unwrap();
-        let tree = Rearrangement::open(&root, &aside).unwrap();
+        let tree = Rearrangement::open(&root, fs::File::open(&aside).unwrap().into()).unwrap();
         // b goes into a, and a gets the name of b; the file has one other name of two.
         tree.put_aside(b"b/link", Ino(9)).unwrap();
         tree.put_aside(b"a/file", Ino(9)).unwrap();
@@ -208,7 +208,7 @@ mod tests {
         }
         fs::write(outside.join("file"), "file").unwrap();
         std::os::unix::fs::symlink(&outside, root.join("way")).unwrap();
-        let tree = Rearrangement::open(&root, &aside).unwrap();
+        let tree = Rearrangement::open(&root, fs::File::open(&aside).unwrap().into()).unwrap();
         for path in ["way/file", "../out/file", "", ".", "..", "a/../b", "/out/file"] {
             assert!(tree.put_aside(path.as_bytes(), Ino(3)).is_err(), "{path}");
             assert!(tree.make_directory(path.as_bytes()).is_err(), "{path}");

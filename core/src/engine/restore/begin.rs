@@ -155,6 +155,8 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
             }
         }
         self.chain.note(ino);
+        // What was for it in stage V has passed by.
+        object.payload_bad |= ino <= self.last_owner;
         object.last = !announced || self.selected || self.maps.wanted.contains(ino);
         object.damaged_before = self.summary.damaged;
         let too_long = attributes.kind == Kind::Symlink && attributes.size > SYMLINK_LEN_MAX as u64;
@@ -246,7 +248,8 @@ impl Object {
             data_len: 0,
             damaged_before: 0,
             last: false,
-            qtree_place: QtreePlace::Below,
+            // What is no directory is none of the kind: the target says so.
+            qtree_place: QtreePlace::Yes,
             reduced: None,
             reduced_told: false,
             linux_xattrs: 0,

@@ -4,9 +4,10 @@ use super::super::exit::{CliError, Ended};
 use super::super::snapshot::store::{Store, StoreError, shown};
 use super::super::snapshot::{named, volume_of};
 use crate::state::StateDir;
+use crate::state::history::Generation;
 use crate::state::snapshots::Hold;
 use crate::text::printable_path;
-use crate::volume::btrfs::{Role, Subvolume};
+use crate::volume::btrfs::{Role, Snapshot, Subvolume};
 use crate::volume::identity::file_system_of;
 use crate::volume::source::Image;
 use std::ffi::OsStr;
@@ -93,8 +94,8 @@ impl Choice {
         let snapshot = volume.find(&name).map_err(CliError::failed)?;
         let path = snapshot.path.join(beneath);
         let tree = tree.to_path_buf();
-        let (generation, _holds) = (snapshot.generation, store.into_holds());
-        let held = Held { volume, name, tree, dump, generation, is_ours, _holds };
+        let _holds = store.into_holds();
+        let held = Held { volume, name, tree, dump, snapshot, is_ours, _holds };
         Ok(Taken { path, is_frozen: true, held: Some(held) })
     }
 }
@@ -141,7 +142,7 @@ struct Held<'a> {
     name: SnapshotName,
     tree: PathBuf,
     dump: DumpId,
-    generation: u64,
+    snapshot: Snapshot,
     /// It was made for the dump.
     is_ours: bool,
     _holds: Vec<Hold>,
@@ -156,10 +157,23 @@ impl Taken<'_> {
     }
 
     /// The generation of the volume that is read, if that is the whole volume: the next dump asks the volume what changed since.
-    pub fn generation(&self) -> Option<u64> {
-        let held = self.held.as_ref()?;
-        let (_, beneath) = held.volume.root()?;
-        beneath.as_os_str().is_empty().then_some(held.generation)
+    pub fn generation(&self) -> Option<Generation> {
+        let held = self.held.as_ref().filter(|_| self.is_whole_volume())?;
+        let mark = held.snapshot.past.mark(held.name.bytes())?;
+        Some(Generation { number: held.snapshot.generation, mark })
+    }
+
+    /// Whether a snapshot of the whole volume is read.
+    pub fn is_whole_volume(&self) -> bool {
+        let root = self.held.as_ref().and_then(|held| held.volume.root());
+        root.is_some_and(|(_, beneath)| beneath.as_os_str().is_empty())
+    }
+
+    /// Whether what is read comes after another generation of the volume: one that was brought back from an older image may
+    /// have the same numbers, of other changes.
+    pub fn comes_after(&self, earlier: &Generation) -> bool {
+        let snapshot = self.held.as_ref().map(|held| &held.snapshot);
+        snapshot.is_some_and(|now| earlier.number <= now.generation && now.past.holds(&earlier.mark))
     }
 
     /// The dump has ended, in whatever way: nothing can be restarted from it. Deletes the snapshot that was made for it.

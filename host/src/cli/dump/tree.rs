@@ -10,7 +10,7 @@ use crate::checksum::HostCrc32c;
 use crate::state::StateDir;
 use crate::state::catalogs;
 use crate::state::file_device::FileDevice;
-use crate::state::history::DumpFolder;
+use crate::state::history::{DumpFolder, Generation};
 use crate::text::printable_path;
 use crate::volume::VolumeError;
 use crate::volume::place::place_of;
@@ -29,7 +29,7 @@ const MOUNT_POINTS_NAMED: usize = 20;
 pub struct Opened {
     pub source: LinuxSource,
     /// The generation of the volume, if the next dump can ask what changed since.
-    pub generation: Option<u64>,
+    pub generation: Option<Generation>,
     /// It is neither a volume nor a qtree: stages I and II are two (R-SEL-2).
     pub is_subtree: bool,
 }
@@ -98,16 +98,18 @@ fn open_since(
     taken: &Taken<'_>,
     options: &SourceOptions,
 ) -> Result<Option<LinuxSource>, VolumeError> {
-    let (Some(base), Some(now)) = (plan.base.dump, taken.generation()) else { return Ok(None) };
-    // A volume that is older than its base was brought back from somewhere.
-    let base_generation = DumpFolder::of(state, base.id).generation().filter(|(base, _)| *base <= now);
-    let Some((generation, in_use)) = base_generation else { return Ok(None) };
+    let Some(base) = plan.base.dump.filter(|_| taken.is_whole_volume()) else { return Ok(None) };
+    let base_generation = DumpFolder::of(state, base.id).generation();
+    let Some((generation, in_use)) = base_generation.filter(|(earlier, _)| taken.comes_after(earlier)) else {
+        return Ok(None);
+    };
     let Ok(Some(chain)) = chain_of(state, base.id) else { return Ok(None) };
     let ids: Vec<DumpId> = chain.iter().rev().map(|placed| placed.id).collect();
     let mut memory = Vec::new();
     let Ok(mut chain) = catalogs::open_chain(state, &ids, &mut memory) else { return Ok(None) };
     let mut names = Names { view: View::new(&mut chain), failed: false };
-    let mut earlier = Earlier { generation: generation + 1, in_use: &in_use, names: &mut names };
+    let mut earlier =
+        Earlier { generation: generation.number.saturating_add(1), in_use: &in_use, names: &mut names };
     match LinuxSource::open_since(&taken.path, options.clone(), &mut earlier) {
         // A catalog that is of no use is no reason not to dump.
         Err(_) if names.failed => Ok(None),

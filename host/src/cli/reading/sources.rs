@@ -224,6 +224,9 @@ impl Source {
         if self.spec == TapeSpec::Standard {
             return Err("it went through a pipe: name where it is now with --base".into());
         }
+        if matches!(&self.spec, TapeSpec::File(path) if path.as_os_str().is_empty()) {
+            return Err("it is not known any more where it was written: name where it is with --base".into());
+        }
         let mut tape = open(&self.spec, Mode::Read).map_err(|error| error.to_string())?;
         self.check_on(&mut tape)
     }

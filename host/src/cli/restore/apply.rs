@@ -16,8 +16,8 @@ use crate::cli::raw;
 use crate::cli::reading::first_header::Named;
 use crate::cli::{restore, session};
 use crate::state::StateDir;
-use crate::state::applied::Applied;
-use crate::state::catalogs;
+use crate::state::applied::{Applied, FOLDER};
+use crate::state::catalogs::{self, HostCatalog};
 use crate::text::printable_path;
 use crate::volume::rearrange::Rearrangement;
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,9 +40,16 @@ pub fn run(
     let named = Named::find(&raw.from, state, "a dump is applied from a tape", "; save it to a file first")?;
     let (header, id) = (named.first.repr, named.first.id());
     let mut memory = vec![0; catalogs::MEMORY_LEN];
-    // Without the catalog it is not known which names are gone.
-    let identity = *catalogs::open(state, id, &mut memory).map_err(CliError::failed)?.identity();
     let refused = |why: &str| CliError::failed(format!("{}: {why}", printable_path(to)));
+    // Without the catalog it is not known which names are gone.
+    let mut catalog = catalogs::open(state, id, &mut memory).map_err(CliError::failed)?;
+    let identity = *catalog.identity();
+    let holds_folder = holds_folder(&mut catalog);
+    if holds_folder.map_err(|error| CliError::failed(catalogs::failure(state, id, &error)))? {
+        return Err(refused(
+            "the dump has a .tapedump of its own, which is where it would be kept what was applied: restore it without --apply",
+        ));
+    }
     let applied = Applied::find(to).map_err(CliError::failed)?;
     let Some(mut applied) = applied else {
         if header.level != 0 {
@@ -85,7 +92,8 @@ pub fn run(
     }
     applied.start(state, id).map_err(CliError::failed)?;
     let moves = plan(&applied).map_err(CliError::failed)?;
-    let tree = Rearrangement::open(to, &applied.aside()).map_err(CliError::failed)?;
+    let aside = applied.aside().map_err(CliError::failed)?;
+    let tree = Rearrangement::open(to, aside).map_err(CliError::failed)?;
     let mut failures = moves.before(&tree);
     let ended = restore::all(raw, to, state, interrupt, journal)?;
     failures += moves.after(&tree);
@@ -104,6 +112,13 @@ pub fn run(
         return Ok(Ended::Incomplete);
     }
     Ok(ended)
+}
+
+/// Whether something on the dump has the place of the folder that is kept in the tree.
+fn holds_folder(catalog: &mut HostCatalog<'_>) -> Answer<bool> {
+    let mut view = View::new(std::slice::from_mut(catalog));
+    let Some(mut cursor) = view.names_from(Ino::ROOT, FOLDER.as_bytes())? else { return Ok(false) };
+    Ok(view.next_name(&mut cursor)?.is_some_and(|found| found.name == FOLDER.as_bytes()))
 }
 
 /// What happens to the names of the tree before the dump is restored over it, and what after it.

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! ioctl   the kernel's interface
+//! past    which snapshots a volume's state comes after
 //! room    whether there is space for a snapshot
 //! tree_search   what is in a subvolume, and what changed since when
 //! ```
 
 mod ioctl;
+mod past;
 mod room;
 pub mod tree_search;
 
@@ -23,6 +25,7 @@ use tapedump_core::device::snapshot::SnapshotName;
 use tapedump_core::units::{Timestamp, VolumeId};
 
 use super::VolumeError;
+pub use past::Past;
 pub use room::Shortage;
 
 /// The directory in a volume's root that holds its snapshots; they never dump themselves (R-SNAP-6).
@@ -72,6 +75,8 @@ pub struct Snapshot {
     pub made: Timestamp,
     /// The generation of the volume that it shows: what changes after it has a later one.
     pub generation: u64,
+    /// The snapshots that it comes after, and its own mark.
+    pub past: Past,
 }
 
 /// Whether the tree that `fd` is in is on btrfs.
@@ -185,6 +190,8 @@ impl Subvolume {
             Err(errno) => return Err(failed(errno)),
         }
         let directory = openat(&root, SNAPSHOT_DIRECTORY, DIRECTORY, Mode::empty()).map_err(failed)?;
+        // Without its mark an increment to it visits all files.
+        let _ = past::note(&directory, name.bytes());
         ioctl::create_snapshot(directory.as_fd(), name.bytes(), root.as_fd()).map_err(failed)
     }
 
@@ -221,7 +228,8 @@ impl Subvolume {
         let (secs, nanos) = info.made;
         let made = Timestamp { secs: i64::try_from(secs).unwrap_or(0), nanos };
         let is_ours = info.is_read_only && info.parent_uuid == self.info.uuid;
-        Ok(is_ours.then_some(Snapshot { path: PathBuf::new(), made, generation: info.made_transid }))
+        let (path, generation) = (PathBuf::new(), info.made_transid);
+        Ok(is_ours.then(|| Snapshot { path, made, generation, past: Past::of(&fd) }))
     }
 
     /// All snapshots, by name.

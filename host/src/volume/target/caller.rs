@@ -1,9 +1,10 @@
 //! Who restores: what this process may do, and what objects it makes get by themselves.
 
 use super::handle::Handle;
-use rustix::fs::Mode;
+use rustix::fs::{AtFlags, FileType, Mode, StatxFlags, statx};
 use rustix::io::{self, Errno};
 use rustix::process::geteuid;
+use rustix::time::{ClockId, clock_gettime};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use tapedump_core::device::volume::Attributes;
@@ -12,11 +13,16 @@ use tapedump_core::units::Ino;
 /// Directories that wait for permissions that would lock their owner out; each holds a descriptor.
 const LOCKED_MAX: usize = 256;
 
+/// Seconds by which the clock of a file server may be behind.
+const CLOCKS_APART_MAX: i64 = 5;
+
 /// The process as the restore sees it; workers share it.
 #[derive(Debug)]
 pub(crate) struct Caller {
     superuser: bool,
     umask: u16,
+    /// When the restore began, as file systems note the time.
+    started: i64,
     /// Whether giving files away might be allowed; false once it was refused.
     may_give: AtomicBool,
     locked: Mutex<Vec<Locked>>,
@@ -53,6 +59,7 @@ impl Caller {
         Self {
             superuser: geteuid().is_root(),
             umask: umask(),
+            started: clock_gettime(ClockId::RealtimeCoarse).tv_sec,
             may_give: AtomicBool::new(true),
             locked: Mutex::default(),
             kept_owner: AtomicU64::new(0),
@@ -75,6 +82,19 @@ impl Caller {
         if permissions & lost != 0 {
             self.kept_set_id.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Whether an object under a name may be what this restore made there. Somebody who owns the directory may have put another
+    /// name of a file in its place that is not his: one with several names, and older than the restore.
+    pub(super) fn may_have_made(&self, handle: &Handle) -> io::Result<bool> {
+        let mask = StatxFlags::TYPE | StatxFlags::NLINK | StatxFlags::BTIME;
+        let stat = statx(handle.fd(), c"", AtFlags::EMPTY_PATH, mask)?;
+        let is_directory = FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Directory;
+        let has_birth = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
+        Ok(is_directory
+            || stat.stx_nlink <= 1
+            || !has_birth
+            || stat.stx_btime.tv_sec >= self.started - CLOCKS_APART_MAX)
     }
 
     /// Whether permissions do not bind this process.
@@ -188,6 +208,25 @@ mod tests {
         assert_eq!(modes(0o775), (0o705, 0o705));
         assert_eq!(modes(0o4755), (0o755, 0o755));
         assert_eq!(modes(0o1777), (0o777, 0o755));
+    }
+
+    #[test]
+    fn older_files_with_several_names_were_not_made_here() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("file"), dir.path().join("link"));
+        std::fs::write(&file, "").unwrap();
+        let handle = || Handle::File(std::fs::File::open(&file).unwrap().into());
+        let now = Caller::of_this_process();
+        let later = Caller { started: now.started + 100, ..Caller::of_this_process() };
+        assert!(later.may_have_made(&handle()).unwrap());
+        std::fs::hard_link(&file, link).unwrap();
+        assert!(now.may_have_made(&handle()).unwrap());
+        // Some file systems do not tell.
+        if std::fs::metadata(&file).unwrap().created().is_ok() {
+            assert!(!later.may_have_made(&handle()).unwrap());
+        }
+        let directory = Handle::Path(std::fs::File::open(dir.path()).unwrap().into());
+        assert!(later.may_have_made(&directory).unwrap());
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod make;
 mod object;
 mod property;
 mod restricted;
+mod setting;
 
 pub(crate) use caller::{Caller, Kept, umask};
 pub(crate) use directory::{

@@ -10,14 +10,14 @@ use super::alignment::Alignment;
 use super::caller::{Caller, Locked};
 use super::crossing::Crossing;
 use super::directory::{ACL_ACCESS, Directory, check_name, path_of};
-use super::handle::{Handle, mode_of};
+use super::handle::Handle;
 use super::make::{State, is_same, open_path, replacing};
 use super::property::{Complete, Properties, acl_permissions};
 use super::restricted::Restrictions;
+use super::setting::{alignment_for, property_error, set_property};
 use crate::volume::VolumeError;
 use crate::volume::carrier::{attribute_of, property_of};
 use crate::volume::failures::shortened;
-use crate::volume::qtree;
 use rustix::fs::{self, AtFlags};
 use rustix::io::{self, Errno};
 use std::path::PathBuf;
@@ -166,10 +166,24 @@ impl ObjectWriter {
         self.name.extend_from_slice(name);
         let open = || {
             let name = if name.is_empty() { &b"."[..] } else { check_name(name).map(|()| name)? };
-            open_path(directory, name)
+            let found = open_path(directory, name)?;
+            match self.caller.may_have_made(&found.0)? {
+                true => Ok(found),
+                false => Err(Errno::STALE),
+            }
         };
-        let (handle, kind, now) =
-            open().map_err(|errno| VolumeError::system("open", directory.path_of(name), errno))?;
+        let (handle, kind, now) = open().map_err(|errno| {
+            let path = directory.path_of(name);
+            match errno {
+                Errno::STALE => VolumeError::own(
+                    "open",
+                    path,
+                    ErrorKind::Changed,
+                    "something older has its name now, and stays as it is",
+                ),
+                errno => VolumeError::system("open", path, errno),
+            }
+        })?;
         // The directory itself is where it was.
         let crossing = directory.crossing().filter(|_| !name.is_empty()).cloned();
         self.open = Some(Open {
@@ -219,8 +233,12 @@ impl ObjectWriter {
         let Some(open) = &self.open else { return Err(no_object("set an attribute of")) };
         // Whatever it is called on the tape, it is what its name here makes of it.
         let (found, name) = if kind == PropertyKind::Xattr { property_of(name) } else { (kind, name) };
-        let is_special = matches!(found, PropertyKind::Qtree | PropertyKind::Lun);
-        if is_special && found != kind || found == PropertyKind::Lun && open.kind != Kind::File {
+        let is_elsewhere = match found {
+            PropertyKind::Qtree => found != kind || open.kind != Kind::Directory,
+            PropertyKind::Lun => found != kind || open.kind != Kind::File,
+            _ => false,
+        };
+        if is_elsewhere {
             const REASON: &str = "what makes a qtree or a LUN is no attribute of this object";
             let path = open.path(&self.name);
             let error = VolumeError::own("set an attribute of", path, ErrorKind::Invalid, REASON);
@@ -231,8 +249,8 @@ impl ObjectWriter {
             return Ok(());
         }
         let kind = found;
-        if !self.properties.announce(kind, name, value_len) {
-            self.fail_property(kind, name, Errno::TOOBIG);
+        if let Err(errno) = self.properties.announce(kind, name, value_len) {
+            self.fail_property(kind, name, errno);
         } else if value_len == 0 {
             self.take_property(&[]);
         }
@@ -310,7 +328,7 @@ impl ObjectWriter {
                 fs::symlinkat(self.link_target.as_slice(), directory, self.name.as_slice())
             })?;
             match open_path(directory, &self.name)? {
-                (handle, Kind::Symlink, now) => Ok((handle, now)),
+                (handle, Kind::Symlink, now) if handle.stat()?.st_nlink == 1 => Ok((handle, now)),
                 _ => Err(Errno::LOOP),
             }
         };
@@ -532,65 +550,6 @@ fn write_all(fd: &rustix::fd::OwnedFd, mut offset: u64, mut data: &[u8]) -> io::
         data = data.get(written..).unwrap_or_default();
     }
     Ok(())
-}
-
-/// Sets one property. Only who may write a file may give it `user.` properties: to one that its owner may not write,
-/// they are given while he may.
-fn set_property(caller: &Caller, handle: &Handle, property: &Complete<'_>) -> io::Result<()> {
-    if property.kind == PropertyKind::Qtree {
-        return qtree::restore(handle.fd(), property.value);
-    }
-    match handle.set_xattr(property.name, property.value) {
-        Err(Errno::ACCESS) if !caller.is_superuser() => {
-            let permissions = mode_of(&handle.stat()?) & 0o7777;
-            handle.set_permissions(permissions | 0o200)?;
-            let set = handle.set_xattr(property.name, property.value);
-            handle.set_permissions(permissions)?;
-            set
-        }
-        // It says "full" when one object's properties have no room, whatever the volume has.
-        Err(Errno::NOSPC) if has_room(handle) => Err(Errno::TOOBIG),
-        other => other,
-    }
-}
-
-/// Whether the volume is not full.
-fn has_room(handle: &Handle) -> bool {
-    fs::fstatvfs(handle.fd()).is_ok_and(|volume| {
-        let blocks_left = volume.f_bavail * volume.f_frsize > 64 * 1024;
-        blocks_left && (volume.f_files == 0 || volume.f_favail > 0)
-    })
-}
-
-/// What alignment an object gets: a file that of its volume, and a volume that has one keeps it (R-RESTORE-12).
-fn alignment_for<'p>(of: &'p Alignment, kind: Kind, property: &Complete<'p>) -> Option<Complete<'p>> {
-    let value = match of {
-        Alignment::OfDump => property.value,
-        Alignment::OfVolume(value) if kind == Kind::File => value,
-        _ => return None,
-    };
-    Some(Complete { kind: property.kind, name: property.name, value })
-}
-
-fn property_error(path: PathBuf, kind: PropertyKind, name: &[u8], errno: Errno) -> VolumeError {
-    const OPERATION: &str = "set an attribute of";
-    let error = match errno {
-        Errno::TOOBIG | Errno::RANGE => VolumeError::own(
-            OPERATION,
-            path,
-            ErrorKind::Other,
-            "the file system holds no attribute of this size",
-        ),
-        Errno::ILSEQ if kind == PropertyKind::Lun => VolumeError::own(
-            OPERATION,
-            path,
-            ErrorKind::Invalid,
-            "the attributes of a LUN are not understood",
-        ),
-        errno => VolumeError::system(OPERATION, path, errno),
-    };
-    // What has no name is called by its kind.
-    if kind.is_named() { error.of_attribute(name) } else { error }
 }
 
 fn no_object(operation: &'static str) -> VolumeError {

@@ -3,6 +3,8 @@
 
 use super::directory::{ACL_ACCESS, ACL_DEFAULT};
 use crate::volume::carrier::attribute_of;
+use rustix::io::Errno;
+use std::collections::HashSet;
 use tapedump_core::device::volume::PropertyKind;
 use tapedump_core::limits::NAME_LEN_MAX;
 
@@ -11,6 +13,9 @@ const VALUE_LEN_MAX: usize = 65_536;
 
 /// Most bytes of properties that wait; more than the kernel lists for one object.
 const HELD_LEN_MAX: usize = 4 * VALUE_LEN_MAX;
+
+/// Most bytes of names that are remembered; what the kernel lists for one object has no more.
+const SEEN_LEN_MAX: usize = 65_536;
 
 /// Capabilities of a program; the kernel drops them whenever the owner changes.
 const CAPABILITY: &[u8] = b"security.capability";
@@ -23,6 +28,9 @@ pub(crate) struct Properties {
     value: Vec<u8>,
     held: Vec<Held>,
     held_bytes: Vec<u8>,
+    /// Attributes announced so far, as many as are remembered.
+    seen: HashSet<Box<[u8]>>,
+    seen_len: usize,
 }
 
 #[derive(Debug)]
@@ -59,16 +67,29 @@ impl Properties {
         self.value.clear();
         self.held.clear();
         self.held_bytes.clear();
+        self.seen.clear();
+        self.seen_len = 0;
     }
 
-    /// Announces a property. `false`: nothing of that size or name can be set; its value is skipped.
-    #[must_use]
-    pub(crate) fn announce(&mut self, kind: PropertyKind, name: &[u8], value_len: u32) -> bool {
+    /// Announces a property.
+    ///
+    /// # Errors
+    /// Nothing of that size (`TOOBIG`) or name (`NAMETOOLONG`) can be set, or the object has it already (`EXIST`); the value
+    /// is skipped.
+    pub(crate) fn announce(&mut self, kind: PropertyKind, name: &[u8], value_len: u32) -> Result<(), Errno> {
         let name = attribute_of(kind, name);
         let name = name.as_ref();
         let value_len = usize::try_from(value_len).unwrap_or(usize::MAX);
-        let refused =
-            name.is_empty() || name.len() > NAME_LEN_MAX || name.contains(&0) || value_len > VALUE_LEN_MAX;
+        let admitted = if name.is_empty() || name.len() > NAME_LEN_MAX || name.contains(&0) {
+            Err(Errno::NAMETOOLONG)
+        } else if value_len > VALUE_LEN_MAX {
+            Err(Errno::TOOBIG)
+        } else if self.is_new(name) {
+            Ok(())
+        } else {
+            Err(Errno::EXIST)
+        };
+        let refused = admitted.is_err();
         let mut announced = Announced { kind, name: [0; NAME_LEN_MAX], name_len: 0, value_len, refused };
         if let Some(space) = announced.name.get_mut(..name.len()) {
             space.copy_from_slice(name);
@@ -76,7 +97,19 @@ impl Properties {
         }
         self.value.clear();
         self.announced = Some(announced);
-        !refused
+        admitted
+    }
+
+    /// Whether the attribute comes for the first time. Of very many, those behind the first ones always do.
+    fn is_new(&mut self, attribute: &[u8]) -> bool {
+        if self.seen.contains(attribute) {
+            return false;
+        }
+        if self.seen_len < SEEN_LEN_MAX {
+            self.seen_len += attribute.len();
+            self.seen.insert(attribute.into());
+        }
+        true
     }
 
     /// Takes the next piece of the value. `Some`: it is complete and may be set.
@@ -193,12 +226,12 @@ mod tests {
     #[test]
     fn a_value_arrives_in_pieces_and_once() {
         let mut properties = Properties::default();
-        assert!(properties.announce(PropertyKind::Xattr, b"user.a", 5));
+        assert!(properties.announce(PropertyKind::Xattr, b"user.a", 5).is_ok());
         assert!(properties.take(b"ab").is_none());
         let complete = properties.take(b"cde").unwrap();
         assert_eq!((complete.name, complete.value), (&b"user.a"[..], &b"abcde"[..]));
         assert!(properties.take(b"").is_none(), "not set twice");
-        assert!(properties.announce(PropertyKind::Xattr, b"user.empty", 0));
+        assert!(properties.announce(PropertyKind::Xattr, b"user.empty", 0).is_ok());
         assert_eq!(properties.take(b"").unwrap().value, b"");
     }
 
@@ -207,18 +240,41 @@ mod tests {
         let mut properties = Properties::default();
         for (name, value_len) in [(&b"user.a"[..], 65_537), (b"user.a", u32::MAX), (b"", 1), (b"user.\0", 1)]
         {
-            assert!(!properties.announce(PropertyKind::Xattr, name, value_len));
+            assert!(properties.announce(PropertyKind::Xattr, name, value_len).is_err());
             assert!(properties.take(&[0; 4096]).is_none());
             assert!(properties.value.is_empty());
         }
+    }
+
+    /// Whatever it is called on the tape.
+    #[test]
+    fn an_attribute_comes_once() {
+        let mut properties = Properties::default();
+        let stream = |name: &'static [u8]| (PropertyKind::Stream, name);
+        for (kind, name) in
+            [stream(b"a"), stream(b"b"), (PropertyKind::Lun, b""), (PropertyKind::Xattr, b"user.c")]
+        {
+            assert_eq!(properties.announce(kind, name, 1), Ok(()));
+            assert_eq!(properties.announce(kind, name, 1), Err(Errno::EXIST));
+            assert!(properties.take(b"x").is_none());
+        }
+        assert_eq!(properties.announce(PropertyKind::Xattr, b"user.DosStream.a", 1), Err(Errno::EXIST));
+        properties.clear();
+        assert_eq!(properties.announce(PropertyKind::Lun, b"", 1), Ok(()));
+        for number in 0..20_000 {
+            let name = format!("user.{number}");
+            assert_eq!(properties.announce(PropertyKind::Xattr, name.as_bytes(), 1), Ok(()));
+        }
+        assert!(properties.seen.len() < 10_000);
     }
 
     #[test]
     fn what_waits_is_bounded() {
         let mut properties = Properties::default();
         let mut held = 0;
-        for _ in 0..10 {
-            assert!(properties.announce(PropertyKind::Xattr, b"security.x", 65_536));
+        for number in 0..10 {
+            let name = format!("security.x{number}");
+            assert!(properties.announce(PropertyKind::Xattr, name.as_bytes(), 65_536).is_ok());
             assert!(properties.take(&[7; 65_536]).is_some());
             held += usize::from(properties.hold());
         }

@@ -22,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tapedump_core::device::ErrorKind;
 use tapedump_core::device::volume::{FailedPart, Failure, Kind, PropertyKind, TargetRoot};
 use tapedump_core::record::lun::{LunRepr, LunState, Serial};
 use tapedump_core::units::Ino;
@@ -53,6 +54,8 @@ struct Inner {
 #[derive(Debug)]
 struct Held {
     file: Option<OwnedFd>,
+    /// Device and number, by which it is known again when it was not held open.
+    identity: (u64, u64),
     parent: Arc<Directory>,
     name: Vec<u8>,
     /// What it is in the end.
@@ -129,7 +132,7 @@ impl Restrictions {
         mark(&file, &restricted)?;
         // Clients are kept away before the first byte is another one, whatever happens then.
         fs::fsync(&file)?;
-        let held = self.hold(&file, directory, name, LunRepr { restricted: false, ..before }, true);
+        let held = self.hold(&file, directory, name, LunRepr { restricted: false, ..before }, true)?;
         self.keep(ino, held);
         fs::ftruncate(&file, 0)?;
         Ok(Some(file))
@@ -144,8 +147,10 @@ impl Restrictions {
         // Without the mark the lock has to do.
         let _ = mark(file, &LunRepr::restricted_file());
         let lun = LunRepr { restricted: false, ..LunRepr::restricted_file() };
-        let held = self.hold(file, directory, name, lun, false);
-        self.keep(ino, held);
+        // What cannot be looked at cannot be restricted either.
+        if let Ok(held) = self.hold(file, directory, name, lun, false) {
+            self.keep(ino, held);
+        }
     }
 
     fn hold(
@@ -155,14 +160,15 @@ impl Restrictions {
         name: &[u8],
         lun: LunRepr,
         was_there: bool,
-    ) -> Held {
+    ) -> io::Result<Held> {
+        let identity = identity_of(file)?;
         // Somebody else's lock is ignored (R-RESTORE-11); a file system without locks has none to take.
         let _ = lock(file);
         let few = self.lock().held.len() < HELD_MAX;
         // The descriptor is the same open file, and so is its lock.
         let file = if few { io::fcntl_dupfd_cloexec(file, 0).ok() } else { None };
         let parent = Arc::clone(directory);
-        Held { file, parent, name: name.to_vec(), lun, was_there, finished: false }
+        Ok(Held { file, identity, parent, name: name.to_vec(), lun, was_there, finished: false })
     }
 
     /// The dump says that the object is a LUN.
@@ -197,13 +203,15 @@ impl Restrictions {
             return Ok(());
         }
         // Which hosts see it is not restored with it.
-        let lun = LunRepr { restricted: false, mapped: false, ..lun };
+        let mut lun = LunRepr { restricted: false, mapped: false, ..lun };
         let opened;
         let file = match handle {
             Handle::File(file) => file,
+            // It has all its data: that is its size, whatever its attributes said.
             Handle::Path(path) => {
                 let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
                 opened = fs::open(descriptor_path(path.as_fd()).as_str(), flags, Mode::empty())?;
+                lun.size = fs::fstat(&opened)?.st_size.unsigned_abs();
                 &opened
             }
         };
@@ -217,7 +225,7 @@ impl Restrictions {
             Err(errno) => return Err(errno),
         }
         let Some((directory, name)) = place else { return Ok(()) };
-        let mut held = self.hold(file, directory, name, lun, false);
+        let mut held = self.hold(file, directory, name, lun, false)?;
         held.finished = matches!(handle, Handle::Path(_));
         self.keep(ino, held);
         Ok(())
@@ -256,6 +264,7 @@ impl Restrictions {
     /// The restore is complete, and all data is durable: clients may come back. Gives what failed.
     pub(super) fn free(&self) -> Vec<Failure<VolumeError>> {
         let mut inner = self.lock();
+        const FREE: &str = "end the restriction of";
         let (mut failures, mut made) = (Vec::new(), Vec::new());
         let mut roots = BTreeMap::new();
         for (ino, held) in std::mem::take(&mut inner.held) {
@@ -279,7 +288,11 @@ impl Restrictions {
                 // What was never marked need not be unmarked.
                 Err(Errno::OPNOTSUPP | Errno::PERM) if lun.plain_file => {}
                 Err(errno) => {
-                    let error = VolumeError::system("end the restriction of", path, errno);
+                    const REPLACED: &str = "something else has its name now, and stays as it is";
+                    let error = match errno {
+                        Errno::STALE => VolumeError::own(FREE, path, ErrorKind::Changed, REPLACED),
+                        errno => VolumeError::system(FREE, path, errno),
+                    };
                     let what = FailedPart::Property(PropertyKind::Lun);
                     failures.push(Failure { ino: Ino(ino), what, error });
                 }
@@ -297,10 +310,18 @@ impl Held {
             Some(file) => io::fcntl_dupfd_cloexec(file, 0),
             None => {
                 let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-                fs::openat(&*self.parent, self.name.as_slice(), flags, Mode::empty())
+                let file = fs::openat(&*self.parent, self.name.as_slice(), flags, Mode::empty())?;
+                // Its name may lead to something else by now, which is nobody's LUN.
+                if identity_of(&file)? == self.identity { Ok(file) } else { Err(Errno::STALE) }
             }
         }
     }
+}
+
+/// What a file is known by under whatever name.
+fn identity_of(file: &OwnedFd) -> io::Result<(u64, u64)> {
+    let stat = fs::fstat(file)?;
+    Ok((stat.st_dev, stat.st_ino))
 }
 
 /// Whether LUNs in a directory are LUNs: it is the root of a volume or a qtree.
@@ -359,5 +380,36 @@ fn lun_at(directory: &Directory, name: &[u8]) -> io::Result<Option<(OwnedFd, Lun
             Ok(Some((file, lun)))
         }
         _ => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::volume::target::{Directories, open_root};
+
+    /// As those that are more than are held open.
+    #[test]
+    fn only_what_was_restricted_is_freed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (lun, other) = (dir.path().join("lun"), dir.path().join("other"));
+        std::fs::write(&lun, "lun").unwrap();
+        std::fs::write(&other, "unrelated").unwrap();
+        let directories = Directories::new(open_root(dir.path()).unwrap(), |root| root);
+        let restrictions = Restrictions::default();
+        let opened = || {
+            let file = std::fs::File::open(&lun).unwrap().into();
+            let held =
+                restrictions.hold(&file, directories.root(), b"lun", LunRepr::restricted_file(), false);
+            Held { file: None, ..held.unwrap() }
+        };
+        let (kept, replaced, linked) = (opened(), opened(), opened());
+        assert!(kept.open().is_ok());
+        std::fs::rename(&lun, dir.path().join("moved")).unwrap();
+        std::fs::hard_link(&other, &lun).unwrap();
+        assert_eq!(replaced.open().unwrap_err(), Errno::STALE);
+        std::fs::remove_file(&lun).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("moved"), &lun).unwrap();
+        assert_eq!(linked.open().unwrap_err(), Errno::LOOP);
     }
 }
