@@ -70,6 +70,8 @@ mod luns_restored;
 mod qtrees;
 #[path = "integration/rename.rs"]
 mod rename;
+#[path = "integration/restart.rs"]
+mod restart;
 #[path = "integration/room.rs"]
 mod room;
 #[path = "integration/round_trip.rs"]
@@ -130,6 +132,7 @@ fn main() {
         ("luns", luns::CASES),
         ("luns_restored", luns_restored::CASES),
         ("rename", rename::CASES),
+        ("restart", restart::CASES),
         ("room", room::CASES),
         ("qtrees", qtrees::CASES),
         ("live", live::CASES),

@@ -48,6 +48,7 @@ const CORE: &[Layer] = &[
             "units",
         ],
     ),
+    ("context", &["checksum", "device", "device::block", "device::tape", "limits", "stream", "units"]),
 ];
 
 /// Likewise, of the host.

@@ -132,6 +132,12 @@ impl<X: Transport> TapeDevice for Drive<X> {
         Ok(written)
     }
 
+    fn flush(&mut self) -> Result<(), DriveFailed> {
+        // No filemark at all: the drive answers when its buffer is on the medium.
+        let status = self.transport.command(FILEMARK, 0, &[]);
+        self.written(status).map(|_| ())
+    }
+
     fn position(&mut self) -> Result<TapePosition, DriveFailed> {
         Ok(self.at)
     }

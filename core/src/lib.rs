@@ -4,6 +4,7 @@
 //! A module uses only what stands below it:
 //!
 //! ```text
+//! context   what is kept of a dump so that it goes on, on a BlockDevice
 //! engine    dump · restore: the only place that joins machines with devices
 //! stream    the sequence of a dump: what may follow what, checksums, resynchronizing   (no device)
 //! catalog   sorted tables, the catalogs of dumps, and the view of a chain, on BlockDevices
@@ -20,6 +21,7 @@
 pub mod catalog;
 pub mod chain;
 pub mod checksum;
+pub mod context;
 pub mod device;
 pub mod engine;
 pub mod limits;

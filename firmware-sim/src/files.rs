@@ -202,6 +202,10 @@ impl<F: BoardFile> TapeDevice for FileTape<F> {
         Ok(TapeWrite::Written)
     }
 
+    fn flush(&mut self) -> Result<(), ErrorKind> {
+        self.file.flush()
+    }
+
     fn position(&mut self) -> Result<TapePosition, ErrorKind> {
         Ok(self.at)
     }

@@ -2,6 +2,9 @@
 
 use core::ops::Range;
 
+use zerocopy::byteorder::{BE, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
 use crate::checksum::{Crc32c, PortableCrc32c};
 use crate::device::block::BlockDevice;
 use crate::limits::{NAME_LEN_MAX, PAGE_LEN};
@@ -14,7 +17,7 @@ use super::row::{
     NameRow, OBJECT_LEN_MAX, ObjectRow, PIECE_INOS, PIECE_LEN, Row, TapePlace, WhichMap, apart_key,
     apart_value, link_key, name_key, name_value, object_key, object_value, piece_key, position_key, tape_key,
 };
-use super::sort::{TableBuilder, run_len};
+use super::sort::{SuspendedTable, TableBuilder, run_len};
 use super::superblock::{CatalogFigures, CatalogIdentity, HEADS, Head};
 use super::tree::{LEVELS_MAX, Tree};
 
@@ -68,6 +71,34 @@ impl CatalogSize {
         let heads = (u64::from(HEADS) + 3 * LEVELS_MAX as u64) * PAGE_LEN as u64;
         let runs = main.saturating_add(links).saturating_add(positions);
         runs.saturating_mul(2).saturating_add(positions / 2).saturating_add(heads)
+    }
+}
+
+/// Where the making of a catalog stands, to go on with it after a loss of power: 100 bytes as they are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct SuspendedCatalog {
+    table: SuspendedTable,
+    /// The fields of [`CatalogSize`], in their order.
+    size: [U64<BE>; 6],
+    directories: U64<BE>,
+    /// All ones: stage V has not begun.
+    attributes_from: U64<BE>,
+}
+
+const _: () = assert!(size_of::<SuspendedCatalog>() == 100);
+
+impl SuspendedCatalog {
+    /// As it is stored.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.as_bytes()
+    }
+
+    /// As it was stored; `None`: these bytes are none.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Self::read_from_bytes(bytes).ok()
     }
 }
 
@@ -202,6 +233,57 @@ impl<'m, D: BlockDevice, C: Crc32c> CatalogWriter<'m, D, C> {
     #[must_use]
     pub const fn size(&self) -> CatalogSize {
         self.size
+    }
+
+    /// Makes all that it was told durable on the device, and tells how to go on from here, in whatever catalog is
+    /// [`resumed`](Self::resumed) from it. This one goes on, too.
+    ///
+    /// # Errors
+    /// The device is too small, or failed.
+    pub fn suspend(&mut self) -> Result<SuspendedCatalog, CatalogError<D::Error>> {
+        let needed = self.size.len_max(self.memory_len);
+        let table =
+            self.builder.suspend(&mut self.device).map_err(|error| CatalogError::of(error, HEADS, needed))?;
+        let at = self.region.byte(PageAt::new(0));
+        self.device.flush().map_err(|source| CatalogError::Device { at, source })?;
+        let CatalogSize { objects, names, name_bytes, map_pieces, apart, tapes } = self.size;
+        let size = [objects, names, name_bytes, map_pieces, apart, tapes];
+        Ok(SuspendedCatalog {
+            table,
+            size: size.map(U64::from),
+            directories: self.directories.into(),
+            attributes_from: self.attributes_from.map_or(u64::MAX, |block| block.0).into(),
+        })
+    }
+
+    /// The catalog that was suspended on these bytes of the device, to be told what comes next. The memory may have
+    /// another length.
+    ///
+    /// # Errors
+    /// Memory or device are too small, or it was not suspended there.
+    pub fn resumed(
+        device: D,
+        region: Range<u64>,
+        memory: &'m mut [u8],
+        identity: CatalogIdentity,
+        at: &SuspendedCatalog,
+    ) -> Result<Self, CatalogError<D::Error>> {
+        let memory_len = memory.len();
+        let region = Region::new(region.start, region.end.min(device.capacity()), identity.salt::<C>());
+        if memory_len < CATALOG_MEMORY_MIN {
+            return Err(CatalogError::MemoryTooSmall { needed: CATALOG_MEMORY_MIN });
+        }
+        let [objects, names, name_bytes, map_pieces, apart, tapes] = at.size.map(U64::get);
+        let size = CatalogSize { objects, names, name_bytes, map_pieces, apart, tapes };
+        if region.pages <= HEADS {
+            return Err(CatalogError::DeviceTooSmall { needed: size.len_max(memory_len) });
+        }
+        let builder = TableBuilder::resumed(region.rest(HEADS), memory, &at.table)
+            .ok_or(CatalogError::Damaged { page: HEADS.into() })?;
+        let attributes_from =
+            Some(at.attributes_from.get()).filter(|block| *block != u64::MAX).map(BlockAddr);
+        let directories = at.directories.get();
+        Ok(Self { device, region, memory_len, builder, identity, attributes_from, size, directories })
     }
 
     /// The catalog is complete: makes it durable, and opens it in the same memory.

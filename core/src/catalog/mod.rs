@@ -18,7 +18,7 @@ mod table;
 mod tree;
 mod view;
 
-pub use build::{CATALOG_MEMORY_MIN, CatalogSize, CatalogWriter};
+pub use build::{CATALOG_MEMORY_MIN, CatalogSize, CatalogWriter, SuspendedCatalog};
 pub use check::PageCheck;
 pub use error::CatalogError;
 pub use page::{Entry, EntryBuf};

@@ -49,14 +49,14 @@ impl Flaws {
     /// No flaw at all.
     pub const NONE: Self = Self { skipped: false, unread: false, changed: false, properties_unread: false };
 
-    const fn bits(self) -> u8 {
+    pub(crate) const fn bits(self) -> u8 {
         self.skipped as u8
             | (self.unread as u8) << 1
             | (self.changed as u8) << 2
             | (self.properties_unread as u8) << 3
     }
 
-    const fn from_bits(bits: u8) -> Option<Self> {
+    pub(crate) const fn from_bits(bits: u8) -> Option<Self> {
         if bits > 15 {
             return None;
         }

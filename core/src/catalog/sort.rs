@@ -11,6 +11,9 @@
 use core::marker::PhantomData;
 use core::ops::Range;
 
+use zerocopy::byteorder::{BE, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
 use crate::checksum::{Crc32c, PortableCrc32c};
 use crate::device::block::BlockDevice;
 use crate::limits::{ENTRY_LEN_MAX, PAGE_LEN};
@@ -100,6 +103,18 @@ pub struct TableBuilder<'m, C = PortableCrc32c> {
     entries: u64,
     bytes: u64,
     crc: PhantomData<fn() -> C>,
+}
+
+/// Where a builder stands that has everything it took on the device; its layout is `docs/context.md`'s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(super) struct SuspendedTable {
+    run_last: U64<BE>,
+    entries: U64<BE>,
+    bytes: U64<BE>,
+    runs: U32<BE>,
+    end: U32<BE>,
+    run_from: U32<BE>,
 }
 
 impl<'m> TableBuilder<'m> {
@@ -202,6 +217,38 @@ impl<'m, C: Crc32c> TableBuilder<'m, C> {
         self.entries += 1;
         self.bytes += len as u64;
         Ok(())
+    }
+
+    /// Writes all that is in memory to the device. The builder goes on from there, and so does one that is
+    /// [`resumed`](Self::resumed), as long as what is in the region behind this is not read before it is written again.
+    pub(super) fn suspend<D: BlockDevice>(
+        &mut self,
+        device: &mut D,
+    ) -> Result<SuspendedTable, TableError<D::Error>> {
+        self.spill(device, self.needed(), true)?;
+        Ok(SuspendedTable {
+            run_last: self.run_last.into(),
+            entries: self.entries.into(),
+            bytes: self.bytes.into(),
+            runs: self.runs.into(),
+            end: self.end.into(),
+            run_from: self.run_from.into(),
+        })
+    }
+
+    /// The builder of this region as it was suspended; `None`: less memory than [`MEMORY_LEN_MIN`], or none that was
+    /// suspended in this region.
+    pub(super) fn resumed(region: Region, memory: &'m mut [u8], at: &SuspendedTable) -> Option<Self> {
+        let (runs, end, run_from) = (at.runs.get(), at.end.get(), at.run_from.get());
+        let is_possible = end <= region.pages && run_from <= end && runs <= end && (runs > 0) == (end > 0);
+        if !is_possible {
+            return None;
+        }
+        let mut builder = Self::on_region(region, memory)?;
+        (builder.runs, builder.end, builder.run_from) = (runs, end, run_from);
+        (builder.run_last, builder.newest) = (at.run_last.get(), at.run_last.get());
+        (builder.entries, builder.bytes) = (at.entries.get(), at.bytes.get());
+        Some(builder)
     }
 
     /// Sorts what was taken.

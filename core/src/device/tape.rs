@@ -111,7 +111,7 @@ pub trait TapeDevice {
     /// Writes one record of `record.len()` bytes, at least one and at most `record_len_max`.
     ///
     /// The record may still be on its way to the medium when this returns; [`write_filemark`](Self::write_filemark)
-    /// makes all of them durable.
+    /// and [`flush`](Self::flush) make all of them durable.
     ///
     /// # Errors
     /// The record, or one accepted earlier, could not be written. What is on the medium ends before it.
@@ -122,6 +122,13 @@ pub trait TapeDevice {
     /// # Errors
     /// Something accepted earlier, or the filemark, could not be made durable.
     fn write_filemark(&mut self) -> Result<TapeWrite, Self::Error>;
+
+    /// Returns when every record accepted before is durable on the medium; writes no filemark. What reads the tape finds
+    /// those records whatever happens afterwards. It may cost the drive its pace.
+    ///
+    /// # Errors
+    /// Something accepted earlier could not be made durable.
+    fn flush(&mut self) -> Result<(), Self::Error>;
 
     /// Where the next read or write takes place.
     ///
@@ -168,6 +175,9 @@ impl<D: TapeDevice + ?Sized> TapeDevice for &mut D {
     }
     fn write_filemark(&mut self) -> Result<TapeWrite, Self::Error> {
         (**self).write_filemark()
+    }
+    fn flush(&mut self) -> Result<(), Self::Error> {
+        (**self).flush()
     }
     fn position(&mut self) -> Result<TapePosition, Self::Error> {
         (**self).position()

@@ -33,6 +33,19 @@ pub struct MemoryTooSmall {
     pub needed: usize,
 }
 
+/// How a stream goes on: see [`Writer::suspended`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Suspended {
+    /// First block of the record that comes next.
+    pub record_at: BlockAddr,
+    /// Block of the last header.
+    pub header_at: BlockAddr,
+    /// CRC32C of all behind that header.
+    pub crc: u32,
+    /// Flags for the next header.
+    pub flags: u16,
+}
+
 /// A stream being written. See the module.
 #[derive(Debug)]
 pub struct Writer<'m, C> {
@@ -50,6 +63,8 @@ pub struct Writer<'m, C> {
     crc: u32,
     /// Flags for the next header.
     flags: u16,
+    /// Where the last header is.
+    header_at: BlockAddr,
     checksums: PhantomData<C>,
 }
 
@@ -78,6 +93,7 @@ impl<'m, C: Crc32c> Writer<'m, C> {
                 blocking,
                 crc: 0,
                 flags: 0,
+                header_at: BlockAddr(0),
                 checksums: PhantomData,
             }),
             _ => Err(MemoryTooSmall { needed: record_len }),
@@ -121,6 +137,27 @@ impl<'m, C: Crc32c> Writer<'m, C> {
         }
     }
 
+    /// What is not on tape yet, less than a record, when all whole records are; and how the stream goes on behind it.
+    #[must_use]
+    pub fn suspended(&self) -> (Suspended, &[u8]) {
+        let rest = self.memory.get(self.sent..self.filled).unwrap_or_default();
+        let Self { header_at, crc, flags, .. } = *self;
+        (Suspended { record_at: self.unsent_addr(), header_at, crc, flags }, rest)
+    }
+
+    /// Goes on behind `rest`, as [`suspended`](Self::suspended) gave both. `false`: the two do not belong to such a stream.
+    #[must_use]
+    pub fn resume(&mut self, at: Suspended, rest: &[u8]) -> bool {
+        let is_whole = rest.len() < self.record_len
+            && rest.len().is_multiple_of(TAPE_BLOCK_LEN)
+            && at.record_at.0.is_multiple_of(u64::from(self.blocking.blocks()));
+        let Some(place) = self.memory.get_mut(..rest.len()).filter(|_| is_whole) else { return false };
+        place.copy_from_slice(rest);
+        (self.base, self.sent, self.filled) = (at.record_at, 0, rest.len());
+        (self.header_at, self.crc, self.flags) = (at.header_at, at.crc, at.flags);
+        true
+    }
+
     /// Free space behind what is there; empty when records must be written first.
     pub fn space(&mut self) -> &mut [u8] {
         self.memory.get_mut(self.filled..).unwrap_or_default()
@@ -162,6 +199,7 @@ impl<'m, C: Crc32c> Writer<'m, C> {
         };
         let block: &mut TapeBlock = block;
         self.template.emit::<C>(&repr, holes, block);
+        self.header_at = self.addr();
         self.filled += TAPE_BLOCK_LEN;
         self.crc = 0;
         self.flags = 0;

@@ -3,6 +3,7 @@
 mod browse;
 mod catalog;
 mod changer;
+mod context;
 mod dump;
 mod event;
 mod exit;
@@ -57,6 +58,7 @@ fn run(command: raw::Command) -> Result<Ended, CliError> {
         raw::Command::Qtree(raw) => qtree::run(raw),
         raw::Command::Catalog(raw) => catalog::run(raw),
         raw::Command::Snapshot(raw) => snapshot::run(raw),
+        raw::Command::Context(raw) => context::run(raw),
         raw::Command::Session(raw) => session::list::run(raw),
         raw::Command::Event(raw) => event::run(raw),
         raw::Command::Log { json } => journal::run(json),

@@ -9,7 +9,9 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
-use tapedump_core::catalog::{Catalog, CatalogError, CatalogIdentity, CatalogWriter, PageCheck};
+use tapedump_core::catalog::{
+    Catalog, CatalogError, CatalogIdentity, CatalogWriter, PageCheck, SuspendedCatalog,
+};
 use tapedump_core::device::block::BlockDevice;
 use tapedump_core::limits::PAGE_LEN;
 use tapedump_core::units::DumpId;
@@ -18,6 +20,9 @@ use tapedump_core::units::DumpId;
 pub const MEMORY_LEN: usize = 64 << 10;
 /// Room for some billions of objects. The file grows only where it is written.
 const REGION: std::ops::Range<u64> = 0..1 << 40;
+
+/// The file of a catalog as it was suspended, beside the one that is finished.
+const SUSPENDED: &str = "catalog.suspended";
 
 /// The catalog of a dump.
 pub type HostCatalog<'m> = Catalog<'m, FileDevice, HostCrc32c>;
@@ -91,6 +96,58 @@ pub fn create<'m>(
     let id = identity.dump;
     let device = make(state, id, path_of(state, id))?;
     CatalogWriter::new(device, REGION, memory, identity).map_err(|error| failure(state, id, &error))
+}
+
+/// The catalog of a dump that is gone on with.
+///
+/// # Errors
+/// It is not there as it was suspended, or the state directory cannot be used.
+pub fn resume<'m>(
+    state: &StateDir,
+    identity: CatalogIdentity,
+    memory: &'m mut [u8],
+    at: &SuspendedCatalog,
+) -> Result<HostCatalogWriter<'m>, CatalogFailure> {
+    let id = identity.dump;
+    let folder = DumpFolder::of(state, id);
+    let back = std::fs::rename(folder.path().join(SUSPENDED), path_of(state, id));
+    let back = back.and_then(|()| sync_directory(folder.path()));
+    if let Err(error) = back.or_else(|error| if is_absent(&error) { Ok(()) } else { Err(error) }) {
+        let path = path_of(state, id);
+        return Err(CatalogFailure { id, absent: false, path, what: error.to_string() });
+    }
+    let device = make(state, id, path_of(state, id))?;
+    CatalogWriter::resumed(device, REGION, memory, identity, at).map_err(|error| failure(state, id, &error))
+}
+
+/// Copies a catalog as it was suspended, durably: [`finish`] writes over what it is resumed from, and until the dump is
+/// recorded it may have to be.
+///
+/// # Errors
+/// The state directory cannot be used.
+pub fn keep_suspended(state: &StateDir, id: DumpId) -> Result<(), CatalogFailure> {
+    let folder = DumpFolder::of(state, id);
+    let (new, path) = (new_path_of(state, id), folder.path().join(SUSPENDED));
+    let copy = || {
+        std::fs::copy(path_of(state, id), &new)?;
+        File::open(&new)?.sync_all()?;
+        std::fs::rename(&new, &path)?;
+        sync_directory(folder.path())
+    };
+    copy().map_err(|error| CatalogFailure { id, absent: false, path: path.clone(), what: error.to_string() })
+}
+
+/// Removes the copy of a catalog as it was suspended, if there is one.
+///
+/// # Errors
+/// It cannot be removed.
+pub fn forget_suspended(state: &StateDir, id: DumpId) -> io::Result<()> {
+    let removed = std::fs::remove_file(DumpFolder::of(state, id).path().join(SUSPENDED));
+    removed.or_else(|error| if is_absent(&error) { Ok(()) } else { Err(error) })
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
 }
 
 /// Begins a catalog in place of one that is there; that one stays until this one is [`finish`]ed and [`replace`] was

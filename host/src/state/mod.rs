@@ -3,6 +3,7 @@
 pub mod applied;
 pub mod backup_log;
 pub mod catalogs;
+pub mod contexts;
 pub mod file_device;
 pub mod history;
 pub mod restoring;

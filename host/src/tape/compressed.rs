@@ -355,6 +355,10 @@ impl<T: Tape> TapeDevice for Compressed<T> {
         Ok(written)
     }
 
+    fn flush(&mut self) -> Result<(), TapeError> {
+        self.tape.flush()
+    }
+
     fn position(&mut self) -> Result<TapePosition, TapeError> {
         match &self.unpacking {
             Some(unpacking) => {

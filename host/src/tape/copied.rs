@@ -37,6 +37,15 @@ impl Copied {
         Self { tape, copy: Some(Copy { file, len: 0, limit, failure: None }) }
     }
 
+    /// The file has this many bytes already, which were written before.
+    #[must_use]
+    pub fn from(mut self, len: u64) -> Self {
+        if let Some(copy) = &mut self.copy {
+            copy.len = len;
+        }
+        self
+    }
+
     /// Gives the tape back, and the file with what it was to have.
     pub fn into_parts(self) -> (Box<dyn Tape>, Option<io::Result<File>>) {
         let copy = self.copy.map(|copy| match copy.failure {
@@ -78,6 +87,9 @@ impl TapeDevice for Copied {
     }
     fn write_filemark(&mut self) -> Result<TapeWrite, TapeError> {
         self.tape.write_filemark()
+    }
+    fn flush(&mut self) -> Result<(), TapeError> {
+        self.tape.flush()
     }
     fn position(&mut self) -> Result<TapePosition, TapeError> {
         self.tape.position()

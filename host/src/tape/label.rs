@@ -62,6 +62,11 @@ pub struct Lost {
 }
 
 impl TapeFile {
+    /// Where a record begins.
+    pub(super) fn offset_of(&self, record: u64) -> u64 {
+        record.saturating_mul(u64::from(self.record_len)).min(self.len)
+    }
+
     /// A tape file of `len` bytes in records of `record_len`.
     #[must_use]
     pub fn new(record_len: u32, len: u64, state: FileState) -> Self {
@@ -190,6 +195,12 @@ impl Label {
         };
         write().map_err(|error| TapeError::io(&path, "cannot write the tape's label", error))
     }
+}
+
+/// Makes a tape file durable, with its name in the tape's directory.
+pub(super) fn make_durable(file: &File, dir: &Path) -> Result<(), TapeError> {
+    let synced = file.sync_all().and_then(|()| sync_directory(dir));
+    synced.map_err(|error| TapeError::io(dir, "cannot make what was written durable", error))
 }
 
 /// Makes the names in `dir` durable.

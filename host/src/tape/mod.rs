@@ -48,6 +48,9 @@ impl TapeDevice for Box<dyn Tape> {
     fn write_filemark(&mut self) -> Result<TapeWrite, TapeError> {
         (**self).write_filemark()
     }
+    fn flush(&mut self) -> Result<(), TapeError> {
+        (**self).flush()
+    }
     fn position(&mut self) -> Result<TapePosition, TapeError> {
         (**self).position()
     }

@@ -46,6 +46,8 @@ pub enum Existing {
     Overwrite,
     /// Write behind it.
     Append,
+    /// Go on in the midst of it, where it is positioned to, with records of this length in bytes.
+    GoOn(usize),
 }
 
 /// What a tape is opened for.
@@ -204,6 +206,9 @@ fn open_for_writing(spec: &TapeSpec, existing: Existing) -> Result<Box<dyn Tape>
             Box::new(WritePipe::new("named pipe", pipe))
         }
         TapeSpec::File(path) => {
+            if let Existing::GoOn(record_len) = existing {
+                return Ok(Box::new(StreamFile::open_to_go_on(path, record_len)?));
+            }
             if existing != Existing::Overwrite && std::fs::metadata(path).is_ok_and(|file| file.len() != 0) {
                 return Err(match existing {
                     Existing::Append => TapeError::new(
@@ -241,7 +246,7 @@ fn go_where_writing_begins(
     existing: Existing,
 ) -> Result<(), TapeError> {
     match existing {
-        Existing::Overwrite => Ok(()),
+        Existing::Overwrite | Existing::GoOn(_) => Ok(()),
         _ if blank => Ok(()),
         Existing::Refuse => Err(refuses_data(spec)),
         Existing::Append => {

@@ -222,6 +222,10 @@ impl<T: Tape + 'static> TapeDevice for ReadAhead<T> {
         self.settle_to_move()?.write_filemark()
     }
 
+    fn flush(&mut self) -> Result<(), TapeError> {
+        self.settle_to_move()?.flush()
+    }
+
     fn position(&mut self) -> Result<TapePosition, TapeError> {
         let state = locked(&self.shared.state);
         if state.running || state.busy || !state.ready.is_empty() {

@@ -130,6 +130,19 @@ impl StreamFile {
         Ok(Self::new(path, file, READ_LEN, len, true))
     }
 
+    /// As [`open_for_writing`](Self::open_for_writing), in the midst of what the file holds in records of `record_len`
+    /// bytes; it must be there.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_to_go_on(path: &Path, record_len: usize) -> Result<Self, TapeError> {
+        if let Err(error) = std::fs::metadata(path) {
+            return Err(TapeError::io(path, "cannot open the tape", error));
+        }
+        let file = Self::open_for_writing(path)?;
+        Ok(Self { record_len: record_len.clamp(1, RECORD_LEN_MAX) as u64, ..file })
+    }
+
     fn new(path: &Path, file: File, record_len: usize, len: u64, writable: bool) -> Self {
         Self {
             path: path.into(),
@@ -266,14 +279,18 @@ impl TapeDevice for StreamFile {
     fn write_filemark(&mut self) -> Result<TapeWrite, TapeError> {
         self.check_writable()?;
         self.cut()?;
+        self.flush()?;
+        self.filemark = true;
+        self.at = TapePosition { file: 1, record: 0 };
+        Ok(TapeWrite::Written)
+    }
+
+    fn flush(&mut self) -> Result<(), TapeError> {
         let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
         self.file
             .sync_all()
             .and_then(|()| super::label::sync_directory(parent.unwrap_or(Path::new("."))))
-            .map_err(|error| self.io("cannot make what was written durable", error))?;
-        self.filemark = true;
-        self.at = TapePosition { file: 1, record: 0 };
-        Ok(TapeWrite::Written)
+            .map_err(|error| self.io("cannot make what was written durable", error))
     }
 
     fn position(&mut self) -> Result<TapePosition, TapeError> {
@@ -393,6 +410,9 @@ impl<R: Read> TapeDevice for ReadPipe<R> {
     fn write_filemark(&mut self) -> Result<TapeWrite, TapeError> {
         self.unsupported("this pipe can only be read")
     }
+    fn flush(&mut self) -> Result<(), TapeError> {
+        self.unsupported("this pipe can only be read")
+    }
     fn position(&mut self) -> Result<TapePosition, TapeError> {
         Ok(self.at)
     }
@@ -476,6 +496,9 @@ impl TapeDevice for WritePipe {
         self.sync()?;
         self.at = TapePosition { file: 1, record: 0 };
         Ok(TapeWrite::Written)
+    }
+    fn flush(&mut self) -> Result<(), TapeError> {
+        self.sync()
     }
     fn position(&mut self) -> Result<TapePosition, TapeError> {
         Ok(self.at)

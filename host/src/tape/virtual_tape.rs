@@ -320,7 +320,7 @@ impl VirtualTape {
     /// Bytes before the position.
     fn used(&self) -> u64 {
         let before: u64 = self.extents.iter().take(self.at.file as usize).map(|extent| extent.file.len).sum();
-        before + self.extent().map_or(0, |extent| offset(&extent.file, self.at.record))
+        before + self.extent().map_or(0, |extent| extent.file.offset_of(self.at.record))
     }
 
     /// Whether `len` more bytes fit, and whether the warning is due then.
@@ -346,7 +346,7 @@ impl VirtualTape {
             None => return Ok(()),
             Some(_) if self.at.record == 0 => index,
             Some(extent) => {
-                let len = offset(&extent.file, self.at.record);
+                let len = extent.file.offset_of(self.at.record);
                 extent.file = TapeFile::new(extent.file.record_len, len, FileState::Cut);
                 extent.lost = false;
                 // A record that was lost and is written over is no longer counted.
@@ -421,11 +421,6 @@ impl VirtualTape {
     }
 }
 
-/// Where a record of a tape file begins.
-fn offset(file: &TapeFile, record: u64) -> u64 {
-    record.saturating_mul(u64::from(file.record_len)).min(file.len)
-}
-
 impl Layout for VirtualTape {
     fn files(&self) -> u32 {
         self.extents.len() as u32
@@ -467,7 +462,7 @@ impl TapeDevice for VirtualTape {
             self.writing = false;
             return Ok(TapeRead::Filemark);
         }
-        let from = offset(&extent.file, self.at.record);
+        let from = extent.file.offset_of(self.at.record);
         let len = (extent.file.len - from).min(u64::from(extent.file.record_len)) as usize;
         let Some(record) = buf.get_mut(..len) else { return Ok(TapeRead::BufferTooSmall { needed: len }) };
         self.writing = false;
@@ -537,10 +532,7 @@ impl TapeDevice for VirtualTape {
         if !self.writing {
             self.begin_writing(0)?;
         }
-        let dir = self.dir.clone();
-        let not_durable = |error| TapeError::io(&dir, "cannot make what was written durable", error);
-        self.data()?.sync_all().map_err(not_durable)?;
-        label::sync_directory(&dir).map_err(not_durable)?;
+        self.flush()?;
         let index = self.at.file as usize;
         self.extents[index].file.state = FileState::Closed;
         if let Err(error) = self.write_label() {
@@ -554,6 +546,15 @@ impl TapeDevice for VirtualTape {
             TapeWrite::EndOfMedium => TapeWrite::EarlyWarning,
             room => room,
         })
+    }
+
+    fn flush(&mut self) -> Result<(), TapeError> {
+        self.check_writable()?;
+        if self.writing {
+            let dir = self.dir.clone();
+            label::make_durable(self.data()?, &dir)?;
+        }
+        Ok(())
     }
 
     fn position(&mut self) -> Result<TapePosition, TapeError> {
@@ -584,8 +585,7 @@ impl TapeDevice for VirtualTape {
     fn unload(&mut self) -> Result<(), TapeError> {
         self.check_loaded()?;
         if let Some((_, file)) = self.data.take().filter(|_| self.access == Access::Write) {
-            file.sync_all()
-                .map_err(|error| TapeError::io(&self.dir, "cannot make what was written durable", error))?;
+            label::make_durable(&file, &self.dir)?;
         }
         self.loaded = false;
         self.lock = None;

@@ -207,6 +207,10 @@ impl<T: Tape + 'static> TapeDevice for WriteBehind<T> {
         Ok(written)
     }
 
+    fn flush(&mut self) -> Result<(), TapeError> {
+        self.drain()?.flush()
+    }
+
     fn position(&mut self) -> Result<TapePosition, TapeError> {
         if let Some(at) = self.at
             && locked(&self.shared.state).failure.is_none()

@@ -9,6 +9,8 @@ struct Scripted {
     distance: usize,
     fails_at: Option<usize>,
     marks: u32,
+    /// Records that were made durable.
+    flushed: usize,
     delay: std::time::Duration,
 }
 
@@ -50,6 +52,10 @@ impl TapeDevice for Scripted {
     fn write_filemark(&mut self) -> Result<TapeWrite, TapeError> {
         self.marks += 1;
         Ok(self.room())
+    }
+    fn flush(&mut self) -> Result<(), TapeError> {
+        self.flushed = self.records.len();
+        Ok(())
     }
     fn position(&mut self) -> Result<TapePosition, TapeError> {
         Ok(TapePosition { file: self.marks, record: self.records.len() as u64 })
@@ -154,6 +160,17 @@ fn dropping_writes_what_is_queued() {
     let shared = Arc::clone(&tape.shared);
     drop(tape);
     assert_eq!(locked(&shared.tape).records.len(), 16);
+}
+
+#[test]
+fn a_flush_is_of_everything_accepted() {
+    let tape = Scripted { delay: std::time::Duration::from_millis(1), ..Scripted::with_room_for(100) };
+    let mut tape = WriteBehind::new("tape", tape, 8, Stop::never()).unwrap();
+    for seed in 0..16 {
+        tape.write(&[seed; 16]).unwrap();
+    }
+    tape.flush().unwrap();
+    assert_eq!(locked(&tape.shared.tape).flushed, 16);
 }
 
 #[test]

@@ -130,6 +130,11 @@ impl<D: TapeDevice> TapeDevice for FaultInjector<'_, D> {
         Ok(self.written(result))
     }
 
+    fn flush(&mut self) -> Result<(), Self::Error> {
+        self.plain(Operation::Flush, Subject::Nothing, OTHER_MENU)?;
+        self.device.flush().map_err(FaultError::Device)
+    }
+
     fn position(&mut self) -> Result<TapePosition, Self::Error> {
         self.plain(Operation::Position, Subject::Nothing, &[])?;
         self.device.position().map_err(FaultError::Device)

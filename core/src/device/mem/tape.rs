@@ -340,6 +340,10 @@ impl TapeDevice for MemTape<'_> {
         Ok(self.advance_written(Item::Mark { at: self.at }))
     }
 
+    fn flush(&mut self) -> Result<(), ErrorKind> {
+        self.check_writable()
+    }
+
     fn position(&mut self) -> Result<TapePosition, ErrorKind> {
         self.check_loaded()?;
         Ok(self.position)

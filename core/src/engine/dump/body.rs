@@ -63,7 +63,49 @@ const fn bar(lun: &LunRepr) -> Option<ErrorKind> {
     }
 }
 
+/// How far a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reached {
+    pub ino: Ino,
+    pub segment: u32,
+    /// Data blocks and holes done.
+    pub blocks: u64,
+    /// Its length in bytes.
+    pub size: u64,
+    pub place: TapePlace,
+    pub flaws: Flaws,
+}
+
+impl Body {
+    /// How far it is; `None`: what this body is of is written in one go.
+    pub(super) fn reached(&self) -> Option<Reached> {
+        let Self { ino, segment, next: blocks, place, flaws, .. } = *self;
+        let is_file = self.role == Role::Normal && matches!(self.content, Content::File { .. });
+        is_file.then_some(Reached { ino, segment, blocks, size: self.attributes.size, place, flaws })
+    }
+}
+
 impl<S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'_, S, T, C, K> {
+    /// Goes on in the midst of a file, which must be the same still.
+    pub(super) fn go_on_with(&mut self, reached: &Reached) -> Done<S, T> {
+        let attributes = self.source.open(reached.ino).map_err(DumpError::Source)?;
+        self.begin_body(reached.ino, attributes)?;
+        // All of it was told before.
+        self.waiting.clear();
+        let Some(body) = &mut self.body else { return Err(DumpError::NotThisDump) };
+        let is_same = matches!(body.content, Content::File { .. })
+            && body.attributes.size == reached.size
+            && reached.blocks < body.blocks.max(1);
+        if !is_same {
+            return Err(DumpError::NotThisDump);
+        }
+        body.next = reached.blocks;
+        body.segment = reached.segment;
+        body.place = reached.place;
+        body.flaws = reached.flaws;
+        Ok(())
+    }
+
     pub(super) fn begin_body(&mut self, ino: Ino, mut attributes: Attributes) -> Step<S, T> {
         let mut event = DumpEvent::Working;
         let mut flaws = Flaws::NONE;

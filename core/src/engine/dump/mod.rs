@@ -12,6 +12,9 @@
 
 mod body;
 mod map;
+pub mod restart;
+#[cfg(test)]
+mod restart_tests;
 
 use heapless::Deque;
 
@@ -210,6 +213,9 @@ pub enum DumpError<S, T> {
         /// Longest record it takes.
         limit: usize,
     },
+    /// What was stored to go on from is not of this dump, or the object it stopped in is not what it was: this is another
+    /// image of the volume.
+    NotThisDump,
     /// `step` was called after the end.
     Over,
 }
@@ -295,6 +301,23 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, 
     /// See [`new`](Dump::new).
     #[inline(never)]
     pub fn with_catalog(
+        source: S,
+        tape: T,
+        catalog: K,
+        memory: DumpMemory<'m>,
+        options: DumpOptions,
+    ) -> Result<Self, DumpError<S::Error, T::Error>> {
+        let mut dump = Self::prepared(source, tape, catalog, memory, options)?;
+        dump.in_use.clear();
+        dump.pending.clear();
+        if dump.since.is_none() {
+            dump.known.clear();
+        }
+        Ok(dump)
+    }
+
+    /// With the maps as they are.
+    fn prepared(
         mut source: S,
         tape: T,
         catalog: K,
@@ -316,14 +339,9 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, 
         let template = HeaderTemplate::new(&names, &options.label);
         let writer = Writer::new(memory.stream, options.blocking, template, options.identity)
             .map_err(|error| DumpError::StreamTooSmall { needed: error.needed })?;
-        let mut in_use = DumpMap::new(memory.in_use);
-        let mut pending = DumpMap::new(memory.on_tape);
-        let mut known = DumpMap::new(memory.known);
-        in_use.clear();
-        pending.clear();
-        if since.is_none() {
-            known.clear();
-        }
+        let in_use = DumpMap::new(memory.in_use);
+        let pending = DumpMap::new(memory.on_tape);
+        let known = DumpMap::new(memory.known);
         Ok(Self {
             source,
             tape,

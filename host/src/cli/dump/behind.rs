@@ -30,7 +30,7 @@ impl Beginning {
     /// The tape for the engine; its beginning is kept, if there is to be a catalog behind the dump.
     pub fn keep(plan: &Plan, state: &StateDir, tape: Box<dyn Tape>) -> (Self, Copied) {
         let limit = Arc::new(AtomicU64::new(u64::MAX));
-        let wanted = plan.catalog && matches!(plan.tape, TapeSpec::Virtual(_) | TapeSpec::Drive(_));
+        let wanted = wants_catalog(plan);
         // A scratch directory that cannot be used has failed the dump by now.
         let file = wanted.then(|| state.scratch_file().ok()).flatten();
         let copied = match file {
@@ -38,6 +38,32 @@ impl Beginning {
             None => Copied::nothing(tape),
         };
         (Self { limit }, copied)
+    }
+
+    /// As [`keep`](Self::keep), for a dump that goes on: `copied` has its first blocks, of which there are so many bytes.
+    pub fn keep_again(
+        plan: &Plan,
+        tape: Box<dyn Tape>,
+        files_from: Option<BlockAddr>,
+        copied: Option<(File, u64)>,
+    ) -> (Self, Copied) {
+        let beginning = Self { limit: Arc::new(AtomicU64::new(u64::MAX)) };
+        if let Some(first) = files_from {
+            beginning.ends(first);
+        }
+        let copied = match copied {
+            Some((file, len)) if wants_catalog(plan) => {
+                Copied::to(tape, file, Arc::clone(&beginning.limit)).from(len)
+            }
+            _ => Copied::nothing(tape),
+        };
+        (beginning, copied)
+    }
+
+    /// The first block that is no directory's, as far as that is known.
+    pub fn files_from(&self) -> Option<BlockAddr> {
+        let limit = self.limit.load(Ordering::Relaxed);
+        (limit != u64::MAX).then(|| BlockAddr(limit / TAPE_BLOCK_LEN as u64 - 1))
     }
 
     /// The dump's block `first` is the first one that is no directory's; it says how the last one ended.
@@ -49,6 +75,11 @@ impl Beginning {
     fn blocks(&self) -> u64 {
         self.limit.load(Ordering::Relaxed) / TAPE_BLOCK_LEN as u64 - 1
     }
+}
+
+/// Whether there is to be a catalog behind the dump.
+pub fn wants_catalog(plan: &Plan) -> bool {
+    plan.catalog && matches!(plan.tape, TapeSpec::Virtual(_) | TapeSpec::Drive(_))
 }
 
 /// What is written behind the dump.

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use tapedump_core::device::DeviceError;
 use tapedump_core::device::ErrorKind;
 use tapedump_core::device::snapshot::{SnapshotName, Snapshots};
-use tapedump_core::units::{DumpId, Timestamp};
+use tapedump_core::units::{DumpId, Timestamp, VolumeId};
 
 /// What is to be read.
 pub enum Choice {
@@ -34,6 +34,8 @@ pub struct Existing {
     volume: Subvolume,
     name: SnapshotName,
     made: Timestamp,
+    /// It was made for this dump, which goes on.
+    is_ours: bool,
 }
 
 impl Choice {
@@ -45,7 +47,7 @@ impl Choice {
         if let Some(name) = snapshot {
             let (volume, name) = (volume_of(tree)?, named(name)?);
             let made = volume.find(&name).map_err(CliError::failed)?.made;
-            return Ok(Self::Existing(Box::new(Existing { volume, name, made })));
+            return Ok(Self::Existing(Box::new(Existing { volume, name, made, is_ours: false })));
         }
         let Some(volume) = Subvolume::of(tree).map_err(CliError::failed)? else {
             return Err(needs_live(tree, &format!("its file system ({}) has none", file_system_of(tree))));
@@ -61,6 +63,38 @@ impl Choice {
             return Err(needs_live(tree, "only root can delete it again"));
         }
         Ok(Self::New(volume))
+    }
+
+    /// What a dump that goes on has read.
+    pub fn again(
+        tree: &Path,
+        volume: VolumeId,
+        snapshot: Option<&[u8]>,
+        is_ours: bool,
+    ) -> Result<Self, CliError> {
+        let refused = |why: &dyn std::fmt::Display| {
+            let tree = printable_path(tree);
+            CliError::failed(format!("{tree}: the dump cannot be restarted: {why}"))
+        };
+        let found = volume_of(tree)?;
+        if found.id() != volume {
+            return Err(refused(&"another volume is there"));
+        }
+        let Some(name) = snapshot else {
+            return match found.role() {
+                Role::ReadWrite => Err(refused(&"the volume was read-only, and is not any more")),
+                _ => Ok(Self::Frozen),
+            };
+        };
+        let name = SnapshotName::new(name).map_err(|error| refused(&error))?;
+        let made = match found.find(&name) {
+            Ok(snapshot) => snapshot.made,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(refused(&format!("its snapshot {} is gone", shown(&name))));
+            }
+            Err(error) => return Err(CliError::failed(error)),
+        };
+        Ok(Self::Existing(Box::new(Existing { volume: found, name, made, is_ours })))
     }
 
     /// The time that the dump is of, where it is not now. Whole seconds count for increments, and the kernel notes the time of
@@ -79,11 +113,15 @@ impl Choice {
                 let is_frozen = matches!(self, Self::Frozen);
                 return Ok(Taken { path: tree.to_path_buf(), is_frozen, held: None });
             }
-            Self::Existing(existing) => (&existing.volume, Some(existing.name), false),
+            Self::Existing(existing) => (&existing.volume, Some(existing.name), existing.is_ours),
             Self::New(volume) => (volume, None, true),
         };
         let mut store = Store::open(state, volume, tree)?;
         let name = match name {
+            Some(name) if is_ours => {
+                store.own_again(&name, dump)?;
+                name
+            }
             Some(name) => {
                 store.lock(&name, dump)?;
                 name
@@ -174,6 +212,11 @@ impl Taken<'_> {
     pub fn comes_after(&self, earlier: &Generation) -> bool {
         let snapshot = self.held.as_ref().map(|held| &held.snapshot);
         snapshot.is_some_and(|now| earlier.number <= now.generation && now.past.holds(&earlier.mark))
+    }
+
+    /// The snapshot that is read, and whether it was made for the dump.
+    pub fn snapshot(&self) -> Option<(&SnapshotName, bool)> {
+        self.held.as_ref().map(|held| (&held.name, held.is_ours))
     }
 
     /// The dump has ended, in whatever way: nothing can be restarted from it. Deletes the snapshot that was made for it.

@@ -1,7 +1,9 @@
 //! `tapedump dump`: a directory tree to a tape.
 
+pub mod again;
 mod behind;
 mod image;
+mod keep;
 mod note;
 mod plan;
 mod report;
@@ -9,13 +11,14 @@ mod tree;
 
 use self::behind::{Beginning, Behind};
 use self::image::Taken;
+use self::keep::Keeper;
 use self::plan::{Plan, now, resolve};
 use self::report::{LeftOut, begin_stage, describe, explain, path_of, report, tell_long_name};
 use self::tree::{Opened, open_tree};
 use super::changer::{Wanted, with_changes};
 use super::exit::{CliError, Ended};
 use super::increments::{Made, forget, place_of};
-use super::interrupt::Interrupt;
+use super::interrupt::{Cause, Interrupt};
 use super::journal::Journal;
 use super::progress::{Progress, Progressed};
 use super::session;
@@ -24,20 +27,24 @@ use crate::cli::raw;
 use crate::state::StateDir;
 use crate::state::backup_log::LogEvent;
 use crate::state::catalogs::{self, HostCatalogWriter};
+use crate::state::contexts::Suspended;
 use crate::state::file_device::FileError;
 use crate::state::history::DumpFolder;
 use crate::tape::copied::Copied;
 use crate::tape::{Existing, Mode, Stop, Tape, TapeError, TapeSpec, ahead_or_behind, open};
+use crate::volume::VolumeError;
 use crate::volume::source::{LinuxSource, Numbering};
+use std::fs::File;
 use std::time::Instant;
 use tapedump_core::catalog::{CatalogError, CatalogIdentity};
+use tapedump_core::context::BackupStatus;
 use tapedump_core::device::tape::{TapeDevice, TapePosition};
 use tapedump_core::device::volume::SourceVolume;
 use tapedump_core::engine::dump::{
-    Dump, DumpEvent, DumpMemory, DumpOptions, DumpSummary, NotPortable, Stage,
+    Dump, DumpError, DumpEvent, DumpMemory, DumpOptions, DumpSummary, NotPortable, Stage,
 };
 use tapedump_core::stream::writer::DumpIdentity;
-use tapedump_core::units::{BlockAddr, TAPE_BLOCK_LEN};
+use tapedump_core::units::{BlockAddr, Ino, TAPE_BLOCK_LEN};
 use zerocopy::FromZeros;
 
 /// Bytes written behind the dump.
@@ -46,6 +53,76 @@ const BEHIND_LEN: usize = 4 << 20;
 const STREAM_LEN: usize = 1 << 20;
 
 type Engine<'m> = Dump<'m, LinuxSource, Copied, HostCrc32c, Option<HostCatalogWriter<'m>>>;
+
+/// How a dump ended.
+enum Finished {
+    /// In whatever way, and nothing more is to come of it.
+    Over(Result<Ended, CliError>),
+    /// Early; it can be restarted, and what it needs for that stays.
+    Restartable(CliError),
+}
+
+impl Finished {
+    /// Lets go of what was read, if nothing more is to come.
+    fn end(self, taken: Taken<'_>, state: &StateDir) -> Result<Ended, CliError> {
+        match self {
+            Self::Over(ended) => taken.end(state, ended),
+            Self::Restartable(error) => Err(error),
+        }
+    }
+}
+
+impl From<CliError> for Finished {
+    fn from(error: CliError) -> Self {
+        Self::Over(Err(error))
+    }
+}
+
+/// What ended a dump early.
+pub enum FailedDump {
+    /// A user or a program, or an event of the system.
+    Interrupted(Cause),
+    /// The volume or the tape.
+    Engine(DumpError<VolumeError, TapeError>),
+}
+
+impl From<DumpError<VolumeError, TapeError>> for FailedDump {
+    fn from(error: DumpError<VolumeError, TapeError>) -> Self {
+        Self::Engine(error)
+    }
+}
+
+impl FailedDump {
+    fn text(&self, tape: &TapeSpec) -> String {
+        match self {
+            Self::Interrupted(cause) => cause.to_string(),
+            Self::Engine(error) => explain(error, tape),
+        }
+    }
+
+    /// Why nothing is won by a restart.
+    fn obstacle(&self) -> Option<&'static str> {
+        match self {
+            Self::Engine(DumpError::EndOfMedium { .. }) => Some("its tape is full"),
+            Self::Engine(DumpError::Tape { source, .. }) if source.is_end_of_medium() => {
+                Some("its tape is full")
+            }
+            // R-RESTART-6.
+            Self::Interrupted(cause) if !cause.is_restartable() => Some("an event of the system ended it"),
+            Self::Engine(DumpError::NotThisDump) => Some("what it read is not what it was"),
+            _ => None,
+        }
+    }
+
+    fn status(&self) -> BackupStatus {
+        match self {
+            Self::Interrupted(Cause::Event(_)) => BackupStatus::Event,
+            Self::Interrupted(Cause::Signal) => BackupStatus::Interrupted,
+            Self::Engine(DumpError::Source(_)) => BackupStatus::Volume,
+            Self::Engine(_) => BackupStatus::Tape,
+        }
+    }
+}
 
 pub fn run(raw: raw::Dump) -> Result<Ended, CliError> {
     let state = StateDir::find()?;
@@ -59,10 +136,30 @@ pub fn run(raw: raw::Dump) -> Result<Ended, CliError> {
         let taken =
             plan.choice.take(&state, &plan.tree, plan.identity.id).inspect_err(|_| plan.created.remove())?;
         note::base(&journal, &plan, &taken);
-        let ended = to_tape(&plan, &state, &taken, &interrupt, &journal);
-        taken.end(&state, ended)
+        let finished = to_tape(&plan, &state, &taken, &interrupt, &journal);
+        finished.unwrap_or_else(Finished::from).end(taken, &state)
     };
     journal.ends(dumped())
+}
+
+/// A tape that stands where a dump goes on or begins.
+struct Placed {
+    tape: Box<dyn Tape>,
+    /// Where the dump begins.
+    begin: TapePosition,
+}
+
+impl Placed {
+    /// Lets a thread write behind.
+    fn written_behind(self, plan: &Plan, interrupt: &Interrupt) -> Result<Self, TapeError> {
+        if plan.tape == TapeSpec::Null {
+            // Takes no time: handing records to a thread would cost more than it saves.
+            return Ok(self);
+        }
+        let (record_len, stop) = (plan.blocking.record_len(), Stop::when(interrupt.flag()));
+        let tape = ahead_or_behind(&plan.tape, self.tape, plan.mode, BEHIND_LEN, record_len, stop)?;
+        Ok(Self { tape, ..self })
+    }
 }
 
 /// Dumps what was taken of the tree.
@@ -72,40 +169,80 @@ fn to_tape(
     taken: &Taken<'_>,
     interrupt: &Interrupt,
     journal: &Journal,
-) -> Result<Ended, CliError> {
+) -> Result<Finished, CliError> {
     let wanted = Wanted { purpose: "write", number: 1, label: &plan.label_text };
-    let opened = with_changes(plan.changer.as_ref(), &plan.tape, &wanted, interrupt, || {
+    let placed = with_changes(plan.changer.as_ref(), &plan.tape, &wanted, interrupt, || {
         let mut tape = open(&plan.tape, plan.mode)?;
         let begin = tape.position()?;
-        let record_len = plan.blocking.record_len();
-        if plan.tape == TapeSpec::Null {
-            // Takes no time: handing records to a thread would cost more than it saves.
-            return Ok((tape, begin));
-        }
-        let tape = ahead_or_behind(
-            &plan.tape,
-            tape,
-            plan.mode,
-            BEHIND_LEN,
-            record_len,
-            Stop::when(interrupt.flag()),
-        )?;
-        Ok((tape, begin))
+        Placed { tape, begin }.written_behind(plan, interrupt)
     });
-    let (tape, begin) = opened.inspect_err(|_| plan.created.remove())?;
+    let placed = placed.inspect_err(|_| plan.created.remove())?;
     journal.note(LogEvent::TapeOpen, &plan.tape.to_string());
     let mut progress = Progress::noted(Some(journal.clone()));
     let source = match open_tree(plan, state, taken, interrupt, &mut progress) {
         Ok(source) => source,
         Err(error) => {
             progress.end();
-            drop(tape);
+            drop(placed);
             progress.note(LogEvent::TapeClose, &plan.tape.to_string());
             plan.created.remove();
             return Err(error);
         }
     };
-    write(plan, state, source, tape, begin, interrupt, progress)
+    let obstacle = keep::obstacle(plan, taken, placed.tape.capabilities().can_position);
+    let start = match obstacle {
+        None => Start::New(Ok(Box::new(Keeper::begin(plan, state, taken, placed.begin)))),
+        Some(why) => Start::New(Err(why)),
+    };
+    write(plan, state, source, placed, start, interrupt, progress)
+}
+
+/// Where a dump starts.
+enum Start {
+    /// At its beginning; what keeps it restartable, or why it is not.
+    New(Result<Box<Keeper>, &'static str>),
+    /// Where it was suspended. Of its beginning the file has a copy with so many bytes.
+    Again {
+        keeper: Box<Keeper>,
+        from: Box<Suspended>,
+        copied: Option<(File, u64)>,
+        files_from: Option<BlockAddr>,
+    },
+}
+
+/// Memory for the maps of a dump.
+struct Maps {
+    in_use: Box<[u8]>,
+    on_tape: Box<[u8]>,
+    known: Box<[u8]>,
+}
+
+impl Maps {
+    /// As a dump starts.
+    fn new(plan: &Plan, ino_limit: Ino, start: &Start) -> Result<Self, CliError> {
+        let len = ino_limit.0.saturating_sub(1).div_ceil(8) as usize;
+        let no_memory = || CliError::failed("there is no memory for the maps of the dump");
+        let zeros = || <[u8]>::new_box_zeroed_with_elems(len).map_err(|_| no_memory());
+        let mut maps = Self { in_use: zeros()?, on_tape: zeros()?, known: zeros()? };
+        match start {
+            Start::New(_) => plan.base.put_known(&mut maps.known),
+            Start::Again { from, .. } => {
+                for (map, kept) in [
+                    (&mut maps.in_use, &from.in_use),
+                    (&mut maps.on_tape, &from.pending),
+                    (&mut maps.known, &from.known),
+                ] {
+                    if map.len() != kept.len() {
+                        return Err(CliError::failed(
+                            "the dump cannot be restarted: the tree is not what it was",
+                        ));
+                    }
+                    map.copy_from_slice(kept);
+                }
+            }
+        }
+        Ok(maps)
+    }
 }
 
 /// Runs the engine; whatever ends it early, the tape is closed behind what is on it.
@@ -113,110 +250,147 @@ fn write(
     plan: &Plan,
     state: &StateDir,
     opened: Opened,
-    tape: Box<dyn Tape>,
-    begin: TapePosition,
+    placed: Placed,
+    start: Start,
     interrupt: &Interrupt,
     mut progress: Progress,
-) -> Result<Ended, CliError> {
+) -> Result<Finished, CliError> {
     let started = Instant::now();
+    let Placed { tape, begin } = placed;
     let Opened { mut source, generation, is_subtree } = opened;
-    let no_memory = || CliError::failed("there is no memory for the maps of the dump");
     let ino_limit = source.ino_limit().map_err(CliError::failed)?;
-    let map_len = ino_limit.0.saturating_sub(1).div_ceil(8) as usize;
-    let mut in_use = <[u8]>::new_box_zeroed_with_elems(map_len).map_err(|_| no_memory())?;
-    let mut on_tape = <[u8]>::new_box_zeroed_with_elems(map_len).map_err(|_| no_memory())?;
+    let mut maps = Maps::new(plan, ino_limit, &start)?;
     let record_len = plan.blocking.record_len();
     let mut stream = vec![0; STREAM_LEN.div_ceil(record_len) * record_len];
-    let mut known = <[u8]>::new_box_zeroed_with_elems(map_len).map_err(|_| no_memory())?;
-    plan.base.put_known(&mut known);
     // What is on the tape from here on is gone with the first record.
     if plan.mode == Mode::Write(Existing::Overwrite) {
         forget(state, &plan.tape)?;
     }
-    let memory =
-        DumpMemory { stream: &mut stream, in_use: &mut in_use, on_tape: &mut on_tape, known: &mut known };
-    let options = DumpOptions { identity: plan.identity, blocking: plan.blocking, label: plan.label };
+    let Maps { in_use, on_tape, known } = &mut maps;
+    let memory = DumpMemory { stream: &mut stream, in_use, on_tape, known };
     let mut catalog_memory = vec![0; catalogs::MEMORY_LEN];
-    let catalog = match place_of(&plan.tape) {
-        Some(_) => Some(begin_catalog(plan, state, &mut source, &mut catalog_memory)?),
-        None => None,
-    };
-    let (beginning, tape) = Beginning::keep(plan, state, tape);
-    let mut engine = Engine::with_catalog(source, tape, catalog, memory, options)
-        .map_err(|error| CliError::failed(explain(&error, &plan.tape)))?;
+    let begun = begin_engine(plan, state, source, tape, start, memory, &mut catalog_memory)?;
+    let Begun { mut engine, beginning, mut keeper } = begun;
     engine.leave_out(plan.left_out);
-    let mut driven = Driven { plan, beginning: &beginning, is_subtree, left_out: LeftOut::default() };
+    let keeping = keeper.as_deref_mut().ok();
+    let mut driven =
+        Driven { beginning: &beginning, keeper: keeping, is_subtree, left_out: LeftOut::default() };
     let ended = drive(&mut engine, &mut driven, interrupt, &mut progress);
+    let left_out = driven.left_out;
     progress.end();
     let (source, tape, catalog) = engine.into_parts();
     let (mut tape, copy) = tape.into_parts();
     let took = started.elapsed();
-    match ended {
-        Ok(summary) => {
-            let ended = report(&summary, &driven.left_out, &plan.tape, took);
-            progress.note(LogEvent::End, &note::end(&summary, ended));
-            let (catalog_len, ended) = end_catalog(plan, state, catalog, ended);
-            let is_dense = source.numbering() == Numbering::Dense;
-            let behind = catalog_len.map(|len| Behind {
-                plan,
-                state,
-                beginning: &beginning,
-                summary: &summary,
-                begin,
-                ino_limit,
-                is_dense,
-                len,
-            });
-            let catalog_file =
-                behind.zip(copy).and_then(|(behind, copy)| behind.write(&mut tape, copy, interrupt));
-            give_back(&mut tape, plan)?;
+    let summary = match ended {
+        Ok(summary) => summary,
+        Err(failure) => {
+            let finished = give_up(&failure, keeper, tape, begin, plan, state);
             progress.note(LogEvent::TapeClose, &plan.tape.to_string());
-            source.forget_junctions(&mut known);
-            let made = Made {
-                base: &plan.base,
-                identity: plan.identity,
-                date: plan.date,
-                source: &source,
-                ino_limit,
-                known: &known,
-                generation: generation.map(|generation| (generation, in_use.as_ref())),
-                spec: &plan.tape,
-                file: begin.file,
-                blocking: plan.blocking,
-                summary: &summary,
-                catalog_len,
-                catalog_file,
-            };
-            if plan.date > now() {
-                eprintln!("tapedump: the dump's date is in the future: no increment can be based on it");
-                DumpFolder::of(state, plan.identity.id).remove();
-                return Ok(ended);
-            }
-            match made.record(state) {
-                Ok(()) => Ok(ended),
-                Err(error) => {
-                    eprintln!("tapedump: the dump is whole, but no increment can be based on it: {error}");
-                    Ok(Ended::Incomplete)
-                }
-            }
+            return Ok(finished);
         }
-        Err(message) => {
-            DumpFolder::of(state, plan.identity.id).remove();
-            let error = give_up(&message, tape, begin, plan);
-            progress.note(LogEvent::TapeClose, &plan.tape.to_string());
-            Err(error)
+    };
+    let ended = report(&summary, &left_out, &plan.tape, took);
+    progress.note(LogEvent::End, &note::end(&summary, ended));
+    if keeper.is_ok()
+        && catalog.as_ref().is_ok_and(Option::is_some)
+        && let Err(error) = catalogs::keep_suspended(state, plan.identity.id)
+    {
+        eprintln!("tapedump: should the program be cut off now, the dump has no catalog: {error}");
+    }
+    let (catalog_len, ended) = end_catalog(plan, state, catalog, ended);
+    let is_dense = source.numbering() == Numbering::Dense;
+    let behind = catalog_len.map(|len| Behind {
+        plan,
+        state,
+        beginning: &beginning,
+        summary: &summary,
+        begin,
+        ino_limit,
+        is_dense,
+        len,
+    });
+    let catalog_file = behind.zip(copy).and_then(|(behind, copy)| behind.write(&mut tape, copy, interrupt));
+    give_back(&mut tape, plan)?;
+    progress.note(LogEvent::TapeClose, &plan.tape.to_string());
+    source.forget_junctions(&mut maps.known);
+    let made = Made {
+        base: &plan.base,
+        identity: plan.identity,
+        date: plan.date,
+        source: &source,
+        ino_limit,
+        known: &maps.known,
+        generation: generation.map(|generation| (generation, maps.in_use.as_ref())),
+        spec: &plan.tape,
+        file: begin.file,
+        blocking: plan.blocking,
+        summary: &summary,
+        catalog_len,
+        catalog_file,
+    };
+    let ended = record(&made, plan, state, ended);
+    if let Ok(keeper) = keeper {
+        keeper.end();
+    }
+    Ok(Finished::Over(Ok(ended)))
+}
+
+/// Takes a dump that is whole up in the history.
+fn record(made: &Made<'_>, plan: &Plan, state: &StateDir, ended: Ended) -> Ended {
+    if plan.date > now() {
+        eprintln!("tapedump: the dump's date is in the future: no increment can be based on it");
+        DumpFolder::of(state, plan.identity.id).remove();
+        return ended;
+    }
+    match made.record(state) {
+        Ok(()) => ended,
+        Err(error) => {
+            eprintln!("tapedump: the dump is whole, but no increment can be based on it: {error}");
+            Ended::Incomplete
         }
     }
 }
 
-fn begin_catalog<'m>(
+/// The engine, and what goes along with it.
+struct Begun<'m> {
+    engine: Engine<'m>,
+    beginning: Beginning,
+    keeper: Result<Box<Keeper>, &'static str>,
+}
+
+fn begin_engine<'m>(
     plan: &Plan,
     state: &StateDir,
-    source: &mut LinuxSource,
-    memory: &'m mut [u8],
-) -> Result<HostCatalogWriter<'m>, CliError> {
+    mut source: LinuxSource,
+    tape: Box<dyn Tape>,
+    start: Start,
+    memory: DumpMemory<'m>,
+    catalog_memory: &'m mut [u8],
+) -> Result<Begun<'m>, CliError> {
+    let options = DumpOptions { identity: plan.identity, blocking: plan.blocking, label: plan.label };
+    let failed = |error| CliError::failed(explain(&error, &plan.tape));
+    let identity = catalog_identity(plan, &mut source)?;
+    match start {
+        Start::New(keeper) => {
+            let catalog = place_of(&plan.tape).map(|_| catalogs::create(state, identity, catalog_memory));
+            let catalog = catalog.transpose().map_err(CliError::failed)?;
+            let (beginning, tape) = Beginning::keep(plan, state, tape);
+            let engine = Engine::with_catalog(source, tape, catalog, memory, options).map_err(failed)?;
+            Ok(Begun { engine, beginning, keeper })
+        }
+        Start::Again { keeper, from, copied, files_from } => {
+            let catalog = catalogs::resume(state, identity, catalog_memory, &from.catalog);
+            let catalog = Some(catalog.map_err(CliError::failed)?);
+            let (beginning, tape) = Beginning::keep_again(plan, tape, files_from, copied);
+            let engine = Engine::restarted(source, tape, catalog, memory, options, &from.state, &from.rest);
+            Ok(Begun { engine: engine.map_err(failed)?, beginning, keeper: Ok(keeper) })
+        }
+    }
+}
+
+fn catalog_identity(plan: &Plan, source: &mut LinuxSource) -> Result<CatalogIdentity, CliError> {
     let DumpIdentity { id, date, base_date, level } = plan.identity;
-    let identity = CatalogIdentity {
+    Ok(CatalogIdentity {
         dump: id,
         base: plan.base.dump.map(|base| base.id),
         level,
@@ -225,8 +399,7 @@ fn begin_catalog<'m>(
         volume: plan.base.tree.volume.0,
         names: source.names().map_err(CliError::failed)?,
         label: plan.label,
-    };
-    catalogs::create(state, identity, memory).map_err(CliError::failed)
+    })
 }
 
 /// Makes the catalog durable; gives its length. A dump without one is whole all the same.
@@ -254,8 +427,9 @@ fn end_catalog(
 
 /// What is known of a dump while the engine steps through it.
 struct Driven<'a> {
-    plan: &'a Plan,
     beginning: &'a Beginning,
+    /// `None`: the dump cannot be restarted.
+    keeper: Option<&'a mut Keeper>,
     is_subtree: bool,
     left_out: LeftOut,
 }
@@ -266,16 +440,25 @@ fn drive(
     driven: &mut Driven<'_>,
     interrupt: &Interrupt,
     progress: &mut Progress,
-) -> Result<DumpSummary, String> {
+) -> Result<DumpSummary, FailedDump> {
+    let beginning = driven.beginning;
     loop {
+        if let Some(keeper) = &mut driven.keeper {
+            if interrupt.is_set() {
+                // What was stored before is good, too.
+                _ = keeper.store(engine, beginning);
+            } else {
+                keeper.keep(engine, beginning)?;
+            }
+        }
         if interrupt.is_set() {
-            return Err(interrupt.cause().to_string());
+            return Err(FailedDump::Interrupted(interrupt.cause()));
         }
         match engine.step() {
             Ok(DumpEvent::Done(summary)) => return Ok(summary),
             Ok(DumpEvent::Stage(stage)) => {
-                if stage == Stage::Files {
-                    driven.beginning.ends(BlockAddr(engine.progress().blocks));
+                if stage == Stage::Files && beginning.files_from().is_none() {
+                    beginning.ends(BlockAddr(engine.progress().blocks));
                 }
                 begin_stage(engine, stage, driven.is_subtree, progress);
             }
@@ -288,8 +471,8 @@ fn drive(
                     progress.tell(&format!("tapedump: {}: {text}", path_of(engine, ino)));
                 }
             }
-            Err(_) if interrupt.is_set() => return Err(interrupt.cause().to_string()),
-            Err(error) => return Err(explain(&error, &driven.plan.tape)),
+            Err(_) if interrupt.is_set() => return Err(FailedDump::Interrupted(interrupt.cause())),
+            Err(error) => return Err(error.into()),
         }
         progress.step(|| {
             let done = engine.progress();
@@ -299,29 +482,50 @@ fn drive(
 }
 
 /// Closes the tape behind what is on it, and says in what state it is.
-fn give_up(message: &str, mut tape: Box<dyn Tape>, begin: TapePosition, plan: &Plan) -> CliError {
-    let again = match plan.tape {
-        TapeSpec::Virtual(_) | TapeSpec::File(_) => "; make it anew, over this one with --overwrite",
-        _ => "; make it anew",
-    };
-    if !tape.capabilities().can_position {
-        return CliError::Failed(format!("{message}; the dump on {} is incomplete{again}", plan.tape));
-    }
+fn give_up(
+    failure: &FailedDump,
+    keeper: Result<Box<Keeper>, &'static str>,
+    mut tape: Box<dyn Tape>,
+    begin: TapePosition,
+    plan: &Plan,
+    state: &StateDir,
+) -> Finished {
+    let message = failure.text(&plan.tape);
+    let id = plan.identity.id;
+    let is_new = keeper.as_ref().is_ok_and(|keeper| keeper.record.restart_pass == 0);
     // An error that was on its way is told by the first call; after it the position is the true one.
     let at = tape.position().or_else(|_| tape.position());
-    if at.as_ref().is_ok_and(|at| *at == begin) {
+    let can_position = tape.capabilities().can_position;
+    if can_position && at.as_ref().is_ok_and(|at| *at == begin) && (is_new || keeper.is_err()) {
+        DumpFolder::of(state, id).remove();
         drop(tape);
         plan.created.remove();
-        return CliError::Failed(format!("{message}; nothing was written"));
+        return CliError::Failed(format!("{message}; nothing was written")).into();
     }
-    let closed = tape.write_filemark().and_then(|_| give_back(&mut tape, plan));
-    match closed {
-        Ok(()) => CliError::Failed(format!("{message}; the dump on {} is incomplete{again}", plan.tape)),
-        Err(error) => CliError::Failed(format!(
-            "{message}; the dump on {} is incomplete, and could not be closed: {error}",
+    let closed = match can_position {
+        true => tape.write_filemark().and_then(|_| give_back(&mut tape, plan)),
+        false => Ok(()),
+    };
+    let kept = keeper.map_err(String::from).and_then(|keeper| keeper.end_early(failure));
+    let again = match (&kept, &plan.tape) {
+        (Ok(()), _) => format!("go on with it by: tapedump context restart {id}"),
+        (Err(why), TapeSpec::Virtual(_) | TapeSpec::File(_)) => {
+            format!("make it anew, over this one with --overwrite: it cannot be restarted, since {why}")
+        }
+        (Err(why), _) => format!("make it anew: it cannot be restarted, since {why}"),
+    };
+    let error = CliError::Failed(match closed {
+        Ok(()) => format!("{message}; the dump on {} is incomplete; {again}", plan.tape),
+        Err(error) => format!(
+            "{message}; the dump on {} is incomplete, and could not be closed: {error}; {again}",
             plan.tape
-        )),
+        ),
+    });
+    if kept.is_ok() {
+        return Finished::Restartable(error);
     }
+    DumpFolder::of(state, id).remove();
+    error.into()
 }
 
 /// The dump is over, and the filemark behind it durable. A cartridge stays in its drive, for the next dump or program.

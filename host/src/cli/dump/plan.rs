@@ -16,6 +16,7 @@ use crate::volume::qtree;
 use crate::volume::source::{Excluded, Pattern};
 use rustix::fs::OFlags;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tapedump_core::device::volume::PropertyKinds;
 use tapedump_core::stream::writer::DumpIdentity;
 use tapedump_core::units::{BlockingFactor, DumpId, Level, Timestamp};
@@ -45,6 +46,8 @@ pub(super) struct Plan {
     /// Names that do not.
     pub(super) excluded: Excluded,
     pub(super) ignore_ctime: bool,
+    /// How often it is kept restartable, at most.
+    pub(super) context_interval: Duration,
 }
 
 /// What was made for this dump, to be removed should nothing get onto it.
@@ -112,9 +115,7 @@ pub(super) fn resolve(raw: raw::Dump, state: &StateDir) -> Result<Plan, CliError
     identity.level = raw.level;
     identity.base_date = base.date();
     let changer = Changer::find(raw.cartridges.changer.as_deref(), std::iter::once(&tape))?;
-    let mut label = [0; 16];
-    let text = raw.label.as_deref().unwrap_or("none");
-    label.iter_mut().zip(text.bytes()).for_each(|(to, from)| *to = from);
+    let label = label_of(raw.label.as_deref());
     let threads = raw.threads.unwrap_or(0);
     let blocking = raw.blocking_factor;
     let (label_text, eject, catalog) = (raw.label.unwrap_or_default(), raw.eject, !raw.no_catalog);
@@ -136,8 +137,16 @@ pub(super) fn resolve(raw: raw::Dump, state: &StateDir) -> Result<Plan, CliError
         changer,
         excluded,
         ignore_ctime: raw.ignore_ctime,
+        context_interval: raw.context_interval,
         left_out: if raw.no_acls { PropertyKinds::ACLS } else { PropertyKinds::NONE },
     })
+}
+
+/// A label as headers have it.
+pub(super) fn label_of(text: Option<&str>) -> [u8; 16] {
+    let mut label = [0; 16];
+    label.iter_mut().zip(text.unwrap_or("none").bytes()).for_each(|(to, from)| *to = from);
+    label
 }
 
 /// What of the tree is left out.

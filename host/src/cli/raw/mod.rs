@@ -1,6 +1,7 @@
 //! The arguments as they are written: the one definition that parsing, help, completions and the manual come from.
 
 mod capabilities;
+pub mod context;
 pub mod event;
 pub mod history;
 pub mod lun;
@@ -19,6 +20,7 @@ use std::ffi::OsString;
 use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::time::Duration;
 use tapedump_core::units::{BlockingFactor, Level};
 
 const TAPE_HELP: &str = "Name of a tape in the library, directory of a virtual tape, tape drive (/dev/nst0), plain file, or - for a pipe";
@@ -46,6 +48,7 @@ pub enum Command {
     Catalog(Catalog),
     Qtree(qtree::Qtree),
     Snapshot(Snapshot),
+    Context(context::Context),
     Session(session::Session),
     Event(event::Event),
     /// Show the backup log: what dumps and restores did in this week and the six before in which there were any
@@ -132,6 +135,12 @@ pub struct Dump {
     /// Dump no ACLs: objects have their permission bits
     #[arg(long)]
     pub no_acls: bool,
+    /// Seconds that a dump of a snapshot runs at least before it stores again how it can be restarted from here; see
+    /// tapedump context
+    ///
+    /// No more than a hundredth of the dump's time goes into it, except with 0: as often as possible, whatever that costs.
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub context_interval: Duration,
     /// Eject the cartridge of a tape drive at the end
     #[arg(long)]
     pub eject: bool,
@@ -473,6 +482,13 @@ fn threads(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(threads @ 1..=256) => Ok(threads),
         _ => Err("the number of threads is from 1 to 256".into()),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds @ 0..=86_400) => Ok(Duration::from_secs(seconds)),
+        _ => Err("the number of seconds is from 0 to 86400".into()),
     }
 }
 

@@ -18,6 +18,7 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use tapedump_core::device::snapshot::{SnapshotName, Snapshots};
+use tapedump_core::units::DumpId;
 
 impl From<StoreError> for CliError {
     fn from(error: StoreError) -> Self {
@@ -77,7 +78,7 @@ struct SnapshotJson {
     #[serde(flatten)]
     path: JsonPath,
     made: String,
-    /// `free`, `held` by dumps that run, or `left` by one that made it and was killed.
+    /// `free`, `held` by dumps that run or can be restarted, or `left` by one that made it and was killed.
     state: &'static str,
     dumps: Vec<HolderJson>,
 }
@@ -90,7 +91,7 @@ struct HolderJson {
 }
 
 impl SnapshotJson {
-    fn new(name: &SnapshotName, snapshot: &Snapshot, holders: &[Holder]) -> Self {
+    fn new(name: &SnapshotName, snapshot: &Snapshot, holders: &[Holder], kept_for: Option<DumpId>) -> Self {
         let (text, name_bytes) = JsonPath::new(name.bytes()).into_parts();
         let dumps = holders.iter().map(|holder| HolderJson {
             dump: holder.dump.to_string(),
@@ -103,7 +104,7 @@ impl SnapshotJson {
             path: JsonPath::new(snapshot.path.as_os_str().as_bytes()),
             made: exact(snapshot.made),
             state: match holders {
-                holders if holders.iter().any(|holder| holder.is_alive) => "held",
+                holders if holders.iter().any(|holder| holder.is_alive) || kept_for.is_some() => "held",
                 holders if holders.iter().any(|holder| holder.origin == Origin::Dump) => "left",
                 _ => "free",
             },
@@ -119,11 +120,12 @@ fn list(state: &StateDir, tree: &Path, as_json: bool) -> Result<Ended, CliError>
     let mut out = io::BufWriter::new(io::stdout().lock());
     for (name, snapshot) in &snapshots {
         let holders = store.holders(name)?;
+        let kept_for = store.kept_for(&holders);
         if as_json {
-            writeln!(out, "{}", json::text(&SnapshotJson::new(name, snapshot, &holders))?)?;
+            writeln!(out, "{}", json::text(&SnapshotJson::new(name, snapshot, &holders, kept_for))?)?;
             continue;
         }
-        writeln!(out, "{}  {}  {}", utc(snapshot.made.secs), shown(name), described(&holders))?;
+        writeln!(out, "{}  {}  {}", utc(snapshot.made.secs), shown(name), described(&holders, kept_for))?;
     }
     if snapshots.is_empty() && !as_json {
         writeln!(out, "the volume of {} has no snapshots", printable_path(tree))?;
@@ -133,7 +135,7 @@ fn list(state: &StateDir, tree: &Path, as_json: bool) -> Result<Ended, CliError>
 }
 
 /// Who holds a snapshot.
-fn described(holders: &[Holder]) -> String {
+fn described(holders: &[Holder], kept_for: Option<DumpId>) -> String {
     let alive: Vec<String> = holders
         .iter()
         .filter(|holder| holder.is_alive)
@@ -141,6 +143,9 @@ fn described(holders: &[Holder]) -> String {
         .collect();
     if !alive.is_empty() {
         return alive.join(", ");
+    }
+    if let Some(dump) = kept_for {
+        return format!("held by the context {dump}");
     }
     let made_by = holders.iter().find(|holder| holder.origin == Origin::Dump);
     match (made_by, holders) {

@@ -2,6 +2,7 @@
 
 use crate::state::StateDir;
 use crate::state::StateError;
+use crate::state::contexts;
 use crate::state::snapshots::{Hold, Holder, Origin, SnapshotsFolder};
 use crate::text::{printable, printable_path, size};
 use crate::volume::VolumeError;
@@ -14,6 +15,7 @@ use tapedump_core::units::DumpId;
 
 /// The snapshots of one volume; nobody else who uses this state directory makes or deletes one meanwhile.
 pub struct Store<'a> {
+    state: StateDir,
     volume: &'a Subvolume,
     /// As the user named it.
     tree: &'a Path,
@@ -33,6 +35,11 @@ pub enum StoreError {
     Held {
         path: PathBuf,
         holder: Holder,
+    },
+    /// A dump that can be restarted holds it (R-SNAP-5).
+    Kept {
+        path: PathBuf,
+        dump: DumpId,
     },
     /// There is no room for it.
     NoRoom {
@@ -59,7 +66,7 @@ impl DeviceError for StoreError {
             Self::Volume(error) => error.kind(),
             Self::State(_) => ErrorKind::Other,
             Self::Exists(_) => ErrorKind::Exists,
-            Self::Held { .. } => ErrorKind::Busy,
+            Self::Held { .. } | Self::Kept { .. } => ErrorKind::Busy,
             Self::NoRoom { .. } => ErrorKind::Full,
         }
     }
@@ -86,6 +93,11 @@ impl fmt::Display for StoreError {
                 )?;
                 f.write_str("; delete it when that has ended")
             }
+            Self::Kept { path, dump } => write!(
+                f,
+                "{}: the context {dump}, of a dump that ended early, holds this snapshot; go on with the dump by:                  tapedump context restart {dump}; or give it up with: tapedump context delete {dump}",
+                printable_path(path)
+            ),
             Self::NoRoom { tree, shortage } => {
                 let tree = printable_path(tree);
                 write!(f, "{tree}: there is no room for a snapshot on this volume")?;
@@ -105,7 +117,13 @@ impl fmt::Display for StoreError {
 impl<'a> Store<'a> {
     /// Those of the volume that `tree` is in.
     pub fn open(state: &StateDir, volume: &'a Subvolume, tree: &'a Path) -> Result<Self, StoreError> {
-        Ok(Self { volume, tree, folder: SnapshotsFolder::open(state)?, holds: Vec::new() })
+        Ok(Self {
+            state: state.clone(),
+            volume,
+            tree,
+            folder: SnapshotsFolder::open(state)?,
+            holds: Vec::new(),
+        })
     }
 
     /// The folder in the state directory.
@@ -123,10 +141,16 @@ impl<'a> Store<'a> {
         Ok(self.folder.holders(self.volume.id(), name)?)
     }
 
-    /// A dump of this process could not delete the snapshot that it made: it is known for what it is then.
+    /// A dump of this process goes on with the snapshot that it made, or could not delete it.
     pub fn own_again(&mut self, name: &SnapshotName, dump: DumpId) -> Result<(), StoreError> {
         self.holds.push(self.folder.hold(self.volume.id(), name, dump, Origin::Dump)?);
         Ok(())
+    }
+
+    /// The dump that ended early and holds the snapshot, should it be restarted.
+    pub fn kept_for(&self, holders: &[Holder]) -> Option<DumpId> {
+        let mut dumps = holders.iter().map(|holder| holder.dump);
+        dumps.find(|dump| contexts::exists(&self.state, *dump))
     }
 
     /// Whether there is room for one more (R-EVENT-4).
@@ -187,6 +211,9 @@ impl Snapshots for Store<'_> {
         let holders = self.holders(name)?;
         if let Some(holder) = holders.iter().find(|holder| holder.is_alive) {
             return Err(StoreError::Held { path, holder: *holder });
+        }
+        if let Some(dump) = self.kept_for(&holders) {
+            return Err(StoreError::Kept { path, dump });
         }
         self.volume.delete(name)?;
         holders.iter().try_for_each(|holder| self.folder.release(holder.dump))?;

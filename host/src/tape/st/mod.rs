@@ -292,6 +292,22 @@ impl TapeDevice for StTape {
         }
     }
 
+    fn flush(&mut self) -> Result<(), TapeError> {
+        self.check_ready()?;
+        if !self.writing {
+            return Ok(());
+        }
+        match self.drive.operate(Op::WriteFilemarks, 0) {
+            Ok(()) => Ok(()),
+            // Written, and near the end of the medium: the next write tells.
+            Err(error) if error.raw_os_error() == Some(Errno::ENOSPC as i32) => Ok(()),
+            Err(error) => {
+                let error = self.io("cannot make everything durable", error);
+                Err(self.recover_write(error))
+            }
+        }
+    }
+
     fn position(&mut self) -> Result<TapePosition, TapeError> {
         self.check_ready()?;
         self.know_place()

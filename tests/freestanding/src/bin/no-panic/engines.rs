@@ -2,8 +2,11 @@
 
 use core::hint::black_box;
 
-use tapedump_core::catalog::{CATALOG_MEMORY_MIN, CatalogIdentity, CatalogWriter};
+use tapedump_core::catalog::{CATALOG_MEMORY_MIN, CatalogIdentity, CatalogWriter, SuspendedCatalog};
+use tapedump_core::context::{ContextRecord, ContextStore, Part, region_len};
+use tapedump_core::device::tape::TapePosition;
 use tapedump_core::device::volume::{PropertyKinds, VolumeNames};
+use tapedump_core::engine::dump::restart::{DumpState, find_end};
 use tapedump_core::engine::dump::{Dump, DumpMemory, DumpOptions};
 use tapedump_core::engine::restore::{Leg, Restore, RestoreEvent, RestoreMemory, Route, RouteFailed, Stop};
 use tapedump_core::limits::NAME_LEN_MAX;
@@ -34,6 +37,69 @@ pub fn dump() {
         }
     }
     black_box(dump.into_devices());
+}
+
+/// A dump that is suspended, and gone on with.
+pub fn restarted() {
+    let identity = DumpIdentity { id: DumpId([1; 16]), date: 1, base_date: 0, level: black_box(Level::MAX) };
+    let options = black_box(DumpOptions { identity, blocking: BlockingFactor::MIN, label: [0; 16] });
+    let mut page = black_box([0; 1024]);
+    let store = ContextStore::open(Opaque, black_box(0)..black_box(1 << 20));
+    let Ok(mut store) = black_box(store) else { return };
+    black_box((
+        store.len(black_box(Part::Rest)).is_ok(),
+        store.read(black_box(Part::Record), &mut page).is_ok(),
+    ));
+    black_box(ContextRecord::from_bytes(bytes(&mut page)).map(|record| record.to_bytes()));
+    let Some(state) = black_box(DumpState::from_bytes(bytes(&mut page))) else { return };
+    black_box((state.progress(), state.stage(), state.record_at(), state.header_at(), state.in_file()));
+    let (mut record, mut rest) = (black_box([0; 4096]), black_box([0; 4096]));
+    let begin = black_box(TapePosition::default());
+    let blocking = options.blocking;
+    let found =
+        find_end::<_, Unit>(&mut Opaque, begin, &identity, blocking, &state, bytes(&mut rest), &mut record);
+    if black_box(found).is_err() {
+        return;
+    }
+    let catalog = CatalogIdentity {
+        dump: identity.id,
+        base: black_box(None),
+        level: identity.level,
+        date: black_box(1),
+        base_date: black_box(0),
+        volume: black_box([0; 16]),
+        names: black_box(VolumeNames::default()),
+        label: black_box([0; 16]),
+    };
+    let Some(at) = black_box(SuspendedCatalog::from_bytes(bytes(&mut page))) else { return };
+    let mut space = black_box([0; CATALOG_MEMORY_MIN]);
+    let region = black_box(0)..black_box(1 << 20);
+    let Ok(writer) = CatalogWriter::<_, Unit>::resumed(Opaque, region, bytes(&mut space), catalog, &at)
+    else {
+        return;
+    };
+    let (mut stream, mut in_use, mut on_tape) = (black_box([0; 4096]), black_box([0; 8]), black_box([0; 8]));
+    let mut known = black_box([0; 8]);
+    let memory = DumpMemory {
+        stream: bytes(&mut stream),
+        in_use: bytes(&mut in_use),
+        on_tape: bytes(&mut on_tape),
+        known: bytes(&mut known),
+    };
+    let dump =
+        Dump::<_, _, Unit, _>::restarted(Opaque, Opaque, writer, memory, options, &state, bytes(&mut rest));
+    let Ok(mut dump) = dump else { return };
+    while black_box(dump.step()).is_ok() {
+        let Ok(Some(state)) = dump.suspend() else { continue };
+        let Ok(Ok(catalog)) = dump.catalog_mut().map(CatalogWriter::suspend) else { continue };
+        let held = dump.held();
+        let (state, catalog) = (state.bytes(), catalog.bytes());
+        let parts = [&[], &[], state, catalog, held.rest, held.in_use, held.pending, held.known];
+        black_box(store.store(&parts).is_ok());
+    }
+    let mut blank = ContextStore::blank(store.into_device(), black_box(0)..black_box(1 << 20));
+    black_box(blank.store(&[&[]; 8]).is_ok());
+    black_box(region_len(black_box(&[1, 2])));
 }
 
 /// As [`dump`], with a catalog.

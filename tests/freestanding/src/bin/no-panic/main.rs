@@ -38,6 +38,7 @@ fn main() -> u8 {
     for part in [
         engines::dump,
         engines::dump_with_catalog,
+        engines::restarted,
         engines::restore,
         pieces::record,
         pieces::snapshots,

@@ -52,6 +52,9 @@ impl TapeDevice for Opaque {
     fn write_filemark(&mut self) -> Result<TapeWrite, Error> {
         any(TapeWrite::Written)
     }
+    fn flush(&mut self) -> Result<(), Error> {
+        any(())
+    }
     fn position(&mut self) -> Result<TapePosition, Error> {
         any(TapePosition::default())
     }

@@ -1,0 +1,418 @@
+//! Going on with a dump that ended early (R-RESTART-4).
+//!
+//! ```text
+//! Dump::suspend -> stored by the caller -> power returns -> find_end -> Dump::restarted
+//! ```
+//!
+//! What is needed to go on is the [`DumpState`] of fixed length, less than a record of the stream that was not on tape yet, and the three
+//! maps. The caller stores them durably once [`Dump::suspend`] has returned, for then all that they build on is on the
+//! tape, and after it has suspended its catalog. The volume must be the same image of it: a snapshot.
+//!
+//! The stream that goes on is the one that would have come without interruption, byte for byte.
+
+use zerocopy::byteorder::{BE, U16, U32, U64};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::body::Reached;
+use super::{Dump, DumpError, DumpEvent, DumpMemory, DumpOptions, DumpSummary, Stage, State};
+use crate::catalog::{CatalogSink, Flaws, TapePlace};
+use crate::checksum::Crc32c;
+use crate::device::tape::{Spaced, TapeDevice, TapePosition, TapeRead};
+use crate::device::volume::{Class, SourceVolume};
+use crate::limits::SEGMENT_BLOCKS_MAX;
+use crate::record::dialect::Dialect;
+use crate::record::header::{Header, HeaderKind, HeaderRepr};
+use crate::stream::writer::{DumpIdentity, Suspended};
+use crate::units::{BlockAddr, BlockingFactor, Ino, TAPE_BLOCK_LEN, TapeNo};
+
+const AT_HEADER: u8 = 1;
+const AT_DIRECTORIES: u8 = 2;
+const AT_FILES: u8 = 3;
+const AT_ATTRIBUTES: u8 = 4;
+const AT_END: u8 = 5;
+
+const TOLD_NAMES: u8 = 1;
+const TOLD_DIRECTORIES: u8 = 2;
+const IN_FILE: u8 = 4;
+
+/// Where a dump stands between two steps: as it is stored, all numbers big-endian. `docs/context.md` has the layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct DumpState {
+    record_at: U64<BE>,
+    header_at: U64<BE>,
+    directories: U64<BE>,
+    others: U64<BE>,
+    unchanged: U64<BE>,
+    handled: U64<BE>,
+    incomplete: U64<BE>,
+    data_len: U64<BE>,
+    file_blocks: U64<BE>,
+    file_size: U64<BE>,
+    file_at: U64<BE>,
+    file_tape: U32<BE>,
+    file_ino: U32<BE>,
+    file_segment: U32<BE>,
+    /// The object that comes next, or one before it.
+    from: U32<BE>,
+    crc: U32<BE>,
+    header_flags: U16<BE>,
+    file_flaws: u8,
+    at: u8,
+    told: u8,
+    reserved: [u8; 3],
+}
+
+const _: () = assert!(size_of::<DumpState>() == 116);
+
+impl DumpState {
+    /// As it is stored.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.as_bytes()
+    }
+
+    /// As it was stored; `None`: these bytes are none.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Self::read_from_bytes(bytes).ok()
+    }
+
+    /// Blocks of the dump on tape before it goes on: whole records.
+    #[must_use]
+    pub const fn record_at(&self) -> BlockAddr {
+        BlockAddr(self.record_at.get())
+    }
+
+    /// Block of the last header before that place, or behind it.
+    #[must_use]
+    pub const fn header_at(&self) -> BlockAddr {
+        BlockAddr(self.header_at.get())
+    }
+
+    /// The file it stopped in, when it stopped in one.
+    #[must_use]
+    pub const fn in_file(&self) -> Option<Ino> {
+        if self.told & IN_FILE == 0 { None } else { Some(Ino(self.file_ino.get())) }
+    }
+
+    /// The stage it goes on in.
+    #[must_use]
+    pub const fn stage(&self) -> Stage {
+        match self.at {
+            AT_HEADER => Stage::Map,
+            AT_DIRECTORIES => Stage::Directories,
+            AT_FILES => Stage::Files,
+            _ => Stage::Attributes,
+        }
+    }
+
+    /// How far the dump was.
+    #[must_use]
+    pub const fn progress(&self) -> DumpSummary {
+        DumpSummary {
+            directories: self.directories.get(),
+            others: self.others.get(),
+            unchanged: self.unchanged.get(),
+            handled: self.handled.get(),
+            incomplete: self.incomplete.get(),
+            data_len: self.data_len.get(),
+            blocks: self.record_at.get(),
+        }
+    }
+
+    fn state(&self) -> Option<State> {
+        let from = Ino(self.from.get());
+        Some(match self.at {
+            AT_HEADER => State::Header,
+            AT_DIRECTORIES => State::Objects { class: Class::Directories, from },
+            AT_FILES => State::Objects { class: Class::Others, from },
+            AT_ATTRIBUTES => State::Attributes { from },
+            AT_END => State::End,
+            _ => return None,
+        })
+    }
+
+    fn reached(&self) -> Option<Reached> {
+        let place = TapePlace { block: BlockAddr(self.file_at.get()), tape: TapeNo(self.file_tape.get()) };
+        Some(Reached {
+            ino: Ino(self.file_ino.get()),
+            segment: self.file_segment.get(),
+            blocks: self.file_blocks.get(),
+            size: self.file_size.get(),
+            place,
+            flaws: Flaws::from_bits(self.file_flaws)?,
+        })
+    }
+
+    const fn stream(&self) -> Suspended {
+        Suspended {
+            record_at: self.record_at(),
+            header_at: BlockAddr(self.header_at.get()),
+            crc: self.crc.get(),
+            flags: self.header_flags.get(),
+        }
+    }
+}
+
+/// What is stored of a dump besides its [`DumpState`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held<'d> {
+    /// The stream behind the last record on tape: less than a record.
+    pub rest: &'d [u8],
+    /// Map of the objects in use, as [`DumpMemory`] has it; the same from stage III on.
+    pub in_use: &'d [u8],
+    /// Map of the objects still to be dumped.
+    pub pending: &'d [u8],
+    /// Map of the objects that a restore of the chain gives rightly, as far as the dump is.
+    pub known: &'d [u8],
+}
+
+/// Why a dump cannot go on on this tape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum RestartError<E> {
+    /// Another dump stands where this one began, or none: it is another tape, or was overwritten.
+    OtherDump,
+    /// The tape ends, or cannot be read, before what is known to have been written on it.
+    Missing {
+        /// First block of the dump that is not there.
+        at: BlockAddr,
+    },
+    /// Not what was written stands there.
+    Differs {
+        /// The dump's block from which on it was looked at.
+        at: BlockAddr,
+    },
+    /// The memory lent is shorter than a tape record.
+    MemoryTooSmall {
+        /// Bytes needed.
+        needed: usize,
+    },
+    /// The drive failed.
+    Tape(E),
+}
+
+/// Puts the tape behind the last record on it that counts, having verified that it is the dump's tape, and that what
+/// stands before that place is what was written: the last header, all that follows it, and the segment before. `begin` is where the dump
+/// began on the tape, `rest` what was stored with the state, `memory` room for a record.
+///
+/// # Errors
+/// The dump cannot go on here; nothing was written.
+pub fn find_end<T: TapeDevice, C: Crc32c>(
+    tape: &mut T,
+    begin: TapePosition,
+    dump: &DumpIdentity,
+    blocking: BlockingFactor,
+    state: &DumpState,
+    rest: &[u8],
+    memory: &mut [u8],
+) -> Result<(), RestartError<T::Error>> {
+    let needed = blocking.record_len();
+    let record = memory.get_mut(..needed).ok_or(RestartError::MemoryTooSmall { needed })?;
+    let blocks = u64::from(blocking.blocks());
+    let record_of = |block: u64| block.checked_div(blocks).unwrap_or(0);
+    let (end, last_header) = (record_of(state.record_at.get()), state.header_at.get());
+    if end == 0 {
+        return to(tape, begin, 0, blocks);
+    }
+    to(tape, begin, 0, blocks)?;
+    read(tape, record, 0, blocks)?;
+    if header_at::<C>(record, dump, BlockAddr(0)).is_none_or(|header| header.kind != HeaderKind::Tape) {
+        return Err(RestartError::OtherDump);
+    }
+    // The segment before the last header as well, which that header has the checksum of.
+    let first = last_header.min(state.record_at.get()).saturating_sub(SEGMENT_BLOCKS_MAX as u64 + 1);
+    let mut number = record_of(first).min(end.saturating_sub(1));
+    to(tape, begin, number, blocks)?;
+    let from = BlockAddr(number.saturating_mul(blocks));
+    let mut end_of_dump = EndOfDump { dump, at: from, header: None, crc: 0 };
+    while number < end {
+        read(tape, record, number, blocks)?;
+        end_of_dump.take::<C>(record).ok_or(RestartError::Differs { at: from })?;
+        number += 1;
+    }
+    end_of_dump.take::<C>(rest).ok_or(RestartError::Differs { at: from })?;
+    let is_it = end_of_dump.header == Some(BlockAddr(last_header)) && end_of_dump.crc == state.crc.get();
+    if is_it { Ok(()) } else { Err(RestartError::Differs { at: from }) }
+}
+
+fn to<T: TapeDevice>(
+    tape: &mut T,
+    begin: TapePosition,
+    record: u64,
+    blocks: u64,
+) -> Result<(), RestartError<T::Error>> {
+    let place = TapePosition { file: begin.file, record: begin.record.saturating_add(record) };
+    match tape.locate(place).map_err(RestartError::Tape)? {
+        Spaced::Done => Ok(()),
+        _ => Err(RestartError::Missing { at: BlockAddr(record.saturating_mul(blocks)) }),
+    }
+}
+
+fn read<T: TapeDevice>(
+    tape: &mut T,
+    record: &mut [u8],
+    number: u64,
+    blocks: u64,
+) -> Result<(), RestartError<T::Error>> {
+    match tape.read(record).map_err(RestartError::Tape)? {
+        TapeRead::Record(len) if len == record.len() => Ok(()),
+        TapeRead::Record(_) | TapeRead::BufferTooSmall { .. } if number == 0 => Err(RestartError::OtherDump),
+        _ => Err(RestartError::Missing { at: BlockAddr(number.saturating_mul(blocks)) }),
+    }
+}
+
+/// A header of this dump that stands at the front, if one does.
+fn header_at<C: Crc32c>(bytes: &[u8], dump: &DumpIdentity, at: BlockAddr) -> Option<HeaderRepr> {
+    let header = Header::new(bytes.first_chunk::<TAPE_BLOCK_LEN>()?);
+    let header = header.may_be_ours().then(|| header.parse::<C>(Dialect::OURS).ok()).flatten()?;
+    let is_of_dump = header.extension.is_some_and(|extension| extension.dump_id == dump.id);
+    (is_of_dump && header.date == dump.date && header.addr == at).then_some(header)
+}
+
+/// The last blocks of what is on tape, as far as they were looked at.
+struct EndOfDump<'d> {
+    dump: &'d DumpIdentity,
+    /// Where the next block is.
+    at: BlockAddr,
+    /// The last header, and the CRC32C of all behind it.
+    header: Option<BlockAddr>,
+    crc: u32,
+}
+
+impl EndOfDump<'_> {
+    /// Takes the next blocks. `None`: what is between two headers is not what was written.
+    fn take<C: Crc32c>(&mut self, blocks: &[u8]) -> Option<()> {
+        for block in blocks.chunks(TAPE_BLOCK_LEN) {
+            match header_at::<C>(block, self.dump, self.at) {
+                Some(header) => {
+                    let preceding = header.extension.map(|extension| extension.preceding_crc);
+                    if self.header.is_some() && preceding != Some(self.crc) {
+                        return None;
+                    }
+                    (self.header, self.crc) = (Some(self.at), 0);
+                }
+                None => self.crc = C::update(self.crc, block),
+            }
+            self.at = self.at.plus(1);
+        }
+        Some(())
+    }
+}
+
+impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, T, C, K> {
+    /// Brings to the tape what there is in whole records, makes it durable, and tells how to go on from here, with what
+    /// [`held`](Self::held) gives. `None`: not here; after some more steps. The dump itself goes on in any case.
+    ///
+    /// # Errors
+    /// The tape failed; the dump cannot go on.
+    pub fn suspend(&mut self) -> Result<Option<DumpState>, DumpError<S::Error, T::Error>> {
+        let reached = self.body.as_ref().map(super::body::Body::reached);
+        let (at, from) = match self.state {
+            State::Header => (AT_HEADER, Ino::FIRST),
+            State::Objects { class: Class::Directories, from } => (AT_DIRECTORIES, from),
+            State::Objects { class: Class::Others, from } => (AT_FILES, from),
+            State::Attributes { from } => (AT_ATTRIBUTES, from),
+            State::End => (AT_END, Ino::FIRST),
+            _ => return Ok(None),
+        };
+        if !self.waiting.is_empty() || matches!(reached, Some(None)) {
+            return Ok(None);
+        }
+        self.write_records()?;
+        let end = self.writer.unsent_addr();
+        self.tape.flush().map_err(|source| DumpError::Tape { at: end, source })?;
+        let (stream, _) = self.writer.suspended();
+        let DumpSummary { directories, others, unchanged, handled, incomplete, data_len, .. } = self.summary;
+        let mut state = DumpState {
+            record_at: stream.record_at.0.into(),
+            header_at: stream.header_at.0.into(),
+            directories: directories.into(),
+            others: others.into(),
+            unchanged: unchanged.into(),
+            handled: handled.into(),
+            incomplete: incomplete.into(),
+            data_len: data_len.into(),
+            from: from.0.into(),
+            crc: stream.crc.into(),
+            header_flags: stream.flags.into(),
+            at,
+            ..DumpState::new_zeroed()
+        };
+        if self.told_names {
+            state.told |= TOLD_NAMES;
+        }
+        if self.told_directories {
+            state.told |= TOLD_DIRECTORIES;
+        }
+        if let Some(Some(reached)) = reached {
+            state.told |= IN_FILE;
+            state.file_ino = reached.ino.0.into();
+            state.file_segment = reached.segment.into();
+            state.file_blocks = reached.blocks.into();
+            state.file_size = reached.size.into();
+            state.file_at = reached.place.block.0.into();
+            state.file_tape = reached.place.tape.0.into();
+            state.file_flaws = reached.flaws.bits();
+        }
+        Ok(Some(state))
+    }
+
+    /// What is to be stored with the state that [`suspend`](Self::suspend) gave, before the next step.
+    #[must_use]
+    pub fn held(&self) -> Held<'_> {
+        Held {
+            rest: self.writer.suspended().1,
+            in_use: self.in_use.bytes(),
+            pending: self.pending.bytes(),
+            known: self.known.bytes(),
+        }
+    }
+
+    /// The catalog, to be suspended with the dump.
+    ///
+    /// # Errors
+    /// What [`DumpEvent::CatalogLost`] was told for.
+    pub const fn catalog_mut(&mut self) -> Result<&mut K, &K::Error> {
+        match &mut self.catalog {
+            Ok(catalog) => Ok(catalog),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The dump that was suspended: of the same image of the volume, with the same options, onto a tape that stands where
+    /// [`find_end`] has put it, with the catalog as it was suspended. The maps of `memory` hold what was stored of them
+    /// (`on_tape` what was pending).
+    ///
+    /// # Errors
+    /// As [`with_catalog`](Self::with_catalog), and [`DumpError::NotThisDump`].
+    #[inline(never)]
+    pub fn restarted(
+        source: S,
+        tape: T,
+        catalog: K,
+        memory: DumpMemory<'m>,
+        options: DumpOptions,
+        state: &DumpState,
+        rest: &[u8],
+    ) -> Result<Self, DumpError<S::Error, T::Error>> {
+        let mut dump = Self::prepared(source, tape, catalog, memory, options)?;
+        dump.state = state.state().ok_or(DumpError::NotThisDump)?;
+        if !dump.writer.resume(state.stream(), rest) {
+            return Err(DumpError::NotThisDump);
+        }
+        dump.summary = state.progress();
+        dump.told_names = state.told & TOLD_NAMES != 0;
+        dump.told_directories = state.told & TOLD_DIRECTORIES != 0;
+        dump.source.will_open(dump.pending.bytes());
+        if state.told & IN_FILE != 0 {
+            let reached = state.reached().ok_or(DumpError::NotThisDump)?;
+            dump.go_on_with(&reached)?;
+        }
+        dump.stage = state.stage();
+        dump.tell(Some(DumpEvent::Stage(dump.stage)));
+        Ok(dump)
+    }
+}

@@ -1,0 +1,258 @@
+//! Going on with a dump that ended early (R-RESTART-4).
+
+use super::super::changer::Changer;
+use super::behind::wants_catalog;
+use super::image::Choice;
+use super::keep::Keeper;
+use super::note;
+use super::plan::{Created, Plan, label_of};
+use super::{Finished, Placed, Start, open_tree, write};
+use crate::checksum::HostCrc32c;
+use crate::cli::exit::{CliError, Ended};
+use crate::cli::increments::{Base, chain_of};
+use crate::cli::interrupt::Interrupt;
+use crate::cli::journal::Journal;
+use crate::cli::progress::Progress;
+use crate::cli::raw;
+use crate::cli::raw::session::Turn;
+use crate::cli::session;
+use crate::state::StateDir;
+use crate::state::backup_log::LogEvent;
+use crate::state::contexts::{ContextFile, Request, Suspended};
+use crate::state::history::parse_id;
+use crate::tape::{Existing, Mode, Tape, TapeError, TapeSpec, open};
+use crate::text::printable_path;
+use crate::volume::source::Excluded;
+use clap::Parser;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use tapedump_core::context::{ContextRecord, ContextState};
+use tapedump_core::device::tape::{Spaced, TapeDevice, TapePosition, TapeRead};
+use tapedump_core::device::volume::PropertyKinds;
+use tapedump_core::engine::dump::Stage;
+use tapedump_core::engine::dump::restart::{RestartError, find_end};
+use tapedump_core::units::{BlockAddr, DumpId, TAPE_BLOCK_LEN, Timestamp};
+
+/// Restarts the dump of a context; its tape can be named when it is elsewhere by now.
+pub fn run(id: DumpId, tape: Option<&OsStr>, turn: Turn) -> Result<Ended, CliError> {
+    let state = StateDir::find()?;
+    let interrupt = Interrupt::install()?;
+    let mut context = ContextFile::open(&state, id, true).map_err(CliError::failed)?;
+    let record = context.record().map_err(CliError::failed)?;
+    let request = context.request().map_err(CliError::failed)?;
+    if !record.restartable || record.state == ContextState::Deleting {
+        return Err(CliError::failed(format!(
+            "the dump {id} cannot be restarted; delete its context with: tapedump context delete {id}"
+        )));
+    }
+    let raw = asked_for(&request, tape)?;
+    let mut session = session::begin(&state, session::dump(&raw), turn, &interrupt)?;
+    let journal = session.journal().clone();
+    journal.note(LogEvent::Restart, &format!("level {}", raw.level.number()));
+    let restarted = || {
+        let plan = plan_of(&state, &record, &request, raw)?;
+        session.on_tape(&plan.tape);
+        go_on(&plan, &state, (context, record, request), &interrupt, &journal)
+    };
+    journal.ends(restarted())
+}
+
+/// What is known of the dump.
+type Known = (ContextFile, ContextRecord, Request);
+
+fn go_on(
+    plan: &Plan,
+    state: &StateDir,
+    known: Known,
+    interrupt: &Interrupt,
+    journal: &Journal,
+) -> Result<Ended, CliError> {
+    let (mut context, record, request) = known;
+    let taken = plan.choice.take(state, &plan.tree, plan.identity.id)?;
+    note::base(journal, plan, &taken);
+    if chain_of(state, plan.identity.id)?.is_some() {
+        // It was cut off when all was done, and only the context was left.
+        Keeper::again(state, context, record, request, plan.context_interval).end();
+        eprintln!("the dump on {} is whole, and in the history", plan.tape);
+        return Finished::Over(Ok(Ended::Done)).end(taken, state);
+    }
+    let from = context.suspended().map_err(CliError::failed)?;
+    let placed = place(plan, &record, &from)?;
+    journal.note(LogEvent::TapeOpen, &plan.tape.to_string());
+    let (placed, copied) = copy_beginning(plan, state, placed, &request, &from)?;
+    let placed = placed.written_behind(plan, interrupt)?;
+    let mut progress = Progress::noted(Some(journal.clone()));
+    let source = open_tree(plan, state, &taken, interrupt, &mut progress).inspect_err(|_| progress.end())?;
+    let files_from = request.files_from.map(BlockAddr);
+    let keeper = Keeper::again(state, context, record, request, plan.context_interval);
+    let (keeper, from) = (Box::new(keeper), Box::new(from));
+    let start = Start::Again { keeper, from, copied, files_from };
+    write(plan, state, source, placed, start, interrupt, progress)?.end(taken, state)
+}
+
+/// The command line that began the dump, with absolute paths.
+fn asked_for(request: &Request, tape: Option<&OsStr>) -> Result<raw::Dump, CliError> {
+    let arguments = request.arguments.iter().map(|argument| OsString::from_vec(argument.0.clone()));
+    match raw::Arguments::try_parse_from(arguments).map(|arguments| arguments.command) {
+        Ok(raw::Command::Dump(raw)) => Ok(raw::Dump {
+            path: PathBuf::from(OsStr::from_bytes(&request.path.0)),
+            tape: Some(tape.unwrap_or(OsStr::from_bytes(&request.tape.0)).to_owned()),
+            ..raw
+        }),
+        _ => Err(CliError::failed("the dump cannot be restarted: another release began it")),
+    }
+}
+
+/// The dump as it was asked for.
+fn plan_of(
+    state: &StateDir,
+    record: &ContextRecord,
+    request: &Request,
+    raw: raw::Dump,
+) -> Result<Plan, CliError> {
+    let tree = raw.path;
+    let snapshot = request.snapshot.as_ref().map(|name| name.0.as_slice());
+    let choice = Choice::again(&tree, record.volume, snapshot, record.snapshot_is_own)?;
+    let date = Timestamp { secs: record.identity.date.into(), nanos: request.nanos };
+    let base = Base::find(state, &tree, record.identity.level, date, None)?;
+    if base.dump.map(|base| base.id) != request.base.as_deref().and_then(parse_id) {
+        return Err(CliError::failed(format!(
+            "{}: the dump cannot be restarted: the dump that it is based on is not in the history any more",
+            printable_path(&tree)
+        )));
+    }
+    let mode = Mode::Write(Existing::GoOn(record.blocking.record_len()));
+    // A path, but for one that was named for the restart: that of the tape was kept.
+    let tape = match raw.tape {
+        Some(tape) if tape.as_bytes() != request.tape.0 => TapeSpec::resolve(&tape, &state.library(), mode)?,
+        _ => TapeSpec::of_existing(Path::new(OsStr::from_bytes(&request.tape.0))),
+    };
+    let changer = Changer::find(raw.cartridges.changer.as_deref(), std::iter::once(&tape))?;
+    let excluded = Excluded {
+        patterns: raw.exclude,
+        top_level: request.left_out.iter().map(|name| name.0.clone()).collect(),
+    };
+    Ok(Plan {
+        tree,
+        tape,
+        mode,
+        created: Created::Nothing,
+        blocking: record.blocking,
+        label: label_of(raw.label.as_deref()),
+        label_text: raw.label.unwrap_or_default(),
+        identity: record.identity,
+        base,
+        date,
+        choice,
+        threads: raw.threads.unwrap_or(0),
+        eject: raw.eject,
+        catalog: !raw.no_catalog,
+        changer,
+        left_out: if raw.no_acls { PropertyKinds::ACLS } else { PropertyKinds::NONE },
+        excluded,
+        ignore_ctime: raw.ignore_ctime,
+        context_interval: raw.context_interval,
+    })
+}
+
+/// Opens the tape, and goes behind what counts of the dump on it, which is verified.
+fn place(plan: &Plan, record: &ContextRecord, from: &Suspended) -> Result<Placed, CliError> {
+    let mut tape = open(&plan.tape, plan.mode)?;
+    let mut memory = vec![0; plan.blocking.record_len()];
+    let found = find_end::<_, HostCrc32c>(
+        &mut tape,
+        record.begin,
+        &plan.identity,
+        plan.blocking,
+        &from.state,
+        &from.rest,
+        &mut memory,
+    );
+    match found {
+        Ok(()) => Ok(Placed { tape, begin: record.begin }),
+        Err(error) => Err(refused(&plan.tape, record, &error)),
+    }
+}
+
+fn refused(tape: &TapeSpec, record: &ContextRecord, error: &RestartError<TapeError>) -> CliError {
+    let why = match error {
+        RestartError::Tape(error) => return CliError::failed(error),
+        RestartError::OtherDump => {
+            let file = record.begin.file;
+            format!(
+                "another dump, or none, is in its tape file {file}; put in the right tape, or name it with --tape"
+            )
+        }
+        RestartError::Missing { at } => format!(
+            "it ends before block {at} of the dump, which was written; with another tape, name it with --tape"
+        ),
+        RestartError::Differs { at } => {
+            format!("it does not hold what was written from block {at} of the dump on")
+        }
+        other => format!("{other:?}"),
+    };
+    CliError::failed(format!("{tape}: the dump cannot be restarted on this tape: {why}; nothing was written"))
+}
+
+/// The beginning of the dump, for the catalog behind it, is read back from the tape.
+fn copy_beginning(
+    plan: &Plan,
+    state: &StateDir,
+    placed: Placed,
+    request: &Request,
+    from: &Suspended,
+) -> Result<(Placed, Option<(File, u64)>), CliError> {
+    if !wants_catalog(plan) {
+        return Ok((placed, None));
+    }
+    let Placed { mut tape, begin } = placed;
+    let written = from.state.record_at().byte_offset();
+    let limit = match request.files_from.filter(|_| from.state.stage() >= Stage::Files) {
+        Some(first) => written.min(BlockAddr(first).byte_offset() + TAPE_BLOCK_LEN as u64),
+        None => written,
+    };
+    let file = state.scratch_file()?;
+    let end = tape.position()?;
+    let copied = copy(&mut tape, begin, limit, plan, &file);
+    locate(&mut tape, end)?;
+    match copied {
+        Ok(()) => Ok((Placed { tape, begin }, Some((file, limit)))),
+        Err(error) => {
+            eprintln!(
+                "tapedump: there will be no catalog behind the dump: its beginning cannot be read: {error}"
+            );
+            Ok((Placed { tape, begin }, None))
+        }
+    }
+}
+
+fn copy(
+    tape: &mut Box<dyn Tape>,
+    begin: TapePosition,
+    limit: u64,
+    plan: &Plan,
+    file: &File,
+) -> Result<(), CliError> {
+    locate(tape, begin)?;
+    let mut record = vec![0; plan.blocking.record_len()];
+    let mut len = 0;
+    while len < limit {
+        let TapeRead::Record(read) = tape.read(&mut record)? else {
+            return Err(CliError::failed("the tape ends"));
+        };
+        let wanted = usize::try_from(limit - len).unwrap_or(usize::MAX).min(read);
+        file.write_all_at(record.get(..wanted).unwrap_or_default(), len).map_err(CliError::failed)?;
+        len += wanted as u64;
+    }
+    Ok(())
+}
+
+fn locate(tape: &mut Box<dyn Tape>, to: TapePosition) -> Result<(), CliError> {
+    match tape.locate(to)? {
+        Spaced::Done => Ok(()),
+        _ => Err(CliError::failed("the tape ends where it did not before")),
+    }
+}

@@ -1,0 +1,383 @@
+//! Restartable contexts of dumps: `dumps/ID/context`, as the core keeps them (R-RESTART-2).
+//!
+//! The process that runs the dump, restarts or deletes it, holds a lock on the file: as long as that lives, the context is
+//! busy.
+
+use super::file_device::{FileDevice, FileError, open_private};
+use super::history::{DumpFolder, parse_id, sync_directory};
+use super::{StateDir, StateError};
+use crate::text::printable_path;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::path::PathBuf;
+use tapedump_core::catalog::SuspendedCatalog;
+use tapedump_core::context::{ContextError, ContextRecord, ContextStore, Part, Parts, region_len};
+use tapedump_core::engine::dump::restart::DumpState;
+use tapedump_core::units::DumpId;
+
+/// Version of the request.
+const FORMAT: u32 = 1;
+/// Longest request: arguments of any length that Linux takes, with names of qtrees.
+const REQUEST_LEN_MAX: u64 = 4 << 20;
+
+/// What is needed to make the same dump again. Bytes that need not be text are in hexadecimal.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Request {
+    /// Version.
+    pub format: u32,
+    /// The command line.
+    pub arguments: Vec<Bytes>,
+    /// The tape, by its absolute path.
+    pub tape: Bytes,
+    /// Label of the dump.
+    pub label: String,
+    /// The snapshot that is read, if it is not the tree itself, which cannot change then.
+    pub snapshot: Option<Bytes>,
+    /// Directories in the root that are left out.
+    pub left_out: Vec<Bytes>,
+    /// The dump that it is based on.
+    pub base: Option<String>,
+    /// When it began, beyond the second.
+    pub nanos: u32,
+    /// First block of the dump that is no directory's, as far as it is known.
+    pub files_from: Option<u64>,
+    /// Who owns the volume: the host.
+    pub owner: String,
+    /// The volume as people know it.
+    pub volume_name: Bytes,
+    /// The tree, by its absolute path.
+    pub path: Bytes,
+}
+
+/// Any bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Bytes(pub Vec<u8>);
+
+impl From<Bytes> for String {
+    fn from(bytes: Bytes) -> Self {
+        bytes.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl TryFrom<String> for Bytes {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        let digit = |byte: u8| char::from(byte).to_digit(16);
+        let byte = |pair: &[u8; 2]| Some((digit(pair[0])? << 4 | digit(pair[1])?) as u8);
+        let bytes: Option<Vec<u8>> = pairs.iter().map(byte).collect();
+        bytes.filter(|_| rest.is_empty()).map(Self).ok_or("not hexadecimal")
+    }
+}
+
+impl Request {
+    /// A request of the present format, with nothing in it.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            format: FORMAT,
+            arguments: Vec::new(),
+            tape: Bytes::default(),
+            label: String::new(),
+            snapshot: None,
+            left_out: Vec::new(),
+            base: None,
+            nanos: 0,
+            files_from: None,
+            owner: String::new(),
+            volume_name: Bytes::default(),
+            path: Bytes::default(),
+        }
+    }
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Why a context cannot be used.
+#[derive(Debug)]
+pub enum ContextFailure {
+    /// There is none of this dump.
+    None(DumpId),
+    /// A process holds it.
+    Busy(DumpId),
+    /// It is of no use.
+    Broken {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        what: String,
+    },
+}
+
+impl fmt::Display for ContextFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None(id) => {
+                write!(f, "there is no context {id}; see which there are with: tapedump context list")
+            }
+            Self::Busy(id) => {
+                write!(f, "the context {id} is busy: a process works on its dump; wait until that has ended")
+            }
+            Self::Broken { path, what } => write!(
+                f,
+                "{}: this context is of no use: {what}; delete it with: tapedump context delete",
+                printable_path(path)
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ContextFailure {}
+
+/// What a dump is to be gone on from.
+pub struct Suspended {
+    /// The dump's state.
+    pub state: DumpState,
+    /// Its catalog's.
+    pub catalog: SuspendedCatalog,
+    /// The stream behind the last record on tape.
+    pub rest: Vec<u8>,
+    /// Map of the objects in use.
+    pub in_use: Vec<u8>,
+    /// Map of the objects still to be dumped.
+    pub pending: Vec<u8>,
+    /// Map of the objects that a restore of the chain gives rightly.
+    pub known: Vec<u8>,
+}
+
+/// The context of one dump.
+pub struct ContextFile {
+    store: ContextStore<FileDevice>,
+    path: PathBuf,
+    /// Holds it.
+    _lock: Option<File>,
+}
+
+fn path_of(state: &StateDir, id: DumpId) -> PathBuf {
+    DumpFolder::of(state, id).path().join("context")
+}
+
+impl ContextFile {
+    /// Makes the place of the context of a dump, whose maps have `map_len` bytes, and its records `record_len`; holds it.
+    ///
+    /// # Errors
+    /// The state directory cannot be used.
+    pub fn create(
+        state: &StateDir,
+        id: DumpId,
+        map_len: usize,
+        record_len: usize,
+    ) -> Result<Self, StateError> {
+        let path = path_of(state, id);
+        let parts = [map_len as u64, map_len as u64, map_len as u64, record_len as u64, REQUEST_LEN_MAX];
+        let capacity = region_len(&parts) + (64 << 10);
+        let make = || -> io::Result<(File, File)> {
+            DumpFolder::of(state, id).make()?;
+            let file = open_private(&path)?;
+            flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+            file.set_len(0)?;
+            file.set_len(capacity)?;
+            sync_directory(DumpFolder::of(state, id).path())?;
+            Ok((file.try_clone()?, file))
+        };
+        let (file, lock) = make().map_err(|source| StateError::Io { path: path.clone(), source })?;
+        let store = ContextStore::blank(FileDevice::new(file, capacity), 0..capacity);
+        Ok(Self { store, path, _lock: Some(lock) })
+    }
+
+    /// The context of a dump; held from now on when that `is_needed`.
+    ///
+    /// # Errors
+    /// There is none, it is of no use, or a process holds it.
+    pub fn open(state: &StateDir, id: DumpId, is_needed: bool) -> Result<Self, ContextFailure> {
+        let path = path_of(state, id);
+        let broken =
+            |what: &dyn fmt::Display| ContextFailure::Broken { path: path.clone(), what: what.to_string() };
+        match path.symlink_metadata() {
+            Ok(metadata) if metadata.is_file() => {}
+            Ok(_) => return Err(broken(&"it is no plain file")),
+            Err(_) => return Err(ContextFailure::None(id)),
+        }
+        let file = open_private(&path).map_err(|error| broken(&error))?;
+        let lock = match is_needed {
+            true => match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => Some(file.try_clone().map_err(|error| broken(&error))?),
+                Err(Errno::WOULDBLOCK) => return Err(ContextFailure::Busy(id)),
+                Err(errno) => return Err(broken(&errno)),
+            },
+            false => None,
+        };
+        let capacity = file.metadata().map_err(|error| broken(&error))?.len();
+        let store = ContextStore::open(FileDevice::new(file, capacity), 0..capacity)
+            .map_err(|error| broken(&error))?;
+        Ok(Self { store, path, _lock: lock })
+    }
+
+    fn broken(&self, what: impl fmt::Display) -> ContextFailure {
+        ContextFailure::Broken { path: self.path.clone(), what: what.to_string() }
+    }
+
+    fn part(&mut self, part: Part) -> Result<Vec<u8>, ContextFailure> {
+        let read = |store: &mut ContextStore<FileDevice>| -> Result<Vec<u8>, ContextError<FileError>> {
+            let mut bytes = vec![0; usize::try_from(store.len(part)?).unwrap_or(0)];
+            let _ = store.read(part, &mut bytes)?;
+            Ok(bytes)
+        };
+        read(&mut self.store).map_err(|error| self.broken(error))
+    }
+
+    /// What is known of the dump.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn record(&mut self) -> Result<ContextRecord, ContextFailure> {
+        let bytes = self.part(Part::Record)?;
+        ContextRecord::from_bytes(&bytes).ok_or_else(|| self.broken("a later release wrote it"))
+    }
+
+    /// How to make the dump.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn request(&mut self) -> Result<Request, ContextFailure> {
+        let bytes = self.part(Part::Request)?;
+        let request =
+            serde_json::from_slice::<Request>(&bytes).ok().filter(|request| request.format == FORMAT);
+        request.ok_or_else(|| self.broken("a later release wrote it"))
+    }
+
+    /// How to go on with it.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn suspended(&mut self) -> Result<Suspended, ContextFailure> {
+        let (state, catalog) = (self.part(Part::State)?, self.part(Part::Catalog)?);
+        let state = DumpState::from_bytes(&state).ok_or_else(|| self.broken("a later release wrote it"))?;
+        let catalog =
+            SuspendedCatalog::from_bytes(&catalog).ok_or_else(|| self.broken("a later release wrote it"))?;
+        Ok(Suspended {
+            state,
+            catalog,
+            rest: self.part(Part::Rest)?,
+            in_use: self.part(Part::InUse)?,
+            pending: self.part(Part::Pending)?,
+            known: self.part(Part::Known)?,
+        })
+    }
+
+    /// Stores all of it, durably.
+    ///
+    /// # Errors
+    /// It cannot be stored; what was stored before is still there.
+    pub fn store(&mut self, parts: &Parts<'_>) -> Result<(), StateError> {
+        self.store.store(parts).map_err(|error| StateError::Io {
+            path: self.path.clone(),
+            source: io::Error::other(error.to_string()),
+        })
+    }
+
+    /// Stores another record with what is there.
+    ///
+    /// # Errors
+    /// The context cannot be read, or not be stored.
+    pub fn set_record(&mut self, record: &ContextRecord) -> Result<(), ContextFailure> {
+        let kept =
+            [Part::Request, Part::State, Part::Catalog, Part::Rest, Part::InUse, Part::Pending, Part::Known]
+                .map(|part| self.part(part));
+        let kept: Vec<Vec<u8>> = kept.into_iter().collect::<Result<_, _>>()?;
+        let record = record.to_bytes();
+        let mut parts: Parts<'_> = [&record, &[], &[], &[], &[], &[], &[], &[]];
+        parts.iter_mut().skip(1).zip(&kept).for_each(|(to, part)| *to = part);
+        self.store.store(&parts).map_err(|error| self.broken(error))
+    }
+}
+
+/// Whether a process works on the dump.
+#[must_use]
+pub fn is_busy(state: &StateDir, id: DumpId) -> bool {
+    let Ok(file) = File::open(path_of(state, id)) else { return false };
+    matches!(flock(&file, FlockOperation::NonBlockingLockShared), Err(Errno::WOULDBLOCK))
+}
+
+/// Whether there is a context of this dump.
+#[must_use]
+pub fn exists(state: &StateDir, id: DumpId) -> bool {
+    path_of(state, id).symlink_metadata().is_ok()
+}
+
+/// The dumps of which there are contexts, by their identities.
+///
+/// # Errors
+/// The state directory cannot be read.
+pub fn all(state: &StateDir) -> Result<Vec<DumpId>, StateError> {
+    let path = state.root().join("dumps");
+    let entries = match fs::read_dir(&path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(StateError::Io { path, source }),
+    };
+    let mut ids: Vec<DumpId> = entries
+        .filter_map(|entry| parse_id(&entry.ok()?.file_name().to_string_lossy()))
+        .filter(|id| exists(state, *id))
+        .collect();
+    ids.sort_by_key(|id| id.0);
+    Ok(ids)
+}
+
+/// The dump is whole: its context goes, and the rest of its folder stays.
+///
+/// # Errors
+/// It cannot be removed.
+pub fn end(state: &StateDir, id: DumpId) -> Result<(), StateError> {
+    let path = path_of(state, id);
+    match fs::remove_file(&path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StateError::Io { path, source }),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_any() {
+        let request = Request { tape: Bytes(vec![0, 0xff, b'a']), ..Request::new() };
+        let text = serde_json::to_string(&request).unwrap();
+        assert!(text.contains("00ff61"), "{text}");
+        assert_eq!(serde_json::from_str::<Request>(&text).unwrap().tape, request.tape);
+        for bad in ["0", "0g", "+1"] {
+            assert!(Bytes::try_from(bad.to_owned()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn one_process_holds_a_context() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::at(dir.path().join("s"));
+        let id = DumpId([3; 16]);
+        assert!(matches!(ContextFile::open(&state, id, false), Err(ContextFailure::None(_))));
+        assert_eq!(all(&state).unwrap(), []);
+        let context = ContextFile::create(&state, id, 4096, 65536).unwrap();
+        assert!(is_busy(&state, id) && exists(&state, id));
+        assert!(matches!(ContextFile::open(&state, id, true), Err(ContextFailure::Busy(_))));
+        drop(context);
+        assert!(!is_busy(&state, id));
+        // Nothing was ever stored in it.
+        assert!(matches!(ContextFile::open(&state, id, true), Err(ContextFailure::Broken { .. })));
+        assert_eq!(all(&state).unwrap(), [id]);
+        end(&state, id).unwrap();
+        end(&state, id).unwrap();
+        assert!(!exists(&state, id));
+    }
+}
