@@ -19,7 +19,7 @@ while getopts s:r option; do
 done
 shift $((OPTIND - 1))
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(record stream restore catalog history)
+[ ${#targets[@]} -gt 0 ] || targets=(record stream restore catalog history context)
 
 if ! command -v c++ > /dev/null; then
     echo "fuzz: there is no C++ compiler, which libFuzzer is built with (Debian package g++)" >&2

@@ -387,9 +387,22 @@ fn what_cannot_be_restarted() {
     assert!(outcome.mentions("of no use") && outcome.mentions("context delete"), "{outcome}");
     fs::write(&file, &stored).expect("context");
 
+    let mounted = pool.volume().join("directory 0");
+    tapedump_tests::scratch::run("mount", &["-t", "tmpfs", "none", path_text(&mounted)]);
+    refused("other volumes are mounted", &[]);
+    tapedump_tests::scratch::run("umount", &[path_text(&mounted)]);
+
     let image: PathBuf = pool.volume().join(".snapshot/snapshot_for_backup.0");
+    btrfs(&["property", "set", "-f", path_text(&image), "ro", "false"]);
+    refused("it can be written to", &[]);
+    fs::write(image.join("written"), "to").expect("snapshot");
+    btrfs(&["property", "set", "-f", path_text(&image), "ro", "true"]);
+    refused("is another one, or was written to", &[]);
     btrfs(&["subvolume", "delete", path_text(&image)]);
     refused("is gone", &[]);
+    btrfs(&["subvolume", "snapshot", "-r", path_text(&pool.volume()), path_text(&image)]);
+    refused("is another one, or was written to", &[]);
+    btrfs(&["subvolume", "delete", path_text(&image)]);
     assert_eq!(listed(scratch)[0]["restartable"], false);
     let _ = context(scratch, "delete").arg(&id).outcome().done();
 }

@@ -275,6 +275,12 @@ impl<'m, D: BlockDevice, C: Crc32c> CatalogWriter<'m, D, C> {
         }
         let [objects, names, name_bytes, map_pieces, apart, tapes] = at.size.map(U64::get);
         let size = CatalogSize { objects, names, name_bytes, map_pieces, apart, tapes };
+        let directories = at.directories.get();
+        let counts = [objects, names, name_bytes, map_pieces, apart, tapes];
+        // No device holds more, and no count comes near an overflow.
+        if directories > objects || counts.iter().any(|count| *count >= 1 << 48) {
+            return Err(CatalogError::Damaged { page: 0 });
+        }
         if region.pages <= HEADS {
             return Err(CatalogError::DeviceTooSmall { needed: size.len_max(memory_len) });
         }
@@ -282,7 +288,6 @@ impl<'m, D: BlockDevice, C: Crc32c> CatalogWriter<'m, D, C> {
             .ok_or(CatalogError::Damaged { page: HEADS.into() })?;
         let attributes_from =
             Some(at.attributes_from.get()).filter(|block| *block != u64::MAX).map(BlockAddr);
-        let directories = at.directories.get();
         Ok(Self { device, region, memory_len, builder, identity, attributes_from, size, directories })
     }
 

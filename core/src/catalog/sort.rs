@@ -240,14 +240,19 @@ impl<'m, C: Crc32c> TableBuilder<'m, C> {
     /// suspended in this region.
     pub(super) fn resumed(region: Region, memory: &'m mut [u8], at: &SuspendedTable) -> Option<Self> {
         let (runs, end, run_from) = (at.runs.get(), at.end.get(), at.run_from.get());
-        let is_possible = end <= region.pages && run_from <= end && runs <= end && (runs > 0) == (end > 0);
+        let (entries, bytes) = (at.entries.get(), at.bytes.get());
+        let is_possible = end <= region.pages
+            && run_from <= end
+            && runs <= end
+            && (runs > 0) == (end > 0)
+            && entries.max(bytes) < 1 << 48;
         if !is_possible {
             return None;
         }
         let mut builder = Self::on_region(region, memory)?;
         (builder.runs, builder.end, builder.run_from) = (runs, end, run_from);
         (builder.run_last, builder.newest) = (at.run_last.get(), at.run_last.get());
-        (builder.entries, builder.bytes) = (at.entries.get(), at.bytes.get());
+        (builder.entries, builder.bytes) = (entries, bytes);
         Some(builder)
     }
 

@@ -35,8 +35,12 @@ pub struct Request {
     pub tape: Bytes,
     /// Label of the dump.
     pub label: String,
-    /// The snapshot that is read, if it is not the tree itself, which cannot change then.
+    /// The snapshot that is read.
     pub snapshot: Option<Bytes>,
+    /// Which image of the volume that snapshot is: its identity, and the generation in which it changed last.
+    pub image: Bytes,
+    /// Checksum of the paths of other volumes in the tree, which are links on the dump.
+    pub junctions: u32,
     /// Directories in the root that are left out.
     pub left_out: Vec<Bytes>,
     /// The dump that it is based on.
@@ -86,6 +90,8 @@ impl Request {
             tape: Bytes::default(),
             label: String::new(),
             snapshot: None,
+            image: Bytes::default(),
+            junctions: 0,
             left_out: Vec::new(),
             base: None,
             nanos: 0,
@@ -187,7 +193,9 @@ impl ContextFile {
             flock(&file, FlockOperation::NonBlockingLockExclusive)?;
             file.set_len(0)?;
             file.set_len(capacity)?;
-            sync_directory(DumpFolder::of(state, id).path())?;
+            let folder = DumpFolder::of(state, id);
+            sync_directory(folder.path())?;
+            folder.path().parent().map_or(Ok(()), sync_directory)?;
             Ok((file.try_clone()?, file))
         };
         let (file, lock) = make().map_err(|source| StateError::Io { path: path.clone(), source })?;

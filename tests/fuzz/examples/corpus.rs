@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use tapedump_core::checksum::{Crc32c, PortableCrc32c};
 use tapedump_core::device::volume::PropertyKind;
+use tapedump_core::engine::dump::Stage;
 use tapedump_core::record::payload::{Row, payload_head, row_head};
 use tapedump_core::units::TAPE_BLOCK_LEN;
-use tapedump_fuzz::{catalog, genuine, history, record, restore, stream};
+use tapedump_fuzz::{catalog, context, genuine, history, record, restore, stream};
 
 fn main() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -19,6 +20,7 @@ fn main() {
     tapes(&corpus, &dumps, &foreign);
     catalogs(&corpus, &dumps);
     histories(&corpus);
+    contexts(&corpus);
 }
 
 struct Corpus {
@@ -109,4 +111,21 @@ fn histories(corpus: &Corpus) {
         "removed",
         &[&[settings | history::REMOVE], &genuine::history(&[0, 1, 6], Some(1))],
     );
+}
+
+fn contexts(corpus: &Corpus) {
+    let settings = context::REPAIRED;
+    for (name, stage) in
+        [("header", Stage::Map), ("directories", Stage::Directories), ("files", Stage::Files)]
+    {
+        let [mut image, mut catalog, tape] = genuine::suspended(stage);
+        image.truncate(context::COPY_LEN);
+        catalog.truncate(context::COPY_LEN);
+        corpus.add("context", name, &[&[settings], &image, &catalog, &tape]);
+        corpus.add(
+            "context",
+            &format!("{name}-any-tape"),
+            &[&[settings | context::ANY_TAPE], &image, &catalog],
+        );
+    }
 }

@@ -6,14 +6,17 @@ use tapedump_core::chain::{
     BaseRef, CatalogPlace, Dump as Recorded, Entry, Maker, Numbering, Outcome, Release, Tape, VolumeState,
 };
 use tapedump_core::checksum::PortableCrc32c;
+use tapedump_core::context::{BackupStatus, ContextRecord, ContextState, ContextStore};
 use tapedump_core::device::mem::{MemBlock, MemTape, MemVolume, Node};
+use tapedump_core::device::tape::TapePosition;
 use tapedump_core::device::volume::{Attributes, Kind, PropertyKind, VolumeNames};
-use tapedump_core::engine::dump::{Dump, DumpEvent, DumpMemory, DumpOptions};
+use tapedump_core::engine::dump::{Dump, DumpEvent, DumpMemory, DumpOptions, Stage};
 use tapedump_core::limits::PAGE_LEN;
 use tapedump_core::stream::writer::DumpIdentity;
 use tapedump_core::units::{BlockAddr, BlockingFactor, DumpId, Ino, Level, Timestamp, VolumeId};
 
-const MAP_LEN: usize = 64;
+/// Bytes of the maps of a dump.
+pub const MAP_LEN: usize = 64;
 const BEGIN: i64 = 1_700_000_000;
 
 /// A dump: the bytes of its tape, and the image of its catalog.
@@ -57,6 +60,76 @@ fn change(volume: &mut MemVolume<'_>, at: i64) {
     }
 }
 
+/// What the dump of level 0 is made as, and what its catalog is.
+#[must_use]
+pub fn baseline() -> (DumpOptions, CatalogIdentity) {
+    described(0)
+}
+
+/// Lends the volume as the dump of level 0 finds it.
+pub fn with_volume(then: impl FnOnce(&mut MemVolume<'_>)) {
+    let (mut nodes, mut arena) = (vec![Node::EMPTY; 32], vec![0; 64 << 10]);
+    let mut volume = MemVolume::new(&mut nodes, &mut arena).expect("room for a root");
+    fill(&mut volume);
+    then(&mut volume);
+}
+
+/// The dump of level 0 suspended in this stage: its context, its catalog, and what is on its tape.
+#[must_use]
+pub fn suspended(stage: Stage) -> [Vec<u8>; 3] {
+    let (options, identity) = baseline();
+    let (mut image, mut catalog, mut bytes) = (vec![0; 64 << 10], vec![0; 64 << 10], vec![0; 256 << 10]);
+    let mut tape = MemTape::blank(&mut bytes);
+    with_volume(|volume| {
+        let device = MemBlock::new(&mut catalog, 512).expect("the length of a block");
+        let mut memory = [0; CATALOG_MEMORY_MIN];
+        let writer: CatalogWriter<'_, _, PortableCrc32c> =
+            CatalogWriter::new(device, 0..u64::MAX, &mut memory, identity).expect("room");
+        let mut stream = vec![0; options.blocking.record_len()];
+        let (mut in_use, mut on_tape, mut known) = ([0; MAP_LEN], [0; MAP_LEN], [0; MAP_LEN]);
+        let memory =
+            DumpMemory { stream: &mut stream, in_use: &mut in_use, on_tape: &mut on_tape, known: &mut known };
+        let mut dump =
+            Dump::<_, _, PortableCrc32c, _>::with_catalog(volume, &mut tape, writer, memory, options)
+                .unwrap_or_else(|_| panic!("the memory suffices"));
+        // Some way into the stage.
+        let mut places = 0;
+        let state = loop {
+            assert!(!matches!(dump.step(), Ok(DumpEvent::Done(_)) | Err(_)), "it goes on");
+            let state = dump.suspend().ok().flatten().filter(|state| state.stage() == stage);
+            places += u32::from(state.is_some());
+            if let Some(state) = state.filter(|_| places == 3 || stage == Stage::Map) {
+                break state;
+            }
+        };
+        let catalog = dump.catalog_mut().ok().expect("it has room").suspend().expect("it has room");
+        let held = dump.held();
+        let record = ContextRecord {
+            identity: options.identity,
+            blocking: options.blocking,
+            volume: VolumeId(identity.volume),
+            begin: TapePosition::default(),
+            updated: Timestamp { secs: BEGIN, nanos: 9 },
+            snapshot_is_own: true,
+            has_offset_map: true,
+            offset_verify: true,
+            restartable: true,
+            restart_pass: 1,
+            status: BackupStatus::Tape,
+            state: ContextState::Ended,
+        };
+        let record = record.to_bytes();
+        let maps = [held.in_use, held.pending, held.known];
+        let [in_use, pending, known] = maps;
+        let device = MemBlock::new(&mut image, 512).expect("the length of a block");
+        ContextStore::blank(device, 0..u64::MAX)
+            .store(&[&record, b"{}", state.bytes(), catalog.bytes(), held.rest, in_use, pending, known])
+            .expect("room");
+    });
+    let tape = tape.records(0).flatten().copied().collect();
+    [image, catalog, tape]
+}
+
 /// A dump of level 0, and one of level 1.
 #[must_use]
 pub fn dumps() -> Vec<Genuine> {
@@ -69,7 +142,7 @@ pub fn dumps() -> Vec<Genuine> {
     vec![baseline, dump(&mut volume, 1, &mut known)]
 }
 
-fn dump(volume: &mut MemVolume<'_>, number: u8, known: &mut [u8]) -> Genuine {
+fn described(number: u8) -> (DumpOptions, CatalogIdentity) {
     let level = Level::new(number.into()).expect("a level");
     let date = BEGIN as u32 + 100 * u32::from(number);
     let base_date = if number == 0 { 0 } else { date - 100 };
@@ -84,17 +157,22 @@ fn dump(volume: &mut MemVolume<'_>, number: u8, known: &mut [u8]) -> Genuine {
         names: VolumeNames::default(),
         label: [0; 16],
     };
+    let options = DumpOptions {
+        identity: DumpIdentity { id, date, base_date, level },
+        blocking: BlockingFactor::MIN,
+        label: *b"sample\0\0\0\0\0\0\0\0\0\0",
+    };
+    (options, identity)
+}
+
+fn dump(volume: &mut MemVolume<'_>, number: u8, known: &mut [u8]) -> Genuine {
+    let (options, identity) = described(number);
     let (mut image, mut catalog_memory) = (vec![0; 256 << 10], [0; CATALOG_MEMORY_MIN]);
     let device = MemBlock::new(&mut image, 512).expect("the length of a block");
     let catalog: CatalogWriter<'_, _, PortableCrc32c> =
         CatalogWriter::new(device, 0..u64::MAX, &mut catalog_memory, identity).expect("room");
     let mut bytes = vec![0; 256 << 10];
     let mut tape = MemTape::blank(&mut bytes);
-    let options = DumpOptions {
-        identity: DumpIdentity { id, date, base_date, level },
-        blocking: BlockingFactor::MIN,
-        label: *b"sample\0\0\0\0\0\0\0\0\0\0",
-    };
     let mut stream = vec![0; options.blocking.record_len()];
     let (mut in_use, mut on_tape) = ([0; MAP_LEN], [0; MAP_LEN]);
     let memory = DumpMemory { stream: &mut stream, in_use: &mut in_use, on_tape: &mut on_tape, known };

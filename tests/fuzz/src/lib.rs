@@ -5,6 +5,7 @@
 //! code behind the checksums sees what no writer wrote.
 
 pub mod catalog;
+pub mod context;
 pub mod genuine;
 pub mod history;
 pub mod input;

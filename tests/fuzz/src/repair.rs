@@ -1,4 +1,4 @@
-//! Sets checksums right (`format.md` 1.3, `catalog.md`, `history.md`).
+//! Sets checksums right (`format.md` 1.3, `catalog.md`, `history.md`, `context.md`).
 
 use tapedump_core::checksum::{Crc32c, PortableCrc32c};
 use tapedump_core::limits::PAGE_LEN;
@@ -74,6 +74,21 @@ pub fn catalog(image: &mut [u8]) {
     for page in image.chunks_exact_mut(PAGE_LEN) {
         seal(page, if is_head(page) { 0 } else { salt });
     }
+}
+
+/// Sets the checksums of a copy of a context right, of as many parts as lie in it.
+pub fn context(copy: &mut [u8]) {
+    let mut at = PAGE_LEN;
+    for part in 0..8 {
+        let place = 16 + 12 * part;
+        let len: [u8; 8] = copy[place..place + 8].try_into().expect("eight bytes");
+        let len = usize::try_from(u64::from_be_bytes(len)).unwrap_or(usize::MAX);
+        let Some(bytes) = at.checked_add(len).and_then(|end| copy.get(at..end)) else { break };
+        let sum = crc(0, bytes);
+        copy[place + 8..place + 12].copy_from_slice(&sum.to_be_bytes());
+        at += len.next_multiple_of(PAGE_LEN);
+    }
+    seal(&mut copy[..PAGE_LEN], 0);
 }
 
 /// Sets the checksums of all pages of a history right, and those of the records whose pages lie as they should.

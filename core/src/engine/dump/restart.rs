@@ -121,6 +121,25 @@ impl DumpState {
         }
     }
 
+    /// Whether any dump can stand so: no count comes near an overflow.
+    fn is_possible(&self) -> bool {
+        const MOST: u64 = 1 << 48;
+        let counts = [
+            self.directories,
+            self.others,
+            self.unchanged,
+            self.handled,
+            self.incomplete,
+            self.record_at,
+            self.header_at,
+            self.file_blocks,
+            self.file_at,
+        ];
+        counts.iter().all(|count| count.get() < MOST)
+            && self.data_len.get() < 1 << 62
+            && self.file_segment.get() < 1 << 31
+    }
+
     fn state(&self) -> Option<State> {
         let from = Ino(self.from.get());
         Some(match self.at {
@@ -399,7 +418,7 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, 
         rest: &[u8],
     ) -> Result<Self, DumpError<S::Error, T::Error>> {
         let mut dump = Self::prepared(source, tape, catalog, memory, options)?;
-        dump.state = state.state().ok_or(DumpError::NotThisDump)?;
+        dump.state = state.state().filter(|_| state.is_possible()).ok_or(DumpError::NotThisDump)?;
         if !dump.writer.resume(state.stream(), rest) {
             return Err(DumpError::NotThisDump);
         }

@@ -3,7 +3,7 @@
 use super::super::changer::Changer;
 use super::behind::wants_catalog;
 use super::image::Choice;
-use super::keep::Keeper;
+use super::keep::{Keeper, junctions};
 use super::note;
 use super::plan::{Created, Plan, label_of};
 use super::{Finished, Placed, Start, open_tree, write};
@@ -85,12 +85,20 @@ fn go_on(
     let (placed, copied) = copy_beginning(plan, state, placed, &request, &from)?;
     let placed = placed.written_behind(plan, interrupt)?;
     let mut progress = Progress::noted(Some(journal.clone()));
-    let source = open_tree(plan, state, &taken, interrupt, &mut progress).inspect_err(|_| progress.end())?;
+    let opened = open_tree(plan, state, &taken, interrupt, &mut progress).inspect_err(|_| progress.end())?;
+    if junctions(&opened.source) != request.junctions {
+        progress.end();
+        return Err(CliError::failed(format!(
+            "{}: the dump cannot be restarted now: other volumes are mounted in the tree than when it began; mount or unmount \
+             them, and restart it again",
+            printable_path(&plan.tree)
+        )));
+    }
     let files_from = request.files_from.map(BlockAddr);
     let keeper = Keeper::again(state, context, record, request, plan.context_interval);
     let (keeper, from) = (Box::new(keeper), Box::new(from));
     let start = Start::Again { keeper, from, copied, files_from };
-    write(plan, state, source, placed, start, interrupt, progress)?.end(taken, state)
+    write(plan, state, opened, placed, start, interrupt, progress)?.end(taken, state)
 }
 
 /// The command line that began the dump, with absolute paths.
@@ -114,8 +122,8 @@ fn plan_of(
     raw: raw::Dump,
 ) -> Result<Plan, CliError> {
     let tree = raw.path;
-    let snapshot = request.snapshot.as_ref().map(|name| name.0.as_slice());
-    let choice = Choice::again(&tree, record.volume, snapshot, record.snapshot_is_own)?;
+    let snapshot = request.snapshot.as_ref().map_or(&[][..], |name| &name.0);
+    let choice = Choice::again(&tree, record.volume, snapshot, &request.image.0, record.snapshot_is_own)?;
     let date = Timestamp { secs: record.identity.date.into(), nanos: request.nanos };
     let base = Base::find(state, &tree, record.identity.level, date, None)?;
     if base.dump.map(|base| base.id) != request.base.as_deref().and_then(parse_id) {

@@ -65,11 +65,12 @@ impl Choice {
         Ok(Self::New(volume))
     }
 
-    /// What a dump that goes on has read.
+    /// What a dump that goes on has read: this image of this volume.
     pub fn again(
         tree: &Path,
         volume: VolumeId,
-        snapshot: Option<&[u8]>,
+        snapshot: &[u8],
+        image: &[u8],
         is_ours: bool,
     ) -> Result<Self, CliError> {
         let refused = |why: &dyn std::fmt::Display| {
@@ -80,14 +81,14 @@ impl Choice {
         if found.id() != volume {
             return Err(refused(&"another volume is there"));
         }
-        let Some(name) = snapshot else {
-            return match found.role() {
-                Role::ReadWrite => Err(refused(&"the volume was read-only, and is not any more")),
-                _ => Ok(Self::Frozen),
-            };
-        };
-        let name = SnapshotName::new(name).map_err(|error| refused(&error))?;
+        let name = SnapshotName::new(snapshot).map_err(|error| refused(&error))?;
         let made = match found.find(&name) {
+            Ok(snapshot) if image_bytes(&snapshot) != image => {
+                return Err(refused(&format!(
+                    "its snapshot {} is another one, or was written to",
+                    shown(&name)
+                )));
+            }
             Ok(snapshot) => snapshot.made,
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 return Err(refused(&format!("its snapshot {} is gone", shown(&name))));
@@ -136,6 +137,12 @@ impl Choice {
         let held = Held { volume, name, tree, dump, snapshot, is_ours, _holds };
         Ok(Taken { path, is_frozen: true, held: Some(held) })
     }
+}
+
+/// What tells one image of a volume from any other.
+fn image_bytes(snapshot: &Snapshot) -> Vec<u8> {
+    let (uuid, changed) = snapshot.image;
+    [&uuid[..], &changed.to_be_bytes()].concat()
 }
 
 /// Makes the next snapshot for a dump, and counts it.
@@ -214,9 +221,9 @@ impl Taken<'_> {
         snapshot.is_some_and(|now| earlier.number <= now.generation && now.past.holds(&earlier.mark))
     }
 
-    /// The snapshot that is read, and whether it was made for the dump.
-    pub fn snapshot(&self) -> Option<(&SnapshotName, bool)> {
-        self.held.as_ref().map(|held| (&held.name, held.is_ours))
+    /// The snapshot that is read: its name, which image of the volume it is, and whether it was made for the dump.
+    pub fn snapshot(&self) -> Option<(&SnapshotName, Vec<u8>, bool)> {
+        self.held.as_ref().map(|held| (&held.name, image_bytes(&held.snapshot), held.is_ours))
     }
 
     /// The dump has ended, in whatever way: nothing can be restarted from it. Deletes the snapshot that was made for it.

@@ -4,13 +4,16 @@ use super::behind::Beginning;
 use super::image::Taken;
 use super::plan::{Plan, now};
 use super::{Engine, FailedDump};
+use crate::checksum::HostCrc32c;
 use crate::cli::increments::place_of;
 use crate::state::StateDir;
 use crate::state::catalogs;
 use crate::state::contexts::{self, Bytes, ContextFile, Request};
 use crate::tape::TapeSpec;
+use crate::volume::source::LinuxSource;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::{Duration, Instant};
+use tapedump_core::checksum::Crc32c;
 use tapedump_core::context::{BackupStatus, ContextRecord, ContextState};
 use tapedump_core::device::tape::TapePosition;
 
@@ -34,7 +37,7 @@ pub struct Keeper {
 
 /// Why a dump is not restartable from the beginning (R-RESTART-1).
 pub fn obstacle(plan: &Plan, taken: &Taken<'_>, can_position: bool) -> Option<&'static str> {
-    if !taken.is_frozen {
+    if taken.snapshot().is_none() {
         return Some("it reads the tree itself, without a snapshot");
     }
     if !can_position || !matches!(plan.tape, TapeSpec::Virtual(_) | TapeSpec::File(_) | TapeSpec::Drive(_)) {
@@ -43,16 +46,30 @@ pub fn obstacle(plan: &Plan, taken: &Taken<'_>, can_position: bool) -> Option<&'
     None
 }
 
+/// A checksum of where other volumes are in the tree: with others, objects would have other numbers, or be others.
+pub fn junctions(source: &LinuxSource) -> u32 {
+    source
+        .mount_points()
+        .iter()
+        .fold(0, |sum, path| HostCrc32c::update(HostCrc32c::update(sum, path.as_os_str().as_bytes()), &[0]))
+}
+
 impl Keeper {
     /// Makes the context of a new dump. Nothing is stored yet.
-    pub fn begin(plan: &Plan, state: &StateDir, taken: &Taken<'_>, begin: TapePosition) -> Self {
+    pub fn begin(
+        plan: &Plan,
+        state: &StateDir,
+        taken: &Taken<'_>,
+        source: &LinuxSource,
+        begin: TapePosition,
+    ) -> Self {
         let record = ContextRecord {
             identity: plan.identity,
             blocking: plan.blocking,
             volume: plan.base.tree.volume,
             begin,
             updated: now(),
-            snapshot_is_own: taken.snapshot().is_some_and(|(_, is_own)| is_own),
+            snapshot_is_own: taken.snapshot().is_some_and(|(_, _, is_own)| is_own),
             has_offset_map: true,
             offset_verify: true,
             restartable: true,
@@ -65,7 +82,9 @@ impl Keeper {
             arguments: std::env::args_os().map(|argument| Bytes(argument.into_vec())).collect(),
             tape: Bytes(tape.into_os_string().into_vec()),
             label: plan.label_text.clone(),
-            snapshot: taken.snapshot().map(|(name, _)| Bytes(name.bytes().to_vec())),
+            snapshot: taken.snapshot().map(|(name, ..)| Bytes(name.bytes().to_vec())),
+            image: taken.snapshot().map_or_else(Bytes::default, |(_, image, _)| Bytes(image)),
+            junctions: junctions(source),
             left_out: plan.excluded.top_level.iter().map(|name| Bytes(name.clone())).collect(),
             base: plan.base.dump.map(|base| base.id.to_string()),
             nanos: plan.date.nanos,

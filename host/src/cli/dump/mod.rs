@@ -191,7 +191,7 @@ fn to_tape(
     };
     let obstacle = keep::obstacle(plan, taken, placed.tape.capabilities().can_position);
     let start = match obstacle {
-        None => Start::New(Ok(Box::new(Keeper::begin(plan, state, taken, placed.begin)))),
+        None => Start::New(Ok(Box::new(Keeper::begin(plan, state, taken, &source.source, placed.begin)))),
         Some(why) => Start::New(Err(why)),
     };
     write(plan, state, source, placed, start, interrupt, progress)

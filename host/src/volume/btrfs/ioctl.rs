@@ -145,6 +145,8 @@ pub(super) struct Subvolume {
     pub made: (u64, u32),
     /// The transaction in which it was made.
     pub made_transid: u64,
+    /// The transaction in which something in it changed last.
+    pub changed_transid: u64,
 }
 
 /// A file system.
@@ -205,6 +207,7 @@ pub(super) fn subvolume(fd: impl AsFd) -> Result<Subvolume, Errno> {
         is_read_only: info.flags & ROOT_READ_ONLY != 0,
         made: (info.made.secs, info.made.nanos),
         made_transid: info.made_transid,
+        changed_transid: info.changed_transid,
     })
 }
 

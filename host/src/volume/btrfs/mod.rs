@@ -77,6 +77,9 @@ pub struct Snapshot {
     pub generation: u64,
     /// The snapshots that it comes after, and its own mark.
     pub past: Past,
+    /// Its identity, and the generation in which it changed last: another snapshot of the name, or one that was written to, has
+    /// others.
+    pub image: ([u8; 16], u64),
 }
 
 /// Whether the tree that `fd` is in is on btrfs.
@@ -229,7 +232,8 @@ impl Subvolume {
         let made = Timestamp { secs: i64::try_from(secs).unwrap_or(0), nanos };
         let is_ours = info.is_read_only && info.parent_uuid == self.info.uuid;
         let (path, generation) = (PathBuf::new(), info.made_transid);
-        Ok(is_ours.then(|| Snapshot { path, made, generation, past: Past::of(&fd) }))
+        let image = (info.uuid, info.changed_transid);
+        Ok(is_ours.then(|| Snapshot { path, made, generation, past: Past::of(&fd), image }))
     }
 
     /// All snapshots, by name.
