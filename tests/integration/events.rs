@@ -83,7 +83,7 @@ fn failovers_and_switches() {
         assert_eq!(listed(&scratch), Vec::<Value>::new(), "{told}");
         let aborted = running.wait();
         assert_aborted(&aborted, name, since);
-        assert_eq!(aborted.mentions("cannot be restarted"), !restartable, "{aborted}");
+        assert_eq!(aborted.mentions("after which it cannot be restarted"), !restartable, "{aborted}");
         assert!(aborted.mentions("--overwrite"), "says what to do: {aborted}");
         let _ = verify(&scratch, &tape).outcome().expect(code::INCOMPLETE).says("incomplete");
         let history = Run::tapedump(&scratch).args(["history", "--json"]).outcome();

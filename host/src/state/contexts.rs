@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tapedump_core::catalog::SuspendedCatalog;
 use tapedump_core::context::{ContextError, ContextRecord, ContextStore, Part, Parts, region_len};
 use tapedump_core::engine::dump::restart::DumpState;
@@ -165,6 +165,8 @@ pub struct Suspended {
 pub struct ContextFile {
     store: ContextStore<FileDevice>,
     path: PathBuf,
+    /// Where it is as long as nothing is stored in it.
+    new: Option<PathBuf>,
     /// Holds it.
     _lock: Option<File>,
 }
@@ -185,22 +187,21 @@ impl ContextFile {
         record_len: usize,
     ) -> Result<Self, StateError> {
         let path = path_of(state, id);
+        let new = path.with_extension("new");
         let parts = [map_len as u64, map_len as u64, map_len as u64, record_len as u64, REQUEST_LEN_MAX];
         let capacity = region_len(&parts) + (64 << 10);
         let make = || -> io::Result<(File, File)> {
             DumpFolder::of(state, id).make()?;
-            let file = open_private(&path)?;
+            let file = open_private(&new)?;
             flock(&file, FlockOperation::NonBlockingLockExclusive)?;
             file.set_len(0)?;
             file.set_len(capacity)?;
-            let folder = DumpFolder::of(state, id);
-            sync_directory(folder.path())?;
-            folder.path().parent().map_or(Ok(()), sync_directory)?;
+            DumpFolder::of(state, id).path().parent().map_or(Ok(()), sync_directory)?;
             Ok((file.try_clone()?, file))
         };
         let (file, lock) = make().map_err(|source| StateError::Io { path: path.clone(), source })?;
         let store = ContextStore::blank(FileDevice::new(file, capacity), 0..capacity);
-        Ok(Self { store, path, _lock: Some(lock) })
+        Ok(Self { store, path, new: Some(new), _lock: Some(lock) })
     }
 
     /// The context of a dump; held from now on when that `is_needed`.
@@ -228,7 +229,7 @@ impl ContextFile {
         let capacity = file.metadata().map_err(|error| broken(&error))?.len();
         let store = ContextStore::open(FileDevice::new(file, capacity), 0..capacity)
             .map_err(|error| broken(&error))?;
-        Ok(Self { store, path, _lock: lock })
+        Ok(Self { store, path, new: None, _lock: lock })
     }
 
     fn broken(&self, what: impl fmt::Display) -> ContextFailure {
@@ -288,10 +289,13 @@ impl ContextFile {
     /// # Errors
     /// It cannot be stored; what was stored before is still there.
     pub fn store(&mut self, parts: &Parts<'_>) -> Result<(), StateError> {
-        self.store.store(parts).map_err(|error| StateError::Io {
-            path: self.path.clone(),
-            source: io::Error::other(error.to_string()),
-        })
+        let failed = |path: &Path, source| StateError::Io { path: path.to_path_buf(), source };
+        self.store.store(parts).map_err(|error| failed(&self.path, io::Error::other(error.to_string())))?;
+        let Some(new) = self.new.take() else { return Ok(()) };
+        // From here on it is one; what was cut off before is none.
+        fs::rename(new, &self.path)
+            .and_then(|()| self.path.parent().map_or(Ok(()), sync_directory))
+            .map_err(|source| failed(&self.path, source))
     }
 
     /// Stores another record with what is there.
@@ -376,12 +380,17 @@ mod tests {
         let id = DumpId([3; 16]);
         assert!(matches!(ContextFile::open(&state, id, false), Err(ContextFailure::None(_))));
         assert_eq!(all(&state).unwrap(), []);
-        let context = ContextFile::create(&state, id, 4096, 65536).unwrap();
+        let mut context = ContextFile::create(&state, id, 4096, 65536).unwrap();
+        assert!(!exists(&state, id), "nothing is stored in it yet");
+        context.store(&[b"no record", &[], &[], &[], &[], &[], &[], &[]]).unwrap();
         assert!(is_busy(&state, id) && exists(&state, id));
         assert!(matches!(ContextFile::open(&state, id, true), Err(ContextFailure::Busy(_))));
         drop(context);
         assert!(!is_busy(&state, id));
-        // Nothing was ever stored in it.
+        let mut context = ContextFile::open(&state, id, true).unwrap();
+        assert!(matches!(context.record(), Err(ContextFailure::Broken { .. })));
+        drop(context);
+        fs::write(path_of(&state, id), [1; 9000]).unwrap();
         assert!(matches!(ContextFile::open(&state, id, true), Err(ContextFailure::Broken { .. })));
         assert_eq!(all(&state).unwrap(), [id]);
         end(&state, id).unwrap();

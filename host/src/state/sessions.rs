@@ -218,10 +218,11 @@ impl SessionsFolder {
     /// The state directory cannot be used.
     pub fn open(state: &StateDir) -> Result<Self, StateError> {
         let path = state.root().join("sessions");
-        let failed = |source| StateError::Io { path: path.clone(), source };
-        mode_700(&path).map_err(failed)?;
-        let lock = open_private(&path.join("lock")).map_err(failed)?;
-        flock(&lock, FlockOperation::LockExclusive).map_err(|errno| failed(errno.into()))?;
+        let failed = |path: PathBuf| |source| StateError::Io { path, source };
+        mode_700(&path).map_err(failed(path.clone()))?;
+        let name = path.join("lock");
+        let lock = open_private(&name).map_err(failed(name.clone()))?;
+        flock(&lock, FlockOperation::LockExclusive).map_err(|errno| failed(name)(errno.into()))?;
         Ok(Self { path, _lock: lock })
     }
 
