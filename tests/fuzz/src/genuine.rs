@@ -102,7 +102,7 @@ pub fn suspended(stage: Stage) -> [Vec<u8>; 3] {
                 break state;
             }
         };
-        let catalog = dump.catalog_mut().ok().expect("it has room").suspend().expect("it has room");
+        let catalog = dump.catalog_mut().expect("it has room").suspend().expect("it has room");
         let held = dump.held();
         let record = ContextRecord {
             identity: options.identity,

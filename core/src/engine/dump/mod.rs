@@ -299,7 +299,6 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, 
     ///
     /// # Errors
     /// See [`new`](Dump::new).
-    #[inline(never)]
     pub fn with_catalog(
         source: S,
         tape: T,
@@ -307,22 +306,18 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, 
         memory: DumpMemory<'m>,
         options: DumpOptions,
     ) -> Result<Self, DumpError<S::Error, T::Error>> {
-        let mut dump = Self::prepared(source, tape, catalog, memory, options)?;
-        dump.in_use.clear();
-        dump.pending.clear();
-        if dump.since.is_none() {
-            dump.known.clear();
-        }
-        Ok(dump)
+        Self::prepared(source, tape, catalog, memory, options, true)
     }
 
-    /// With the maps as they are.
+    /// With empty maps if `is_new`, else with the maps as they are.
+    #[inline(never)]
     fn prepared(
         mut source: S,
         tape: T,
         catalog: K,
         memory: DumpMemory<'m>,
         options: DumpOptions,
+        is_new: bool,
     ) -> Result<Self, DumpError<S::Error, T::Error>> {
         let limit = tape.capabilities().record_len_max;
         if options.blocking.record_len() > limit {
@@ -339,9 +334,16 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, 
         let template = HeaderTemplate::new(&names, &options.label);
         let writer = Writer::new(memory.stream, options.blocking, template, options.identity)
             .map_err(|error| DumpError::StreamTooSmall { needed: error.needed })?;
-        let in_use = DumpMap::new(memory.in_use);
-        let pending = DumpMap::new(memory.on_tape);
-        let known = DumpMap::new(memory.known);
+        let mut in_use = DumpMap::new(memory.in_use);
+        let mut pending = DumpMap::new(memory.on_tape);
+        let mut known = DumpMap::new(memory.known);
+        if is_new {
+            in_use.clear();
+            pending.clear();
+            if since.is_none() {
+                known.clear();
+            }
+        }
         Ok(Self {
             source,
             tape,

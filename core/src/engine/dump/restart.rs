@@ -417,7 +417,7 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, 
         state: &DumpState,
         rest: &[u8],
     ) -> Result<Self, DumpError<S::Error, T::Error>> {
-        let mut dump = Self::prepared(source, tape, catalog, memory, options)?;
+        let mut dump = Self::prepared(source, tape, catalog, memory, options, false)?;
         dump.state = state.state().filter(|_| state.is_possible()).ok_or(DumpError::NotThisDump)?;
         if !dump.writer.resume(state.stream(), rest) {
             return Err(DumpError::NotThisDump);
