@@ -253,7 +253,7 @@ fn long_volume(name: &str) -> Pool {
     let pool = Pool::new(name);
     fill(&pool.volume(), &mut Random::new(seed() ^ 2));
     let hole = File::create(pool.volume().join("zz hole")).expect("volume");
-    hole.set_len(1 << 30).expect("volume");
+    hole.set_len(1 << 28).expect("volume");
     pool
 }
 
@@ -277,6 +277,11 @@ fn interrupted_on_a_virtual_tape() {
     assert!(stopped.mentions(&format!("tapedump context restart {id}")), "{stopped}");
     fs::remove_file(pool.volume().join("zz hole")).expect("the snapshot has it still");
     let _ = context(scratch, "restart").arg(&id[..8]).timeout(Duration::from_secs(300)).outcome().done();
+    let log = Run::tapedump(scratch).args(["log", "--json"]).outcome().done().out();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let events: Vec<&str> = lines.iter().filter_map(|line| line["event"].as_str()).collect();
+    let at = events.iter().position(|event| *event == "Restart").expect("the restart is in the log");
+    assert!(events[..at].contains(&"Abort") && events[at..].contains(&"End"), "{events:?}");
     let info = Run::tapedump(scratch).args(["tape", "info", "home"]).outcome().done();
     assert!(info.out().contains("catalog"), "{info}");
     let _ = verify(scratch, "home").timeout(Duration::from_secs(300)).outcome().done();
