@@ -507,12 +507,18 @@ fn give_up(
         false => Ok(()),
     };
     let kept = keeper.map_err(String::from).and_then(|keeper| keeper.end_early(failure));
+    let since = match (&kept, failure) {
+        // The message says it.
+        (_, FailedDump::Interrupted(cause)) if !cause.is_restartable() => String::new(),
+        (Err(why), _) => format!(": it cannot be restarted, since {why}"),
+        (Ok(()), _) => String::new(),
+    };
     let again = match (&kept, &plan.tape) {
         (Ok(()), _) => format!("go on with it by: tapedump context restart {id}"),
-        (Err(why), TapeSpec::Virtual(_) | TapeSpec::File(_)) => {
-            format!("make it anew, over this one with --overwrite: it cannot be restarted, since {why}")
+        (Err(_), TapeSpec::Virtual(_) | TapeSpec::File(_)) => {
+            format!("make it anew, over this one with --overwrite{since}")
         }
-        (Err(why), _) => format!("make it anew: it cannot be restarted, since {why}"),
+        (Err(_), _) => format!("make it anew{since}"),
     };
     let error = CliError::Failed(match closed {
         Ok(()) => format!("{message}; the dump on {} is incomplete; {again}", plan.tape),
