@@ -69,13 +69,13 @@ fn known(state: &StateDir, id: DumpId) -> Result<Known, ContextFailure> {
     loop {
         let read = || {
             let mut file = ContextFile::open(state, id, false)?;
-            Ok((file.record()?, file.request()?, file.suspended()?))
+            Ok((file.record()?, file.request()?, file.state()?))
         };
         let is_busy = contexts::is_busy(state, id);
         match read() {
-            Ok((record, request, suspended)) => {
+            Ok((record, request, state)) => {
                 let has_snapshot = has_snapshot(&request);
-                return Ok(Known { id, record, request, state: suspended.state, is_busy, has_snapshot });
+                return Ok(Known { id, record, request, state, is_busy, has_snapshot });
             }
             Err(ContextFailure::Broken { .. }) if is_busy && tries < 10 => tries += 1,
             Err(error) => return Err(error),

@@ -1,7 +1,7 @@
 //! Names of any bytes in JSON.
 
 use super::exit::CliError;
-use crate::text::steers_terminal;
+use crate::text::{hex, steers_terminal};
 use serde::Serialize;
 use std::fmt::Write as _;
 
@@ -43,13 +43,6 @@ pub fn text(value: &impl Serialize) -> Result<String, CliError> {
         }
         text
     }))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The catalogs of dumps in the state directory: `dumps/ID/catalog`, as the core makes and reads them.
 
 use super::StateDir;
-use super::file_device::{FileDevice, FileError, open_kept, open_private};
+use super::file_device::{FileDevice, FileError, open_kept, open_private, remove_if_there};
 use super::history::{DumpFolder, sync_directory};
 use crate::checksum::HostCrc32c;
 use crate::text::printable_path;
@@ -111,8 +111,9 @@ pub fn resume<'m>(
     let id = identity.dump;
     let folder = DumpFolder::of(state, id);
     let back = std::fs::rename(folder.path().join(SUSPENDED), path_of(state, id));
-    let back = back.and_then(|()| sync_directory(folder.path()));
-    if let Err(error) = back.or_else(|error| if is_absent(&error) { Ok(()) } else { Err(error) }) {
+    if let Err(error) = back.and_then(|()| sync_directory(folder.path()))
+        && error.kind() != io::ErrorKind::NotFound
+    {
         let path = path_of(state, id);
         return Err(CatalogFailure { id, absent: false, path, what: error.to_string() });
     }
@@ -142,12 +143,7 @@ pub fn keep_suspended(state: &StateDir, id: DumpId) -> Result<(), CatalogFailure
 /// # Errors
 /// It cannot be removed.
 pub fn forget_suspended(state: &StateDir, id: DumpId) -> io::Result<()> {
-    let removed = std::fs::remove_file(DumpFolder::of(state, id).path().join(SUSPENDED));
-    removed.or_else(|error| if is_absent(&error) { Ok(()) } else { Err(error) })
-}
-
-fn is_absent(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound
+    remove_if_there(&DumpFolder::of(state, id).path().join(SUSPENDED))
 }
 
 /// Begins a catalog in place of one that is there; that one stays until this one is [`finish`]ed and [`replace`] was

@@ -3,10 +3,10 @@
 //! The process that runs the dump, restarts or deletes it, holds a lock on the file: as long as that lives, the context is
 //! busy.
 
-use super::file_device::{FileDevice, FileError, open_private};
+use super::file_device::{FileDevice, FileError, open_kept, open_private, remove_if_there};
 use super::history::{DumpFolder, parse_id, sync_directory};
 use super::{StateDir, StateError};
-use crate::text::printable_path;
+use crate::text::{from_hex, hex, printable_path};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -64,7 +64,7 @@ pub struct Bytes(pub Vec<u8>);
 
 impl From<Bytes> for String {
     fn from(bytes: Bytes) -> Self {
-        bytes.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&bytes.0)
     }
 }
 
@@ -72,11 +72,7 @@ impl TryFrom<String> for Bytes {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-        let digit = |byte: u8| char::from(byte).to_digit(16);
-        let byte = |pair: &[u8; 2]| Some((digit(pair[0])? << 4 | digit(pair[1])?) as u8);
-        let bytes: Option<Vec<u8>> = pairs.iter().map(byte).collect();
-        bytes.filter(|_| rest.is_empty()).map(Self).ok_or("not hexadecimal")
+        from_hex(&text).map(Self).ok_or("not hexadecimal")
     }
 }
 
@@ -265,17 +261,25 @@ impl ContextFile {
         request.ok_or_else(|| self.broken("a later release wrote it"))
     }
 
+    /// How far the dump is.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn state(&mut self) -> Result<DumpState, ContextFailure> {
+        let state = self.part(Part::State)?;
+        DumpState::from_bytes(&state).ok_or_else(|| self.broken("a later release wrote it"))
+    }
+
     /// How to go on with it.
     ///
     /// # Errors
     /// It cannot be read.
     pub fn suspended(&mut self) -> Result<Suspended, ContextFailure> {
-        let (state, catalog) = (self.part(Part::State)?, self.part(Part::Catalog)?);
-        let state = DumpState::from_bytes(&state).ok_or_else(|| self.broken("a later release wrote it"))?;
+        let catalog = self.part(Part::Catalog)?;
         let catalog =
             SuspendedCatalog::from_bytes(&catalog).ok_or_else(|| self.broken("a later release wrote it"))?;
         Ok(Suspended {
-            state,
+            state: self.state()?,
             catalog,
             rest: self.part(Part::Rest)?,
             in_use: self.part(Part::InUse)?,
@@ -317,7 +321,7 @@ impl ContextFile {
 /// Whether a process works on the dump.
 #[must_use]
 pub fn is_busy(state: &StateDir, id: DumpId) -> bool {
-    let Ok(file) = File::open(path_of(state, id)) else { return false };
+    let Ok(file) = open_kept(&path_of(state, id)) else { return false };
     matches!(flock(&file, FlockOperation::NonBlockingLockShared), Err(Errno::WOULDBLOCK))
 }
 
@@ -352,10 +356,7 @@ pub fn all(state: &StateDir) -> Result<Vec<DumpId>, StateError> {
 /// It cannot be removed.
 pub fn end(state: &StateDir, id: DumpId) -> Result<(), StateError> {
     let path = path_of(state, id);
-    match fs::remove_file(&path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StateError::Io { path, source }),
-        _ => Ok(()),
-    }
+    remove_if_there(&path).map_err(|source| StateError::Io { path, source })
 }
 
 #[cfg(test)]

@@ -108,6 +108,14 @@ pub(super) fn make_in(directory: impl AsFd, name: &str) -> io::Result<File> {
     open_regular(directory, Path::new(name), OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)
 }
 
+/// Removes a file; one that is not there is gone.
+pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Reads a short file that is kept.
 pub(super) fn read_kept(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();

@@ -11,9 +11,10 @@
 //! number says: the kernel ends the lock with the process, and whoever comes next removes the rest. Who can tell the
 //! limit is the caller.
 
-use super::file_device::{open_kept, open_private, read_kept};
-use super::snapshots::{damaged, hex, parsed, replace};
+use super::file_device::{open_kept, open_private, read_kept, remove_if_there};
+use super::snapshots::{damaged, parsed, replace};
 use super::{StateDir, StateError, mode_700};
+use crate::text::{from_hex, hex};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -153,11 +154,7 @@ fn now() -> i64 {
 }
 
 fn unhex(text: &str) -> io::Result<Vec<u8>> {
-    let digits = text.as_bytes().chunks(2);
-    digits
-        .map(|pair| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok()))
-        .collect::<Option<_>>()
-        .ok_or_else(damaged)
+    from_hex(text).ok_or_else(damaged)
 }
 
 fn volume_of_text(text: &str) -> io::Result<VolumeId> {
@@ -251,7 +248,7 @@ impl SessionsFolder {
         for name in names.iter().filter(|name| name.ends_with(".abort")) {
             let is_asked = |listed: &Listed| abort_name(listed.serial) == *name;
             if !all.iter().any(is_asked) {
-                self.at(name, remove)?;
+                self.at(name, remove_if_there)?;
             }
         }
         Ok(all)
@@ -319,13 +316,6 @@ fn abort_name(serial: u64) -> String {
     format!("{serial:08}.abort")
 }
 
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
 /// Looks at one session; one whose process is gone is removed.
 fn look_at(path: &Path, serial: u64) -> io::Result<Option<Listed>> {
     let file = match open_kept(path) {
@@ -335,7 +325,7 @@ fn look_at(path: &Path, serial: u64) -> io::Result<Option<Listed>> {
         Err(error) => return Err(error),
     };
     match flock(&file, FlockOperation::NonBlockingLockShared) {
-        Ok(()) => return remove(path).map(|()| None),
+        Ok(()) => return remove_if_there(path).map(|()| None),
         Err(Errno::WOULDBLOCK) => {}
         Err(errno) => return Err(errno.into()),
     }

@@ -8,9 +8,10 @@
 //!
 //! What a killed dump held stays here: so its snapshot is known for what it is.
 
-use super::file_device::{open_kept, open_private, read_kept};
+use super::file_device::{open_kept, open_private, read_kept, remove_if_there};
 use super::history::{parse_id, sync_directory};
 use super::{StateDir, StateError, mode_700};
+use crate::text::hex;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -80,10 +81,6 @@ struct Held {
     /// What does not say is nobody's to delete.
     #[serde(default)]
     origin: Origin,
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl SnapshotsFolder {
@@ -163,10 +160,7 @@ impl SnapshotsFolder {
     /// # Errors
     /// That cannot be kept.
     pub fn release(&self, dump: DumpId) -> Result<(), StateError> {
-        self.at(&Self::file_of(dump), |path| match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        })
+        self.at(&Self::file_of(dump), remove_if_there)
     }
 
     /// The dumps that hold a snapshot; those that were killed, too.
