@@ -80,6 +80,8 @@ mod round_trip;
 mod sessions;
 #[path = "integration/snapshots.rs"]
 mod snapshots;
+#[path = "integration/tapes.rs"]
+mod tapes;
 #[path = "integration/telling.rs"]
 mod telling;
 #[path = "integration/turmoil.rs"]
@@ -140,6 +142,7 @@ fn main() {
         ("generations", generations::CASES),
         ("sessions", sessions::CASES),
         ("snapshots", snapshots::CASES),
+        ("tapes", tapes::CASES),
         ("telling", telling::CASES),
         ("turmoil", turmoil::CASES),
         ("usage", usage::CASES),

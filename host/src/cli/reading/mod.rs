@@ -21,6 +21,7 @@ use crate::checksum::HostCrc32c;
 use crate::cli::changer::{Wanted, with_changes};
 use crate::cli::exit::{CliError, Ended};
 use crate::cli::further::Further;
+use crate::cli::increments::UsedTape;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::journal::Journal;
 use crate::cli::progress::{Progress, Progressed};
@@ -41,7 +42,7 @@ use tapedump_core::engine::restore::{
 };
 use tapedump_core::limits::{MAP_LEN_MAX, SEGMENT_LEN_MAX};
 use tapedump_core::stream::reader::ReaderError;
-use tapedump_core::units::{DumpId, Ino, TAPE_BLOCK_LEN};
+use tapedump_core::units::{BlockAddr, DumpId, Ino, TAPE_BLOCK_LEN};
 
 /// The engine as the host puts it together.
 pub type Engine<'m, V> = Restore<'m, Box<dyn Tape>, V, ScratchDevice, HostCrc32c>;
@@ -357,6 +358,14 @@ impl<W> Drive<'_, W> {
                 Ok(RestoreEvent::NeedTape(number)) => {
                     let place = self.sources.place(number.0);
                     self.tapes.bring(engine, number.0, place, self.interrupt, self.progress)?;
+                    if self.tapes.number == number.0 {
+                        let (spec, begin) = (self.tapes.present.clone(), self.tapes.begin);
+                        self.visitor.tape(UsedTape {
+                            spec,
+                            begin,
+                            first: BlockAddr(engine.progress().blocks),
+                        });
+                    }
                     Flow::On
                 }
                 Ok(RestoreEvent::NeedDump { index }) => {

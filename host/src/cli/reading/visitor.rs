@@ -3,6 +3,7 @@
 use super::Engine;
 use super::names::{Finding, Purpose};
 use crate::cli::exit::CliError;
+use crate::cli::increments::UsedTape;
 use crate::cli::progress::Progress;
 use tapedump_core::device::volume::{PropertyKinds, TargetVolume};
 use tapedump_core::engine::restore::{DumpInfo, RestoreEvent, RestoreStage};
@@ -56,6 +57,8 @@ pub trait Visitor<V: TargetVolume> {
     fn purpose(&self) -> Purpose {
         Purpose::Look
     }
+    /// The dump goes on on that tape.
+    fn tape(&mut self, _tape: UsedTape) {}
     /// An object that is no directory begins.
     fn object(&mut self, _ino: Ino) {}
     /// A stage begins.
