@@ -1,0 +1,223 @@
+//! The power is cut, or the program killed, at every operation of a scenario with a baseline, an increment that is stopped and
+//! restarted, and the deletion of a context and of a dump; and once more while that is repaired.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tapedump_core::units::{DumpId, Level};
+
+use crate::machine::{End, Machine, Media, Plan, TAPES, Told};
+use crate::system::{Ended, Order, System};
+use crate::verify::{check_catalogs, check_whole};
+use crate::world::Image;
+
+const SEED: u64 = 7;
+const TAPE_LEN: usize = 512 << 10;
+
+pub fn id(number: u8) -> DumpId {
+    DumpId([number; 16])
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// Dumps at a level, up to the end or only so many steps.
+    Dump(u8, u32, Option<u32>),
+    Restart(u8),
+    DeleteContext(u8),
+    DeleteDump(u8),
+}
+
+/// The steps, each after how many changes of the volume.
+const STEPS: [(u32, Step); 7] = [
+    (50, Step::Dump(1, 0, None)),
+    (66, Step::Dump(2, 1, Some(24))),
+    (74, Step::Restart(2)),
+    (80, Step::Dump(3, 2, Some(13))),
+    (84, Step::DeleteContext(3)),
+    (90, Step::DeleteDump(2)),
+    (96, Step::Dump(4, 1, None)),
+];
+/// After which the volume is dumped once more, to see that the system goes on.
+const LAST: (u32, u8) = (110, 9);
+
+/// What there is of a dump.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Is {
+    Absent,
+    Kept,
+    Whole,
+}
+
+impl Step {
+    const fn number(self) -> u8 {
+        match self {
+            Self::Dump(number, ..)
+            | Self::Restart(number)
+            | Self::DeleteContext(number)
+            | Self::DeleteDump(number) => number,
+        }
+    }
+
+    /// What there is of its dump before it, and after it.
+    const fn change(self) -> (Is, Is) {
+        match self {
+            Self::Dump(_, _, None) => (Is::Absent, Is::Whole),
+            Self::Dump(_, _, Some(_)) => (Is::Absent, Is::Kept),
+            Self::Restart(_) => (Is::Kept, Is::Whole),
+            Self::DeleteContext(_) => (Is::Kept, Is::Absent),
+            Self::DeleteDump(_) => (Is::Whole, Is::Absent),
+        }
+    }
+}
+
+fn order(number: u8, level: u32, changes: u32) -> Order {
+    let date = Image { seed: SEED, changes }.date();
+    Order { id: id(number), level: Level::new(level).expect("a level"), date }
+}
+
+fn perform(machine: &mut Machine<'_>, changes: u32, step: Step) -> Result<(), String> {
+    machine.snapshots.changes = changes;
+    let mut system = System::start(machine, SEED)?;
+    let now = Image { seed: SEED, changes }.date();
+    match step {
+        Step::Dump(number, level, stop) => {
+            let ended = system.dump(&order(number, level, changes), stop)?;
+            assert_eq!(ended == Ended::Stopped, stop.is_some(), "{step:?}");
+        }
+        Step::Restart(number) => assert_eq!(system.restart(id(number), now, None)?, Ended::Whole),
+        Step::DeleteContext(number) => system.delete_context(id(number))?,
+        Step::DeleteDump(number) => system.delete_dump(id(number))?,
+    }
+    Ok(())
+}
+
+/// Goes through the steps; gives how many were done, and at which operation each began.
+fn run(machine: &mut Machine<'_>) -> (Vec<u64>, Result<(), String>) {
+    let mut begun = Vec::new();
+    for (changes, step) in STEPS {
+        begun.push(machine.power.operations());
+        if let Err(error) = perform(machine, changes, step) {
+            return (begun, Err(error));
+        }
+    }
+    (begun, Ok(()))
+}
+
+/// What there is of each dump, as the system tells; and the images of the snapshots are those of dumps that are kept.
+fn state(system: &mut System<'_, '_>, context: &str) -> BTreeMap<u8, Is> {
+    let whole = system.dumps().unwrap_or_else(|error| panic!("{context}: {error}"));
+    let kept = system.contexts().unwrap_or_else(|error| panic!("{context}: {error}"));
+    let kept = kept.into_iter().map(|(_, kept)| kept.record.identity.id.0[0]);
+    let holders: BTreeSet<u8> = system
+        .machine
+        .snapshots
+        .all()
+        .into_iter()
+        .filter_map(|(_, holder)| holder)
+        .map(|id| id.0[0])
+        .collect();
+    let kept: BTreeSet<u8> = kept.collect();
+    assert_eq!(holders, kept, "{context}: snapshots");
+    let mut found: BTreeMap<u8, Is> = kept.into_iter().map(|number| (number, Is::Kept)).collect();
+    for listed in whole {
+        assert_eq!(found.insert(listed.dump.id.0[0], Is::Whole), None, "{context}: told twice");
+    }
+    found
+}
+
+/// After how many changes each dump was made.
+fn image(number: u8) -> Image {
+    let made = STEPS.iter().find(|(_, step)| step.number() == number).map_or(LAST.0, |(changes, _)| *changes);
+    Image { seed: SEED, changes: made }
+}
+
+/// What may be there when the last of these steps was cut off.
+fn expect(found: &BTreeMap<u8, Is>, steps: &[(u32, Step)], context: &str) {
+    let Some(((_, cut), done)) = steps.split_last() else { return };
+    let mut expected = BTreeMap::new();
+    for (_, step) in done {
+        expected.insert(step.number(), step.change().1);
+    }
+    let (before, after) = cut.change();
+    let possible = before.min(after)..=before.max(after);
+    let of_cut = found.get(&cut.number()).copied().unwrap_or(Is::Absent);
+    assert!(possible.contains(&of_cut), "{context}: cut off in {cut:?}, and it is {of_cut:?}");
+    expected.insert(cut.number(), of_cut);
+    expected.retain(|_, is| *is != Is::Absent);
+    assert_eq!(*found, expected, "{context}: cut off in {cut:?}");
+}
+
+/// Restarts what can be restarted.
+fn repair(machine: &mut Machine<'_>) -> Result<(), String> {
+    machine.snapshots.changes = LAST.0;
+    let mut system = System::start(machine, SEED)?;
+    for (_, kept) in system.contexts()? {
+        system.restart(kept.record.identity.id, Image { seed: SEED, changes: LAST.0 }.date(), None)?;
+    }
+    Ok(())
+}
+
+fn check_all(system: &mut System<'_, '_>, context: &str) {
+    for (number, is) in state(system, context) {
+        if is == Is::Whole {
+            check_whole(system, id(number), image(number), context);
+            check_catalogs(system, id(number), image(number), context);
+        }
+    }
+}
+
+/// What is there after a cut is what may be there; it can be gone on with, and all of it restores equal.
+fn check(media: &mut Media, seed: u64, steps: usize, context: &str) {
+    let (found, _) = media.run(&Plan::default(), seed, LAST.0, |machine| {
+        let mut system = System::start(machine, SEED).unwrap_or_else(|error| panic!("{context}: {error}"));
+        let found = state(&mut system, context);
+        expect(&found, &STEPS[..steps], context);
+        found
+    });
+    // The power goes again while what is left is restarted.
+    let mut again = media.clone();
+    let (_, told) = again.run(&Plan::default(), seed, LAST.0, repair);
+    let plan = Plan { end: Some((seed % told.operations.max(1), End::PowerCut)), ..Plan::default() };
+    let ((), _) = media.run(&plan, seed, LAST.0, |machine| drop(repair(machine)));
+    media.run(&Plan::default(), seed, LAST.0, |machine| {
+        repair(machine).unwrap_or_else(|error| panic!("{context}: restarting: {error}"));
+        let mut system = System::start(machine, SEED).unwrap_or_else(|error| panic!("{context}: {error}"));
+        let now = state(&mut system, context);
+        assert!(now.values().all(|is| *is == Is::Whole) && now.keys().eq(found.keys()), "{context}: {now:?}");
+        let level = u32::from(now.contains_key(&1));
+        let ended = system.dump(&order(LAST.1, level, LAST.0), None);
+        assert_eq!(ended, Ok(Ended::Whole), "{context}: going on");
+        check_all(&mut system, context);
+    });
+}
+
+fn scenario(plan: &Plan, seed: u64) -> (Media, (Vec<u64>, Result<(), String>), Told) {
+    let mut media = Media::new([TAPE_LEN; TAPES]);
+    let (result, told) = media.run(plan, seed, 0, run);
+    (media, result, told)
+}
+
+#[test]
+fn whatever_operation_is_the_last_one_nothing_that_was_told_is_lost() {
+    let (mut media, (begun, result), told) = scenario(&Plan::default(), 0);
+    result.expect("nothing goes wrong");
+    media.run(&Plan::default(), 0, LAST.0, |machine| {
+        let mut system = System::start(machine, SEED).expect("nothing goes wrong");
+        assert_eq!(state(&mut system, "uncut"), [(1, Is::Whole), (4, Is::Whole)].into());
+        check_all(&mut system, "uncut");
+    });
+    let exhaustive = std::env::var_os("TAPEDUMP_EXHAUSTIVE").is_some();
+    let mut cuts = 0;
+    for n in 0..told.operations {
+        let draws = if exhaustive { 16 } else { 1 };
+        let powers = (0..draws).map(|draw| (End::PowerCut, n * 31 + draw));
+        for (end, seed) in powers.chain([(End::Kill, n)]) {
+            let context = format!("{end:?} at operation {n}, seed {seed}");
+            let plan = Plan { end: Some((n, end)), ..Plan::default() };
+            let (mut media, (begun, result), _) = scenario(&plan, seed);
+            result.expect_err(&context);
+            check(&mut media, seed, begun.len(), &context);
+            cuts += 1;
+        }
+    }
+    println!("{} operations in {} steps, {cuts} cuts", told.operations, begun.len());
+}

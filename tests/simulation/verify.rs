@@ -1,0 +1,220 @@
+//! Restores of what a system has dumped, and whether they give what was there, or tell exactly what they do not give.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tapedump_core::checksum::PortableCrc32c;
+use tapedump_core::device::mem::{MemBlock, MemVolume, differs};
+use tapedump_core::device::tape::TapeDevice;
+use tapedump_core::device::volume::{Kind, PropertyKind};
+use tapedump_core::engine::restore::{Damage, Restore, RestoreEvent, RestoreMemory, RestoreSummary};
+use tapedump_core::units::{BlockingFactor, DumpId, Ino, TAPE_BLOCK_LEN};
+
+use crate::machine::{BLOCK_LEN, Drive};
+use crate::system::{BLOCKING, System, text};
+use crate::world::{Image, NOTES, Room, names, objects};
+
+/// Object numbers that a restore can tell apart, with those that only damage makes.
+const MAP_LEN: usize = 1024;
+const SCRATCH_LEN: usize = 64 << 10;
+const NAMES_LEN: usize = 16 << 10;
+
+/// What a restore told.
+#[derive(Debug, Default)]
+pub struct Told {
+    pub summary: RestoreSummary,
+    /// Objects that are damaged, or were.
+    pub named: BTreeSet<Ino>,
+    /// All that was told, for whom it concerns.
+    pub log: Vec<String>,
+    /// It is not known what is missing.
+    pub maps: bool,
+}
+
+impl Told {
+    fn note(&mut self, damage: Damage) {
+        self.log.push(text(damage));
+        match damage {
+            Damage::Data { ino, .. }
+            | Damage::Unchecked { ino, .. }
+            | Damage::Unread { ino, .. }
+            | Damage::Changed { ino }
+            | Damage::Properties { ino }
+            | Damage::Directory { ino }
+            | Damage::BadEntries { ino, .. }
+            | Damage::RepeatedName { ino }
+            | Damage::DirectoryNamedTwice { ino, .. }
+            | Damage::Nameless { ino }
+            | Damage::Unannounced { ino }
+            | Damage::Missing { ino } => {
+                self.named.insert(ino);
+            }
+            Damage::Maps => self.maps = true,
+            _ => {}
+        }
+    }
+}
+
+/// Restores a dump and all that it builds on.
+pub fn restore(system: &mut System<'_, '_>, id: DumpId, target: &mut MemVolume<'_>) -> Result<Told, String> {
+    let mut chain = system.chain(id)?;
+    chain.reverse();
+    let dumps = system.dumps()?;
+    let mut drives: Vec<Option<&mut Drive<'_>>> = system.machine.tapes.iter_mut().map(Some).collect();
+    let mut tapes = Vec::new();
+    for id in &chain {
+        let listed = dumps.iter().find(|listed| listed.dump.id == *id).ok_or("not in the history")?;
+        let of_dump: Vec<_> = listed.tapes.iter().map(|tape| drives[usize::from(*tape)].take()).collect();
+        tapes.push(of_dump);
+    }
+    restore_tapes(tapes, target)
+}
+
+/// Restores the dumps on these tapes, the newest first.
+fn restore_tapes(
+    mut tapes: Vec<Vec<Option<&mut Drive<'_>>>>,
+    target: &mut MemVolume<'_>,
+) -> Result<Told, String> {
+    let blocking = BlockingFactor::new(BLOCKING).map_err(text)?;
+    let mut stream = vec![0; blocking.record_len() + TAPE_BLOCK_LEN];
+    let (mut maps, mut chain) = (vec![0; 6 * MAP_LEN], vec![0; 3 * MAP_LEN]);
+    let (mut names, mut scratch) = (vec![0; NAMES_LEN], vec![0; SCRATCH_LEN]);
+    let scratch = MemBlock::new(&mut scratch, BLOCK_LEN).map_err(text)?;
+    let memory = RestoreMemory {
+        stream: &mut stream,
+        maps: &mut maps,
+        chain: &mut chain,
+        names: &mut names,
+        attributes: &mut [],
+    };
+    for tape in tapes.iter_mut().flatten().flatten() {
+        tape.rewind().map_err(text)?;
+    }
+    let (len, mut present) = (tapes.len() as u32, 0);
+    let first = tapes[0][0].take().ok_or("a tape is on two dumps")?;
+    let mut restore =
+        Restore::<_, _, _, PortableCrc32c>::of_chain(first, target, scratch, memory, len).map_err(text)?;
+    let mut told = Told::default();
+    loop {
+        match restore.step().map_err(text)? {
+            RestoreEvent::Damage(damage) => told.note(damage),
+            RestoreEvent::Failed(failure) => {
+                told.log.push(text(failure));
+                told.named.insert(failure.ino);
+            }
+            RestoreEvent::NeedDump { index } => {
+                let next = tapes[index as usize][0].take();
+                tapes[present][0] = restore.next_dump(next);
+                present = index as usize;
+                restore.tape_mut().rewind().map_err(text)?;
+            }
+            RestoreEvent::Done(summary) => {
+                told.summary = summary;
+                return Ok(told);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A dump must give the volume as it was, without any damage.
+pub fn check_whole(system: &mut System<'_, '_>, id: DumpId, image: Image, context: &str) {
+    let (mut there, mut here) = (Room::new(), Room::new());
+    let (original, mut restored) = (image.volume(&mut there), here.empty());
+    let told = restore(system, id, &mut restored).unwrap_or_else(|error| panic!("{context}: {id}: {error}"));
+    assert!(told.summary.is_good() && told.summary.checked, "{context}: {id}: {told:?}");
+    assert_eq!(differs(&original, &restored), None, "{context}: {id} is not what was dumped");
+}
+
+/// The catalogs of a dump and of what it builds on must tell every object of the volume, and nothing that it did not have.
+pub fn check_catalogs(system: &mut System<'_, '_>, id: DumpId, image: Image, context: &str) {
+    let dumps = system.dumps().expect(context);
+    let chain = system.chain(id).expect(context);
+    let mut room = Room::new();
+    let original = image.volume(&mut room);
+    let mut left: BTreeSet<Ino> = objects(&original).into_iter().map(|(ino, _)| ino).collect();
+    for (age, link) in chain.iter().rev().enumerate() {
+        let listed = dumps.iter().find(|listed| listed.dump.id == *link).expect(context);
+        let place = listed.catalog.unwrap_or_else(|| panic!("{context}: {link} has no catalog"));
+        let found = system.with_catalog(place, |catalog| {
+            assert_eq!(catalog.identity().dump, *link, "{context}");
+            let mut found = Vec::new();
+            let mut at = catalog.first_on_tape()?;
+            while let Some(row) = catalog.next_on_tape(&mut at)? {
+                found.push(row.ino);
+            }
+            Ok::<_, tapedump_core::catalog::CatalogError<_>>(found)
+        });
+        let found = found.and_then(|found| found.map_err(text));
+        for ino in found.unwrap_or_else(|error| panic!("{context}: catalog of {link}: {error}")) {
+            assert!(left.remove(&ino) || age > 0, "{context}: {link} has object {ino}, which is not there");
+        }
+    }
+    assert!(left.is_empty(), "{context}: no catalog has {left:?}");
+}
+
+/// Every path of a volume with its object, and what the object is.
+fn listing(volume: &mut MemVolume<'_>) -> BTreeMap<Vec<u8>, (Ino, String)> {
+    let mut found = BTreeMap::new();
+    let mut directories = vec![(Vec::new(), Ino::ROOT)];
+    while let Some((path, directory)) = directories.pop() {
+        for (name, ino) in names(volume, directory) {
+            let path = [&path[..], b"/", &name].concat();
+            let of = volume.attributes(ino).expect("it has a name");
+            let mut data = vec![0; if of.kind.has_data() { of.size as usize } else { 0 }];
+            if of.kind.has_data() {
+                volume.read_data(ino, 0, &mut data).expect("it has data");
+            }
+            let sum = <PortableCrc32c as tapedump_core::checksum::Crc32c>::update(0, &data);
+            let notes = NOTES.map(|name| volume.property_value(ino, PropertyKind::Xattr, name));
+            let what = format!(
+                "{:?} {:o} {} {:?} {} bytes {sum:08x} {notes:?}",
+                of.kind,
+                of.permissions,
+                of.uid,
+                of.modified,
+                data.len()
+            );
+            found.insert(path.clone(), (ino, what));
+            if of.kind == Kind::Directory {
+                directories.push((path, ino));
+            }
+        }
+    }
+    found
+}
+
+/// What came back is what was there, but for objects that were named and what is in directories that were. Gives whether
+/// it is all of it.
+pub fn check_named(
+    original: &mut MemVolume<'_>,
+    restored: &mut MemVolume<'_>,
+    told: &Told,
+    context: &str,
+) -> bool {
+    if differs(original, restored).is_none() {
+        return true;
+    }
+    assert!(!told.summary.is_good(), "{context}: silently wrong: {:?}", differs(original, restored));
+    let (original, restored) = (listing(original), listing(restored));
+    let is_named = |path: &[u8]| {
+        let prefixes = (0..=path.len()).filter(|&len| len == path.len() || path[len] == b'/');
+        let mut inos = prefixes.filter_map(|len| original.get(&path[..len]));
+        told.named.contains(&Ino::ROOT) || inos.any(|(ino, _)| told.named.contains(ino))
+    };
+    let mut counterparts = BTreeMap::new();
+    for (path, (ino, expected)) in original.iter().filter(|(path, _)| !is_named(path)) {
+        let Some((counterpart, found)) = restored.get(path) else {
+            // Without maps it is not known what is missing, only that something may be.
+            assert!(told.maps, "{context}: {} is missing, and {told:#?}", path.escape_ascii());
+            continue;
+        };
+        assert_eq!(found, expected, "{context}: {} ({ino}), and {told:#?}", path.escape_ascii());
+        let same = counterparts.entry(*ino).or_insert(*counterpart);
+        assert_eq!(same, counterpart, "{context}: names of {ino} lead to two objects");
+    }
+    let is_strange =
+        |path: &Vec<u8>| !original.contains_key(path) && !path.starts_with(b"/lost+found") && !is_named(path);
+    let strange = restored.keys().find(|path| is_strange(path));
+    assert_eq!(strange.map(|path| path.escape_ascii().to_string()), None, "{context}: {told:#?}");
+    false
+}
