@@ -16,17 +16,21 @@ use tapedump_core::chain::{
 use tapedump_core::checksum::PortableCrc32c;
 use tapedump_core::context::{BackupStatus, ContextRecord, ContextState};
 use tapedump_core::device::block::BlockDevice;
-use tapedump_core::device::mem::MemVolume;
+use tapedump_core::device::mem::{MemBlock, MemVolume, NullTarget};
 use tapedump_core::device::snapshot::{BackupNumbers, Snapshots};
 use tapedump_core::device::tape::{TapeDevice, TapePosition};
 use tapedump_core::device::volume::{SourceVolume, VolumeNames};
 use tapedump_core::engine::dump::restart::find_end;
 use tapedump_core::engine::dump::{Dump, DumpError, DumpEvent, DumpMemory, DumpOptions, DumpSummary};
+use tapedump_core::engine::rebuild::Rebuild;
+use tapedump_core::engine::restore::{Restore, RestoreEvent, RestoreMemory};
 use tapedump_core::stream::writer::DumpIdentity;
-use tapedump_core::units::{BlockAddr, BlockingFactor, DumpId, Level, Timestamp, VolumeId};
+use tapedump_core::units::{
+    BlockAddr, BlockingFactor, DumpId, Ino, Level, TAPE_BLOCK_LEN, Timestamp, VolumeId,
+};
 
 use crate::kept::{self, Kept, REGIONS, Request, Stopped};
-use crate::machine::{BLOCK_LEN, CATALOGS_LEN, Disk, HISTORY_LEN, Machine, TAPES};
+use crate::machine::{BLOCK_LEN, CATALOGS_LEN, Disk, Drive, HISTORY_LEN, Machine, TAPES};
 use crate::world::{Image, MAP_LEN, Room};
 
 pub const VOLUME: VolumeId = VolumeId(*b"simulated volume");
@@ -407,8 +411,15 @@ impl<'s, 'm> System<'s, 'm> {
         match catalog.and_then(CatalogWriter::finish) {
             Ok(_) => Ok(Some((summary, Some(place)))),
             Err(error) if !power.is_on() => Err(Failure::early(error)),
-            // A dump without a catalog is one all the same.
-            Err(_) => Ok(Some((summary, None))),
+            // What it was suspended to was overwritten when it was finished before, or its device failed.
+            Err(_) => {
+                let rebuilt = rebuild(tape, catalogs, kept);
+                if power.is_on() {
+                    Ok(Some((summary, rebuilt.ok())))
+                } else {
+                    Err(Failure::early("rebuilding"))
+                }
+            }
         }
     }
 
@@ -419,7 +430,7 @@ impl<'s, 'm> System<'s, 'm> {
         known: &[u8],
         summary: &DumpSummary,
         catalog: Option<CatalogPlace>,
-        ino_limit: tapedump_core::units::Ino,
+        ino_limit: Ino,
     ) -> Result<(), String> {
         let [_, _, catalogs] = &mut self.machine.disks;
         let mut block = vec![0; BLOCK_LEN];
@@ -475,6 +486,38 @@ impl<'s, 'm> System<'s, 'm> {
     }
 }
 
+/// Object numbers that a restore can tell apart, with those that only damage makes.
+const RESTORE_MAP_LEN: usize = 1024;
+const SCRATCH_LEN: usize = 64 << 10;
+const NAMES_LEN: usize = 16 << 10;
+
+/// Memory for a restore.
+pub struct Workroom {
+    stream: Vec<u8>,
+    maps: Vec<u8>,
+    chain: Vec<u8>,
+    names: Vec<u8>,
+    scratch: Vec<u8>,
+}
+
+impl Workroom {
+    pub fn new() -> Self {
+        Self {
+            stream: vec![0; (BLOCKING as usize + 1) * TAPE_BLOCK_LEN],
+            maps: vec![0; 6 * RESTORE_MAP_LEN],
+            chain: vec![0; 3 * RESTORE_MAP_LEN],
+            names: vec![0; NAMES_LEN],
+            scratch: vec![0; SCRATCH_LEN],
+        }
+    }
+
+    pub fn lend(&mut self) -> Result<(RestoreMemory<'_>, MemBlock<'_>), String> {
+        let Self { stream, maps, chain, names, scratch } = self;
+        let scratch = MemBlock::new(scratch, BLOCK_LEN).map_err(text)?;
+        Ok((RestoreMemory { stream, maps, chain, names, attributes: &mut [] }, scratch))
+    }
+}
+
 struct Maps {
     in_use: Vec<u8>,
     on_tape: Vec<u8>,
@@ -498,6 +541,30 @@ impl Failure {
         match error {
             DumpError::EndOfMedium { .. } => Self::Final(text(error)),
             error => Self::early(error),
+        }
+    }
+}
+
+/// Makes the catalog of a whole dump from its tape. A dump without one is one all the same.
+fn rebuild(tape: &mut Drive<'_>, catalogs: &mut Disk<'_>, kept: &Kept) -> Result<CatalogPlace, String> {
+    let place = catalog_of(kept.request.tapes[0]);
+    let mut memory = vec![0; CATALOG_MEMORY_MIN];
+    let at = place.at..place.at + place.len;
+    let catalog: CatalogWriter<'_, _, PortableCrc32c> =
+        CatalogWriter::new(catalogs, at, &mut memory, catalog_identity(kept)).map_err(text)?;
+    let mut room = Workroom::new();
+    let (memory, scratch) = room.lend()?;
+    tape.rewind().map_err(text)?;
+    let mut restore =
+        Restore::<_, _, _, PortableCrc32c>::new(tape, NullTarget::new(), scratch, memory).map_err(text)?;
+    let mut rebuild = Rebuild::new(catalog);
+    loop {
+        let event = restore.step().map_err(text)?;
+        rebuild.handle_event(&mut restore, &event).map_err(text)?;
+        if let RestoreEvent::Done(summary) = event {
+            let (catalog, rebuilt) = rebuild.finish();
+            catalog.finish().map_err(text)?;
+            return if summary.is_good() { Ok(place) } else { Err(text(rebuilt)) };
         }
     }
 }

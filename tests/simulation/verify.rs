@@ -3,20 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tapedump_core::checksum::PortableCrc32c;
-use tapedump_core::device::mem::{MemBlock, MemVolume, differs};
+use tapedump_core::device::mem::{MemVolume, differs};
 use tapedump_core::device::tape::TapeDevice;
 use tapedump_core::device::volume::{Kind, PropertyKind};
-use tapedump_core::engine::restore::{Damage, Restore, RestoreEvent, RestoreMemory, RestoreSummary};
-use tapedump_core::units::{BlockingFactor, DumpId, Ino, TAPE_BLOCK_LEN};
+use tapedump_core::engine::restore::{Damage, Restore, RestoreEvent, RestoreSummary};
+use tapedump_core::units::{DumpId, Ino};
 
-use crate::machine::{BLOCK_LEN, Drive};
-use crate::system::{BLOCKING, System, text};
+use crate::machine::Drive;
+use crate::system::{System, Workroom, text};
 use crate::world::{Image, NOTES, Room, names, objects};
-
-/// Object numbers that a restore can tell apart, with those that only damage makes.
-const MAP_LEN: usize = 1024;
-const SCRATCH_LEN: usize = 64 << 10;
-const NAMES_LEN: usize = 16 << 10;
 
 /// What a restore told.
 #[derive(Debug, Default)]
@@ -74,18 +69,8 @@ fn restore_tapes(
     mut tapes: Vec<Vec<Option<&mut Drive<'_>>>>,
     target: &mut MemVolume<'_>,
 ) -> Result<Told, String> {
-    let blocking = BlockingFactor::new(BLOCKING).map_err(text)?;
-    let mut stream = vec![0; blocking.record_len() + TAPE_BLOCK_LEN];
-    let (mut maps, mut chain) = (vec![0; 6 * MAP_LEN], vec![0; 3 * MAP_LEN]);
-    let (mut names, mut scratch) = (vec![0; NAMES_LEN], vec![0; SCRATCH_LEN]);
-    let scratch = MemBlock::new(&mut scratch, BLOCK_LEN).map_err(text)?;
-    let memory = RestoreMemory {
-        stream: &mut stream,
-        maps: &mut maps,
-        chain: &mut chain,
-        names: &mut names,
-        attributes: &mut [],
-    };
+    let mut room = Workroom::new();
+    let (memory, scratch) = room.lend()?;
     for tape in tapes.iter_mut().flatten().flatten() {
         tape.rewind().map_err(text)?;
     }
