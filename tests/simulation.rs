@@ -7,6 +7,8 @@
 
 #[path = "simulation/cuts.rs"]
 mod cuts;
+#[path = "simulation/faults.rs"]
+mod faults;
 #[path = "simulation/kept.rs"]
 mod kept;
 #[path = "simulation/machine.rs"]

@@ -159,7 +159,7 @@ impl Media {
         }
         let disks = disks.try_into().ok().expect("as many as there are");
         let snapshots = Volume { snapshots: &mut self.snapshots, power: &power, changes };
-        let mut machine = Machine { tapes, disks, snapshots, power: &power };
+        let mut machine = Machine { tapes, disks, snapshots, power: &power, begun: Vec::new() };
         let result = act(&mut machine);
         let was_cut = !power.is_on() && plan.end.is_some_and(|(_, end)| end == End::PowerCut);
         let mut random = SplitMix64::new(!seed);
@@ -217,6 +217,8 @@ pub struct Machine<'m> {
     pub disks: [Disk<'m>; DISKS],
     pub snapshots: Volume<'m>,
     pub power: &'m Power,
+    /// Dumps that were begun in this run: from then on they are kept.
+    pub begun: Vec<DumpId>,
 }
 
 /// A block device.

@@ -261,6 +261,7 @@ impl<'s, 'm> System<'s, 'm> {
         let kept = Kept { record, request, stopped: None };
         let [_, contexts, _] = &mut self.machine.disks;
         kept::store(contexts, region, &kept).map_err(text)?;
+        self.machine.begun.push(order.id);
         self.make(region, kept, stop_after)
     }
 
