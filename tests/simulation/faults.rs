@@ -291,12 +291,11 @@ impl Run {
                     figures.equal += 1;
                     return;
                 }
-                let (mut there, mut here) = (Room::new(), Room::new());
-                let (mut original, mut restored) = (image.volume(&mut there), here.empty());
+                let mut room = Room::new();
+                let mut restored = room.empty();
+                let images: Vec<Image> = chain.iter().rev().map(|link| dumps[&link.0[0]].image).collect();
                 match restore(&mut system, id(number), &mut restored) {
-                    Ok(told) if check_named(&mut original, &mut restored, &told, &context) => {
-                        figures.equal += 1
-                    }
+                    Ok(told) if check_named(&images, &mut restored, &told, &context) => figures.equal += 1,
                     Ok(_) => figures.told += 1,
                     Err(_) => figures.refused += 1,
                 }

@@ -305,10 +305,10 @@ impl<'s, 'm> System<'s, 'm> {
                 Ok(Ended::Whole)
             }
             Ok(None) => Ok(Ended::Stopped),
-            Err(Failure::Final(why)) => {
-                self.end_context(region, &kept)?;
-                Err(why)
-            }
+            Err(Failure::Final(why)) => match self.end_context(region, &kept) {
+                Ok(()) => Err(why),
+                Err(error) => Err(format!("{why}, and its context may be left: {error}")),
+            },
             Err(Failure::Early(why)) => {
                 // Whatever ended it, it is known how it ended, if the system still runs.
                 if self.machine.power.is_on() {

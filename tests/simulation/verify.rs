@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tapedump_core::checksum::PortableCrc32c;
+use tapedump_core::checksum::{Crc32c, PortableCrc32c};
 use tapedump_core::device::mem::{MemVolume, differs};
 use tapedump_core::device::tape::TapeDevice;
 use tapedump_core::device::volume::{Kind, PropertyKind};
@@ -137,8 +137,17 @@ pub fn check_catalogs(system: &mut System<'_, '_>, id: DumpId, image: Image, con
     assert!(left.is_empty(), "{context}: no catalog has {left:?}");
 }
 
-/// Every path of a volume with its object, and what the object is.
-fn listing(volume: &mut MemVolume<'_>) -> BTreeMap<Vec<u8>, (Ino, String)> {
+/// What has a name in a volume.
+struct Found {
+    ino: Ino,
+    /// Differs from object to object, and never changes.
+    uid: u32,
+    /// All that is to come back of it.
+    what: String,
+}
+
+/// Every path of a volume, and what it leads to.
+fn listing(volume: &mut MemVolume<'_>) -> BTreeMap<Vec<u8>, Found> {
     let mut found = BTreeMap::new();
     let mut directories = vec![(Vec::new(), Ino::ROOT)];
     while let Some((path, directory)) = directories.pop() {
@@ -149,18 +158,12 @@ fn listing(volume: &mut MemVolume<'_>) -> BTreeMap<Vec<u8>, (Ino, String)> {
             if of.kind.has_data() {
                 volume.read_data(ino, 0, &mut data).expect("it has data");
             }
-            let sum = <PortableCrc32c as tapedump_core::checksum::Crc32c>::update(0, &data);
+            let (kind, sum) = (of.kind, PortableCrc32c::update(0, &data));
             let notes = NOTES.map(|name| volume.property_value(ino, PropertyKind::Xattr, name));
-            let what = format!(
-                "{:?} {:o} {} {:?} {} bytes {sum:08x} {notes:?}",
-                of.kind,
-                of.permissions,
-                of.uid,
-                of.modified,
-                data.len()
-            );
-            found.insert(path.clone(), (ino, what));
-            if of.kind == Kind::Directory {
+            let attributes = (of.permissions, of.uid, of.modified);
+            let what = format!("{kind:?} {attributes:?} {} bytes {sum:08x} {notes:?}", data.len());
+            found.insert(path.clone(), Found { ino, uid: of.uid, what });
+            if kind == Kind::Directory {
                 directories.push((path, ino));
             }
         }
@@ -168,38 +171,62 @@ fn listing(volume: &mut MemVolume<'_>) -> BTreeMap<Vec<u8>, (Ino, String)> {
     found
 }
 
-/// What came back is what was there, but for objects that were named and what is in directories that were. Gives whether
-/// it is all of it.
-pub fn check_named(
-    original: &mut MemVolume<'_>,
-    restored: &mut MemVolume<'_>,
-    told: &Told,
-    context: &str,
-) -> bool {
-    if differs(original, restored).is_none() {
-        return true;
+/// What there can be besides what the newest dump has, when the maps are lost and it was told that anything may be missing:
+/// what the chain has of an object elsewhere, and what was named, under a name that some dump has.
+struct Mixture {
+    whats: BTreeSet<String>,
+    uids: BTreeSet<u32>,
+}
+
+impl Mixture {
+    fn new(images: &[Image], told: &Told) -> Self {
+        let (mut whats, mut uids) = (BTreeSet::new(), BTreeSet::new());
+        for image in images.iter().filter(|_| told.maps) {
+            for found in listing(&mut image.volume(&mut Room::new())).into_values() {
+                whats.insert(found.what);
+                uids.extend(told.named.contains(&found.ino).then_some(found.uid));
+            }
+        }
+        Self { whats, uids }
     }
-    assert!(!told.summary.is_good(), "{context}: silently wrong: {:?}", differs(original, restored));
-    let (original, restored) = (listing(original), listing(restored));
+
+    fn has(&self, found: &Found) -> bool {
+        self.whats.contains(&found.what) || self.uids.contains(&found.uid)
+    }
+}
+
+/// What came back is what was there, but for objects that were named and what is in directories that were. `chain` is what
+/// the dump and those that it builds on were made of, the newest first. Gives whether all of it came back.
+pub fn check_named(chain: &[Image], restored: &mut MemVolume<'_>, told: &Told, context: &str) -> bool {
+    let mut room = Room::new();
+    let mut original = chain[0].volume(&mut room);
+    let Some(difference) = differs(&original, restored) else { return true };
+    assert!(!told.summary.is_good(), "{context}: silently wrong: {difference:?}");
+    let mixture = Mixture::new(chain, told);
+    let (original, restored) = (listing(&mut original), listing(restored));
     let is_named = |path: &[u8]| {
         let prefixes = (0..=path.len()).filter(|&len| len == path.len() || path[len] == b'/');
-        let mut inos = prefixes.filter_map(|len| original.get(&path[..len]));
-        told.named.contains(&Ino::ROOT) || inos.any(|(ino, _)| told.named.contains(ino))
+        let mut objects = prefixes.filter_map(|len| original.get(&path[..len]));
+        told.named.contains(&Ino::ROOT) || objects.any(|found| told.named.contains(&found.ino))
     };
     let mut counterparts = BTreeMap::new();
-    for (path, (ino, expected)) in original.iter().filter(|(path, _)| !is_named(path)) {
-        let Some((counterpart, found)) = restored.get(path) else {
-            // Without maps it is not known what is missing, only that something may be.
-            assert!(told.maps, "{context}: {} is missing, and {told:#?}", path.escape_ascii());
+    for (path, expected) in original.iter().filter(|(path, _)| !is_named(path)) {
+        let (path_text, ino) = (path.escape_ascii(), expected.ino);
+        let Some(found) = restored.get(path) else {
+            assert!(told.maps, "{context}: {path_text} ({ino}) is missing, and {told:?}");
             continue;
         };
-        assert_eq!(found, expected, "{context}: {} ({ino}), and {told:#?}", path.escape_ascii());
-        let same = counterparts.entry(*ino).or_insert(*counterpart);
-        assert_eq!(same, counterpart, "{context}: names of {ino} lead to two objects");
+        if found.what == expected.what {
+            let counterpart = *counterparts.entry(ino).or_insert(found.ino);
+            assert!(told.maps || found.ino == counterpart, "{context}: names of {ino} lead to two objects");
+        } else {
+            let (is, was) = (&found.what, &expected.what);
+            assert!(mixture.has(found), "{context}: {path_text} ({ino}) is {is}, not {was}, and {told:?}");
+        }
     }
-    let is_strange =
-        |path: &Vec<u8>| !original.contains_key(path) && !path.starts_with(b"/lost+found") && !is_named(path);
-    let strange = restored.keys().find(|path| is_strange(path));
-    assert_eq!(strange.map(|path| path.escape_ascii().to_string()), None, "{context}: {told:#?}");
+    for (path, found) in restored.iter().filter(|(path, _)| !original.contains_key(*path)) {
+        let is_told = path.starts_with(b"/lost+found") || is_named(path) || mixture.has(found);
+        assert!(is_told, "{context}: {} was not there, and {told:?}", path.escape_ascii());
+    }
     false
 }
