@@ -171,8 +171,8 @@ fn listing(volume: &mut MemVolume<'_>) -> BTreeMap<Vec<u8>, Found> {
     found
 }
 
-/// What there can be besides what the newest dump has, when the maps are lost and it was told that anything may be missing:
-/// what the chain has of an object elsewhere, and what was named, under a name that some dump has.
+/// What there can be of a chain besides what the newest dump has, when the maps are lost and it was told that anything may be
+/// missing: what the chain has of an object elsewhere, and what was named, under a name that some dump has.
 struct Mixture {
     whats: BTreeSet<String>,
     uids: BTreeSet<u32>,
@@ -181,7 +181,7 @@ struct Mixture {
 impl Mixture {
     fn new(images: &[Image], told: &Told) -> Self {
         let (mut whats, mut uids) = (BTreeSet::new(), BTreeSet::new());
-        for image in images.iter().filter(|_| told.maps) {
+        for image in images.iter().filter(|_| told.maps && images.len() > 1) {
             for found in listing(&mut image.volume(&mut Room::new())).into_values() {
                 whats.insert(found.what);
                 uids.extend(told.named.contains(&found.ino).then_some(found.uid));
