@@ -6,12 +6,13 @@ use std::hash::{BuildHasher, Hasher};
 
 use tapedump_core::device::ErrorKind;
 use tapedump_core::device::fault::{Fault, Operation, SplitMix64, What, When};
-use tapedump_core::units::{DumpId, Level};
+use tapedump_core::device::volume::Kind;
+use tapedump_core::units::{DumpId, Ino, Level};
 
 use crate::machine::{End, Machine, Media, Plan, TAPES};
-use crate::system::{Ended, Order, System};
-use crate::verify::{check_named, check_whole, restore};
-use crate::world::{Image, Room};
+use crate::system::{Ended, Order, System, Volume};
+use crate::verify::{Expected, check_named, check_whole, restore};
+use crate::world::{Image, Room, objects};
 
 /// Seeds that are always run, and how many new ones.
 const SEEDS: u64 = 150;
@@ -19,7 +20,7 @@ const NEW_SEEDS: u64 = 50;
 const EXHAUSTIVE: u64 = 100;
 
 /// A tape that no dump here fills, and one that some do.
-const TAPE_LEN: usize = 512 << 10;
+const TAPE_LEN: usize = 256 << 10;
 const SHORT_TAPE_LEN: u64 = 160 << 10;
 
 /// What there is of a dump.
@@ -36,6 +37,8 @@ const ANY: [Is; 3] = [Is::Absent, Is::Kept, Is::Whole];
 #[derive(Clone, Debug)]
 struct Made {
     image: Image,
+    /// What cannot be opened while it is made.
+    shut: Option<Ino>,
     is: Is,
     /// Its tape is not what was written.
     rotten: bool,
@@ -76,6 +79,7 @@ struct Run {
     random: SplitMix64,
     media: Media,
     dumps: BTreeMap<u8, Made>,
+    shut: Vec<(DumpId, Ino)>,
     /// How often the volume has changed.
     changes: u32,
     /// What was done, for whom it concerns.
@@ -105,6 +109,7 @@ impl Run {
             random,
             media: Media::new(tapes),
             dumps,
+            shut: Vec::new(),
             changes,
             log: Vec::new(),
             figures: Figures::default(),
@@ -173,6 +178,14 @@ impl Run {
         all.get(self.random.below(all.len() as u64) as usize).copied()
     }
 
+    /// A file of the volume.
+    fn file(&mut self, image: Image) -> Option<Ino> {
+        let mut room = Room::new();
+        let mut files = objects(&image.volume(&mut room));
+        files.retain(|(_, kind)| *kind == Kind::File);
+        files.get(self.random.below(files.len() as u64) as usize).map(|(ino, _)| *ino)
+    }
+
     fn action(&mut self) -> Action {
         let kept = self.one_of(Is::Kept);
         match (self.random.below(8), kept, self.one_of(Is::Whole)) {
@@ -192,7 +205,9 @@ impl Run {
                     0
                 };
                 let level = Level::new(level as u32).expect("a level");
-                self.dumps.insert(number, Made { image, is: Is::Absent, rotten: false });
+                let shut = if self.one_in(3) { self.file(image) } else { None };
+                self.shut.extend(shut.map(|ino| (id(number), ino)));
+                self.dumps.insert(number, Made { image, shut, is: Is::Absent, rotten: false });
                 let order = Order { id: id(number), level, date: image.date() };
                 Action::Dump(number, order, image.changes, self.stop())
             }
@@ -204,9 +219,10 @@ impl Run {
         let mut plan = self.plan();
         let is_silent = self.silent_faults(&mut plan);
         let actions: Vec<Action> = (0..=self.random.below(3)).map(|_| self.action()).collect();
-        let (done, told) = self.media.run(&plan, self.random.next_u64(), self.changes, |machine| {
-            perform(machine, self.seed, &actions)
-        });
+        let volume = Volume { seed: self.seed, shut: &self.shut };
+        let (done, told) = self
+            .media
+            .run(&plan, self.random.next_u64(), self.changes, |machine| perform(machine, volume, &actions));
         self.figures.sessions += 1;
         self.figures.ended += u64::from(told.ended);
         self.figures.faults += told.injected;
@@ -233,9 +249,10 @@ impl Run {
     /// What the system has now must be possible.
     fn look(&mut self, possible: &BTreeMap<u8, Vec<Is>>, context: &str) {
         let mut found = BTreeMap::new();
+        let volume = Volume { seed: self.seed, shut: &self.shut };
         self.media.run(&Plan::default(), 0, self.changes, |machine| {
             let mut system =
-                System::start(machine, self.seed).unwrap_or_else(|error| panic!("{context}: {error}"));
+                System::start(machine, volume).unwrap_or_else(|error| panic!("{context}: {error}"));
             for listed in system.dumps().expect(context) {
                 assert_eq!(
                     found.insert(listed.dump.id.0[0], (Is::Whole, listed.tapes)),
@@ -275,19 +292,21 @@ impl Run {
         let whole: Vec<u8> =
             self.dumps.iter().filter(|(_, made)| made.is == Is::Whole).map(|(number, _)| *number).collect();
         for number in whole {
-            let image = self.dumps[&number].image;
+            let Made { image, shut, .. } = self.dumps[&number];
+            let expected = Expected { image, shut };
             let mut plan = Plan::default();
             let has_faults = self.one_in(3);
             if has_faults {
                 plan.tapes = [(); TAPES].map(|()| self.read_faults());
             }
-            let (seed, dumps, figures) = (self.seed, &self.dumps, &mut self.figures);
+            let volume = Volume { seed: self.seed, shut: &self.shut };
+            let (dumps, figures) = (&self.dumps, &mut self.figures);
             let context = format!("{context}, restore of {number}");
             let ((), told) = self.media.run(&plan, 0, self.changes, |machine| {
-                let mut system = System::start(machine, seed).expect(&context);
+                let mut system = System::start(machine, volume).expect(&context);
                 let chain = system.chain(id(number)).unwrap_or_else(|error| panic!("{context}: {error}"));
                 if !has_faults && chain.iter().all(|link| !dumps[&link.0[0]].rotten) {
-                    check_whole(&mut system, id(number), image, &context);
+                    check_whole(&mut system, id(number), expected, &context);
                     figures.equal += 1;
                     return;
                 }
@@ -329,8 +348,9 @@ impl Run {
         let kept: Vec<u8> =
             possible.iter().filter(|(_, is)| **is == [Is::Kept]).map(|(number, _)| *number).collect();
         let dumps = &self.dumps;
+        let volume = Volume { seed: self.seed, shut: &self.shut };
         self.media.run(&Plan::default(), 0, changes, |machine| {
-            let mut system = System::start(machine, seed).expect(context);
+            let mut system = System::start(machine, volume).expect(context);
             for number in kept {
                 let result = system.restart(id(number), now, None);
                 let is_full = matches!(&result, Err(error) if error.contains("EndOfMedium"));
@@ -365,10 +385,10 @@ fn outcome(action: Action, result: &Result<Ended, String>, begun: bool) -> (u8, 
     }
 }
 
-fn perform(machine: &mut Machine<'_>, seed: u64, actions: &[Action]) -> Vec<Done> {
+fn perform(machine: &mut Machine<'_>, volume: Volume<'_>, actions: &[Action]) -> Vec<Done> {
     let mut done = Vec::new();
     for action in actions {
-        let result = System::start(&mut *machine, seed).and_then(|mut system| match *action {
+        let result = System::start(&mut *machine, volume).and_then(|mut system| match *action {
             Action::Dump(_, order, changes, stop) => {
                 system.machine.snapshots.changes = changes;
                 system.dump(&order, stop)

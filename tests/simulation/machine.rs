@@ -25,7 +25,7 @@ pub const BLOCK_LEN: usize = 512;
 pub const DISKS: usize = 3;
 pub const HISTORY_LEN: usize = 48 << 10;
 pub const CONTEXTS_LEN: usize = 64 << 10;
-pub const CATALOGS_LEN: usize = 768 << 10;
+pub const CATALOGS_LEN: usize = 288 << 10;
 const DISK_LENS: [usize; DISKS] = [HISTORY_LEN, CONTEXTS_LEN, CATALOGS_LEN];
 
 /// An address that no device has: to read it is the moment when its power fails.

@@ -15,7 +15,9 @@ use tapedump_core::chain::{
 };
 use tapedump_core::checksum::PortableCrc32c;
 use tapedump_core::context::{BackupStatus, ContextRecord, ContextState};
+use tapedump_core::device::ErrorKind;
 use tapedump_core::device::block::BlockDevice;
+use tapedump_core::device::fault::{Fault, FaultInjector, Operation, What, When};
 use tapedump_core::device::mem::{MemBlock, MemVolume, NullTarget};
 use tapedump_core::device::snapshot::{BackupNumbers, Snapshots};
 use tapedump_core::device::tape::{TapeDevice, TapePosition};
@@ -71,10 +73,18 @@ pub struct Listed {
     pub catalog: Option<CatalogPlace>,
 }
 
+/// The volume that is dumped.
+#[derive(Clone, Copy, Debug)]
+pub struct Volume<'v> {
+    pub seed: u64,
+    /// Objects that cannot be opened while these dumps are made.
+    pub shut: &'v [(DumpId, Ino)],
+}
+
 /// The system, from when it is started until the power goes.
 pub struct System<'s, 'm> {
     pub machine: &'s mut Machine<'m>,
-    volume_seed: u64,
+    pub volume: Volume<'s>,
     history_memory: Vec<u8>,
 }
 
@@ -89,8 +99,8 @@ fn catalog_of(tape: u8) -> CatalogPlace {
 
 impl<'s, 'm> System<'s, 'm> {
     /// Starts the system of this volume, and tidies up what a dump left that ended where it should not have.
-    pub fn start(machine: &'s mut Machine<'m>, volume_seed: u64) -> Result<Self, String> {
-        let mut system = Self { machine, volume_seed, history_memory: vec![0; memory_len(&HISTORY)] };
+    pub fn start(machine: &'s mut Machine<'m>, volume: Volume<'s>) -> Result<Self, String> {
+        let mut system = Self { machine, volume, history_memory: vec![0; memory_len(&HISTORY)] };
         let [history, ..] = &mut system.machine.disks;
         match History::open(history, HISTORY, &mut system.history_memory) {
             Ok(_) => {}
@@ -287,7 +297,14 @@ impl<'s, 'm> System<'s, 'm> {
     fn make(&mut self, region: usize, mut kept: Kept, stop_after: Option<u32>) -> Result<Ended, String> {
         let mut room = Room::new();
         let changes = self.machine.snapshots.open(&kept.request.snapshot).map_err(text)?;
-        let mut source = Image { seed: self.volume_seed, changes }.volume(&mut room);
+        let id = kept.record.identity.id;
+        let shut = self.volume.shut.iter().filter(|(of, _)| *of == id).map(|(_, ino)| Fault {
+            when: When::Object(*ino, Operation::Open),
+            what: What::Error(ErrorKind::Denied),
+        });
+        let shut: Vec<Fault> = shut.collect();
+        let source = Image { seed: self.volume.seed, changes }.volume(&mut room);
+        let mut source = FaultInjector::scheduled(source, &shut);
         let known = match (&kept.stopped, kept.request.base) {
             (Some(stopped), _) => stopped.known.clone(),
             (None, Some(base)) => self.known_of(base)?,
@@ -337,7 +354,7 @@ impl<'s, 'm> System<'s, 'm> {
         &mut self,
         region: usize,
         kept: &mut Kept,
-        source: &mut MemVolume<'_>,
+        source: &mut FaultInjector<'_, MemVolume<'_>>,
         maps: &mut Maps,
         stop_after: Option<u32>,
     ) -> Result<Option<(DumpSummary, Option<CatalogPlace>)>, Failure> {
@@ -404,7 +421,7 @@ impl<'s, 'm> System<'s, 'm> {
                 DumpEvent::Done(summary) => break summary,
                 // What was kept before is still good; from here on there is no catalog that could be kept with it.
                 DumpEvent::CatalogLost => is_kept = false,
-                DumpEvent::Working | DumpEvent::Stage(_) => {}
+                DumpEvent::Working | DumpEvent::Stage(_) | DumpEvent::Skipped { .. } => {}
                 event => return Err(Failure::Early(format!("nothing is wrong with the volume: {event:?}"))),
             }
         };
@@ -414,7 +431,7 @@ impl<'s, 'm> System<'s, 'm> {
             Err(error) if !power.is_on() => Err(Failure::early(error)),
             // What it was suspended to was overwritten when it was finished before, or its device failed.
             Err(_) => {
-                let rebuilt = rebuild(tape, catalogs, kept);
+                let rebuilt = rebuild(tape, catalogs, kept, summary.incomplete);
                 if power.is_on() {
                     Ok(Some((summary, rebuilt.ok())))
                 } else {
@@ -446,7 +463,10 @@ impl<'s, 'm> System<'s, 'm> {
             date: at(date),
             order: 0,
             base: kept.request.base.map(|base| BaseRef { id: Some(base), date: at(base_date) }),
-            outcome: Outcome::Good,
+            outcome: match summary.incomplete as u32 {
+                0 => Outcome::Good,
+                skipped => Outcome::Incomplete { skipped },
+            },
             numbering: Numbering::Real,
             ino_limit,
             maker: Maker::Tapedump { release: Release::CURRENT, format: 1 },
@@ -546,8 +566,14 @@ impl Failure {
     }
 }
 
-/// Makes the catalog of a whole dump from its tape. A dump without one is one all the same.
-fn rebuild(tape: &mut Drive<'_>, catalogs: &mut Disk<'_>, kept: &Kept) -> Result<CatalogPlace, String> {
+/// Makes the catalog of a whole dump from its tape, which must tell as many incomplete objects as the dump did. A dump
+/// without a catalog is one all the same.
+fn rebuild(
+    tape: &mut Drive<'_>,
+    catalogs: &mut Disk<'_>,
+    kept: &Kept,
+    incomplete: u64,
+) -> Result<CatalogPlace, String> {
     let place = catalog_of(kept.request.tapes[0]);
     let mut memory = vec![0; CATALOG_MEMORY_MIN];
     let at = place.at..place.at + place.len;
@@ -562,10 +588,11 @@ fn rebuild(tape: &mut Drive<'_>, catalogs: &mut Disk<'_>, kept: &Kept) -> Result
     loop {
         let event = restore.step().map_err(text)?;
         rebuild.handle_event(&mut restore, &event).map_err(text)?;
-        if let RestoreEvent::Done(summary) = event {
+        if matches!(event, RestoreEvent::Done(_)) {
             let (catalog, rebuilt) = rebuild.finish();
             catalog.finish().map_err(text)?;
-            return if summary.is_good() { Ok(place) } else { Err(text(rebuilt)) };
+            let is_good = rebuilt.flawed == incomplete && !rebuilt.maps_damaged && !rebuilt.flaws_missed;
+            return if is_good { Ok(place) } else { Err(text(rebuilt)) };
         }
     }
 }
