@@ -5,6 +5,8 @@
 //!
 //! `TAPEDUMP_SEED` repeats the run of a seed that a failing test printed, `TAPEDUMP_EXHAUSTIVE` makes many more.
 
+#[path = "simulation/catalog.rs"]
+mod catalog;
 #[path = "simulation/cuts.rs"]
 mod cuts;
 #[path = "simulation/faults.rs"]

@@ -18,21 +18,18 @@ use tapedump_core::context::{BackupStatus, ContextRecord, ContextState};
 use tapedump_core::device::ErrorKind;
 use tapedump_core::device::block::BlockDevice;
 use tapedump_core::device::fault::{Fault, FaultInjector, Operation, What, When};
-use tapedump_core::device::mem::{MemBlock, MemVolume, NullTarget};
+use tapedump_core::device::mem::MemVolume;
 use tapedump_core::device::snapshot::{BackupNumbers, Snapshots};
 use tapedump_core::device::tape::{TapeDevice, TapePosition};
 use tapedump_core::device::volume::{SourceVolume, VolumeNames};
 use tapedump_core::engine::dump::restart::find_end;
 use tapedump_core::engine::dump::{Dump, DumpError, DumpEvent, DumpMemory, DumpOptions, DumpSummary};
-use tapedump_core::engine::rebuild::Rebuild;
-use tapedump_core::engine::restore::{Restore, RestoreEvent, RestoreMemory};
 use tapedump_core::stream::writer::DumpIdentity;
-use tapedump_core::units::{
-    BlockAddr, BlockingFactor, DumpId, Ino, Level, TAPE_BLOCK_LEN, Timestamp, VolumeId,
-};
+use tapedump_core::units::{BlockAddr, BlockingFactor, DumpId, Ino, Level, Timestamp, VolumeId};
 
+use crate::catalog::rebuild;
 use crate::kept::{self, Kept, REGIONS, Request, Stopped};
-use crate::machine::{BLOCK_LEN, CATALOGS_LEN, Disk, Drive, HISTORY_LEN, Machine, TAPES};
+use crate::machine::{BLOCK_LEN, CATALOGS_LEN, Disk, HISTORY_LEN, Machine, TAPES};
 use crate::world::{Image, MAP_LEN, Room};
 
 pub const VOLUME: VolumeId = VolumeId(*b"simulated volume");
@@ -93,7 +90,7 @@ const fn known_at(tape: u8) -> u64 {
     tape as u64 * SLOT_LEN
 }
 
-fn catalog_of(tape: u8) -> CatalogPlace {
+pub fn catalog_of(tape: u8) -> CatalogPlace {
     CatalogPlace { at: known_at(tape) + BLOCK_LEN as u64, len: SLOT_LEN - BLOCK_LEN as u64 }
 }
 
@@ -507,38 +504,6 @@ impl<'s, 'm> System<'s, 'm> {
     }
 }
 
-/// Object numbers that a restore can tell apart, with those that only damage makes.
-const RESTORE_MAP_LEN: usize = 1024;
-const SCRATCH_LEN: usize = 64 << 10;
-const NAMES_LEN: usize = 16 << 10;
-
-/// Memory for a restore.
-pub struct Workroom {
-    stream: Vec<u8>,
-    maps: Vec<u8>,
-    chain: Vec<u8>,
-    names: Vec<u8>,
-    scratch: Vec<u8>,
-}
-
-impl Workroom {
-    pub fn new() -> Self {
-        Self {
-            stream: vec![0; (BLOCKING as usize + 1) * TAPE_BLOCK_LEN],
-            maps: vec![0; 6 * RESTORE_MAP_LEN],
-            chain: vec![0; 3 * RESTORE_MAP_LEN],
-            names: vec![0; NAMES_LEN],
-            scratch: vec![0; SCRATCH_LEN],
-        }
-    }
-
-    pub fn lend(&mut self) -> Result<(RestoreMemory<'_>, MemBlock<'_>), String> {
-        let Self { stream, maps, chain, names, scratch } = self;
-        let scratch = MemBlock::new(scratch, BLOCK_LEN).map_err(text)?;
-        Ok((RestoreMemory { stream, maps, chain, names, attributes: &mut [] }, scratch))
-    }
-}
-
 struct Maps {
     in_use: Vec<u8>,
     on_tape: Vec<u8>,
@@ -566,38 +531,7 @@ impl Failure {
     }
 }
 
-/// Makes the catalog of a whole dump from its tape, which must tell as many incomplete objects as the dump did. A dump
-/// without a catalog is one all the same.
-fn rebuild(
-    tape: &mut Drive<'_>,
-    catalogs: &mut Disk<'_>,
-    kept: &Kept,
-    incomplete: u64,
-) -> Result<CatalogPlace, String> {
-    let place = catalog_of(kept.request.tapes[0]);
-    let mut memory = vec![0; CATALOG_MEMORY_MIN];
-    let at = place.at..place.at + place.len;
-    let catalog: CatalogWriter<'_, _, PortableCrc32c> =
-        CatalogWriter::new(catalogs, at, &mut memory, catalog_identity(kept)).map_err(text)?;
-    let mut room = Workroom::new();
-    let (memory, scratch) = room.lend()?;
-    tape.rewind().map_err(text)?;
-    let mut restore =
-        Restore::<_, _, _, PortableCrc32c>::new(tape, NullTarget::new(), scratch, memory).map_err(text)?;
-    let mut rebuild = Rebuild::new(catalog);
-    loop {
-        let event = restore.step().map_err(text)?;
-        rebuild.handle_event(&mut restore, &event).map_err(text)?;
-        if matches!(event, RestoreEvent::Done(_)) {
-            let (catalog, rebuilt) = rebuild.finish();
-            catalog.finish().map_err(text)?;
-            let is_good = rebuilt.flawed == incomplete && !rebuilt.maps_damaged && !rebuilt.flaws_missed;
-            return if is_good { Ok(place) } else { Err(text(rebuilt)) };
-        }
-    }
-}
-
-fn catalog_identity(kept: &Kept) -> CatalogIdentity {
+pub fn catalog_identity(kept: &Kept) -> CatalogIdentity {
     let DumpIdentity { id, date, base_date, level } = kept.record.identity;
     CatalogIdentity {
         dump: id,

@@ -10,8 +10,9 @@ use tapedump_core::device::volume::{Kind, PropertyKind};
 use tapedump_core::engine::restore::{Damage, Restore, RestoreEvent, RestoreSummary};
 use tapedump_core::units::{DumpId, Ino};
 
+use crate::catalog::Workroom;
 use crate::machine::Drive;
-use crate::system::{System, Workroom, text};
+use crate::system::{System, text};
 use crate::world::{Image, NOTES, Room, names, objects};
 
 /// What a restore told.
