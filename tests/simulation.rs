@@ -7,6 +7,8 @@
 
 #[path = "simulation/catalog.rs"]
 mod catalog;
+#[path = "simulation/changer.rs"]
+mod changer;
 #[path = "simulation/cuts.rs"]
 mod cuts;
 #[path = "simulation/faults.rs"]

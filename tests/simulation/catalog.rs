@@ -45,10 +45,57 @@ impl Workroom {
     }
 }
 
+/// The tapes of the dumps of a chain, the newest first: but for the one that is in the drive.
+pub struct Tapes<'t, 'm> {
+    tapes: Vec<Vec<Option<&'t mut Drive<'m>>>>,
+    /// Where the one in the drive belongs.
+    present: (usize, usize),
+}
+
+impl<'t, 'm> Tapes<'t, 'm> {
+    pub fn new(all: &'t mut [Drive<'m>], dumps: &[Vec<u8>]) -> Result<Self, String> {
+        let mut all: Vec<_> = all.iter_mut().map(Some).collect();
+        let mut tapes = Vec::new();
+        for dump in dumps {
+            let of_dump: Vec<_> = dump.iter().map(|tape| all[usize::from(*tape)].take()).collect();
+            if of_dump.iter().any(Option::is_none) {
+                return Err("a tape is in two dumps".into());
+            }
+            tapes.push(of_dump);
+        }
+        Ok(Self { tapes, present: (0, 0) })
+    }
+
+    /// The first tape of the newest dump, at its beginning.
+    pub fn first(&mut self) -> Result<&'t mut Drive<'m>, String> {
+        self.take(0, 0)?.ok_or_else(|| "there is no tape".into())
+    }
+
+    /// Takes a tape of a dump, at its beginning, if it is not in the drive and there is one.
+    pub fn take(&mut self, dump: usize, tape: usize) -> Result<Option<&'t mut Drive<'m>>, String> {
+        let mut taken = self.tapes[dump].get_mut(tape).and_then(Option::take);
+        if let Some(tape) = &mut taken {
+            tape.rewind().map_err(text)?;
+        }
+        Ok(taken)
+    }
+
+    /// Puts the tape before back, now that another one is in the drive.
+    pub fn put_back(&mut self, before: &'t mut Drive<'m>, present: (usize, usize)) {
+        let (dump, tape) = std::mem::replace(&mut self.present, present);
+        self.tapes[dump][tape] = Some(before);
+    }
+
+    /// The dump whose tape is in the drive.
+    pub const fn dump(&self) -> usize {
+        self.present.0
+    }
+}
+
 /// Makes the catalog of a whole dump from its tape, which must tell as many incomplete objects as the dump did. A dump
 /// without a catalog is one all the same.
 pub fn rebuild(
-    tape: &mut Drive<'_>,
+    tapes: &mut [Drive<'_>],
     catalogs: &mut Disk<'_>,
     kept: &Kept,
     incomplete: u64,
@@ -60,13 +107,20 @@ pub fn rebuild(
         CatalogWriter::new(catalogs, at, &mut memory, catalog_identity(kept)).map_err(text)?;
     let mut room = Workroom::new();
     let (memory, scratch) = room.lend()?;
-    tape.rewind().map_err(text)?;
+    let mut tapes = Tapes::new(tapes, std::slice::from_ref(&kept.request.tapes))?;
+    let first = tapes.first()?;
     let mut restore =
-        Restore::<_, _, _, PortableCrc32c>::new(tape, NullTarget::new(), scratch, memory).map_err(text)?;
+        Restore::<_, _, _, PortableCrc32c>::new(first, NullTarget::new(), scratch, memory).map_err(text)?;
     let mut rebuild = Rebuild::new(catalog);
     loop {
         let event = restore.step().map_err(text)?;
         rebuild.handle_event(&mut restore, &event).map_err(text)?;
+        if let RestoreEvent::NeedTape(tape) = event
+            && let Some(next) = tapes.take(0, tape.0 as usize - 1)?
+        {
+            let before = restore.next_tape(next);
+            tapes.put_back(before, (0, tape.0 as usize - 1));
+        }
         if matches!(event, RestoreEvent::Done(_)) {
             let (catalog, rebuilt) = rebuild.finish();
             catalog.finish().map_err(text)?;

@@ -18,18 +18,20 @@ use tapedump_core::device::tape::{
 };
 use tapedump_core::units::DumpId;
 
-pub const TAPES: usize = 6;
+pub const TAPES: usize = 12;
 pub const BLOCK_LEN: usize = 512;
 
 /// The block devices: the history, the contexts, and the catalogs and maps of dumps.
 pub const DISKS: usize = 3;
 pub const HISTORY_LEN: usize = 48 << 10;
 pub const CONTEXTS_LEN: usize = 64 << 10;
-pub const CATALOGS_LEN: usize = 288 << 10;
+pub const CATALOGS_LEN: usize = TAPES * (48 << 10);
 const DISK_LENS: [usize; DISKS] = [HISTORY_LEN, CONTEXTS_LEN, CATALOGS_LEN];
 
 /// An address that no device has: to read it is the moment when its power fails.
 const NOWHERE: u64 = 1 << 60;
+/// How far from its end a tape warns, where it does.
+const EARLY_WARNING: usize = 6 << 10;
 /// Stands behind the last item of a [`MemTape`].
 const END_OF_DATA: [u8; 4] = [0; 4];
 const FILEMARK_LEN: usize = 4;
@@ -150,6 +152,8 @@ impl Media {
         let mut tapes = Vec::new();
         for (index, bytes) in self.tapes.iter_mut().enumerate() {
             let tape = MemTape::open(bytes).expect("what a tape left");
+            // Half of the tapes end without a warning.
+            let tape = tape.with_early_warning(if index % 2 == 0 { EARLY_WARNING } else { 0 });
             let durable = tape.used();
             let device = FaultInjector::scheduled(tape, &plan.tapes[index]);
             let of_this =
@@ -314,6 +318,13 @@ impl Drive<'_> {
         let possible: Vec<usize> = ends.filter(|end| *end > self.durable).collect();
         let kept = random.below(possible.len() as u64 + 1) as usize;
         kept.checked_sub(1).and_then(|index| possible.get(index)).copied().unwrap_or(self.durable)
+    }
+}
+
+impl Drive<'_> {
+    /// Records in the first tape file.
+    pub fn records(&self) -> u64 {
+        self.device.device().records(0).count() as u64
     }
 }
 

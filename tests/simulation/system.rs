@@ -5,7 +5,9 @@
 //! snapshot -> context -> data on tape, context again and again -> filemark -> catalog -> map -> history -> no context -> no snapshot
 //! ```
 
+use std::cell::RefCell;
 use std::fmt::Debug;
+use std::rc::Rc;
 
 use tapedump_core::catalog::{CATALOG_MEMORY_MIN, Catalog, CatalogIdentity, CatalogWriter};
 use tapedump_core::chain::history::{History, HistoryError, memory_len};
@@ -25,9 +27,12 @@ use tapedump_core::device::volume::{SourceVolume, VolumeNames};
 use tapedump_core::engine::dump::restart::find_end;
 use tapedump_core::engine::dump::{Dump, DumpError, DumpEvent, DumpMemory, DumpOptions, DumpSummary};
 use tapedump_core::stream::writer::DumpIdentity;
-use tapedump_core::units::{BlockAddr, BlockingFactor, DumpId, Ino, Level, Timestamp, VolumeId};
+use tapedump_core::units::{
+    BlockAddr, BlockingFactor, DumpId, Ino, Level, TAPE_BLOCK_LEN, Timestamp, VolumeId,
+};
 
 use crate::catalog::rebuild;
+use crate::changer::Changer;
 use crate::kept::{self, Kept, REGIONS, Request, Stopped};
 use crate::machine::{BLOCK_LEN, CATALOGS_LEN, Disk, HISTORY_LEN, Machine, TAPES};
 use crate::world::{Image, MAP_LEN, Room};
@@ -137,16 +142,22 @@ impl<'s, 'm> System<'s, 'm> {
         snapshots.delete(name).map_err(text)
     }
 
+    /// Does something with the history, none of which may be damaged.
     fn with_history<R>(
         &mut self,
         act: impl FnOnce(&mut History<'_>, &mut Disk<'m>) -> Result<R, String>,
     ) -> Result<R, String> {
         let [device, ..] = &mut self.machine.disks;
         let mut history = History::open(device, HISTORY, &mut self.history_memory).map_err(text)?;
-        act(&mut history, device)
+        let result = act(&mut history, device);
+        // What cannot be read may be that a dump is no more, or a newer one: nothing is decided upon the rest.
+        match history.damaged().next() {
+            Some(damaged) => Err(text(damaged)),
+            None => result,
+        }
     }
 
-    /// The dumps in the history, the oldest first. None of it may be damaged.
+    /// The dumps in the history, the oldest first.
     pub fn dumps(&mut self) -> Result<Vec<Listed>, String> {
         self.with_history(|history, device| {
             let mut found = Vec::new();
@@ -157,10 +168,7 @@ impl<'s, 'm> System<'s, 'm> {
                 let tapes = entry.tapes.iter().map(|tape| tape.id()[0]).collect();
                 found.push(Listed { place, dump: entry.dump, tapes, catalog: entry.catalog });
             }
-            match history.damaged().next() {
-                Some(damaged) => Err(text(damaged)),
-                None => Ok(found),
-            }
+            Ok(found)
         })
     }
 
@@ -207,15 +215,13 @@ impl<'s, 'm> System<'s, 'm> {
         self.with_history(|history, device| history.remove(device, listed.place).map_err(text))
     }
 
-    /// A tape and a region that nothing is on.
-    fn room(&mut self) -> Result<(u8, usize), String> {
+    /// Tapes that no dump is on.
+    fn free_tapes(&mut self) -> Result<Vec<u8>, String> {
         let contexts = self.contexts()?;
         let dumps = self.dumps()?;
         let kept = contexts.iter().flat_map(|(_, kept)| &kept.request.tapes);
         let taken: Vec<u8> = dumps.iter().flat_map(|listed| &listed.tapes).chain(kept).copied().collect();
-        let tape = (0..TAPES as u8).find(|tape| !taken.contains(tape)).ok_or("no tape is free")?;
-        let region = (0..REGIONS).find(|region| contexts.iter().all(|(other, _)| other != region));
-        Ok((tape, region.ok_or("no context is free")?))
+        Ok((0..TAPES as u8).filter(|tape| !taken.contains(tape)).collect())
     }
 
     /// What a dump is to build on.
@@ -246,7 +252,10 @@ impl<'s, 'm> System<'s, 'm> {
     /// Dumps the volume as it is now; stops after so many steps, if it is told to.
     pub fn dump(&mut self, order: &Order, stop_after: Option<u32>) -> Result<Ended, String> {
         let base = self.base(order)?;
-        let (tape, region) = self.room()?;
+        let tape = *self.free_tapes()?.first().ok_or("no tape is free")?;
+        let contexts = self.contexts()?;
+        let region = (0..REGIONS).find(|region| contexts.iter().all(|(other, _)| other != region));
+        let region = region.ok_or("no context is free")?;
         let numbers = &mut BackupNumbers::default();
         let snapshot = numbers.create(&mut self.machine.snapshots, order.id).map_err(text)?;
         let base_date = base.map_or(0, |base| base.date.secs as u32);
@@ -355,11 +364,17 @@ impl<'s, 'm> System<'s, 'm> {
         maps: &mut Maps,
         stop_after: Option<u32>,
     ) -> Result<Option<(DumpSummary, Option<CatalogPlace>)>, Failure> {
+        let free = self.free_tapes().map_err(Failure::Early)?;
         let Machine { tapes, disks: [_, contexts, catalogs], power, .. } = &mut *self.machine;
         let first = kept.request.tapes[0];
-        let tape = &mut tapes[usize::from(first)];
+        if let Some(stopped) = &kept.stopped {
+            // What came behind is written anew.
+            kept.request.tapes.truncate(stopped.state.tape().0 as usize);
+        }
+        let order = Rc::new(RefCell::new(kept.request.tapes.clone()));
+        let tape = &mut Changer::new(tapes, Rc::clone(&order), free);
         let (mut memory, mut stream) =
-            (vec![0; CATALOG_MEMORY_MIN], vec![0; kept.record.blocking.record_len()]);
+            (vec![0; CATALOG_MEMORY_MIN], vec![0; kept.record.blocking.record_len() + TAPE_BLOCK_LEN]);
         let place = catalog_of(first);
         let (at, identity) = (place.at..place.at + place.len, catalog_identity(kept));
         let options =
@@ -403,6 +418,7 @@ impl<'s, 'm> System<'s, 'm> {
                 && let Ok(catalog) = dump.catalog_mut().map(CatalogWriter::suspend)
             {
                 let catalog = catalog.map_err(Failure::early)?;
+                kept.request.tapes = order.borrow().clone();
                 kept.stopped = Some(Stopped::new(state, catalog, dump.held()));
                 if stops {
                     (kept.record.status, kept.record.state) =
@@ -423,12 +439,13 @@ impl<'s, 'm> System<'s, 'm> {
             }
         };
         let (_, _, catalog) = dump.into_parts();
+        kept.request.tapes = order.borrow().clone();
         match catalog.and_then(CatalogWriter::finish) {
             Ok(_) => Ok(Some((summary, Some(place)))),
             Err(error) if !power.is_on() => Err(Failure::early(error)),
             // What it was suspended to was overwritten when it was finished before, or its device failed.
             Err(_) => {
-                let rebuilt = rebuild(tape, catalogs, kept, summary.incomplete);
+                let rebuilt = rebuild(tape.tapes(), catalogs, kept, summary.incomplete);
                 if power.is_on() {
                     Ok(Some((summary, rebuilt.ok())))
                 } else {
@@ -469,12 +486,14 @@ impl<'s, 'm> System<'s, 'm> {
             maker: Maker::Tapedump { release: Release::CURRENT, format: 1 },
             state: VolumeState::default(),
         };
-        let tapes: Vec<Tape> = kept
-            .request
-            .tapes
-            .iter()
-            .map(|tape| Tape::new([*tape; 16], b"simulated", 0, BlockAddr(0)))
-            .collect();
+        let mut first = BlockAddr(0);
+        let tapes = kept.request.tapes.iter().map(|number| {
+            let records = self.machine.tapes[usize::from(*number)].records();
+            let tape = Tape::new([*number; 16], b"simulated", 0, first);
+            first = first.plus(records * u64::from(BLOCKING));
+            tape
+        });
+        let tapes: Vec<Tape> = tapes.collect();
         let entry = Entry {
             dump,
             volume: VOLUME,

@@ -10,8 +10,7 @@ use tapedump_core::device::volume::{Kind, PropertyKind};
 use tapedump_core::engine::restore::{Damage, Restore, RestoreEvent, RestoreSummary};
 use tapedump_core::units::{DumpId, Ino};
 
-use crate::catalog::Workroom;
-use crate::machine::Drive;
+use crate::catalog::{Tapes, Workroom};
 use crate::system::{System, text};
 use crate::world::{Image, NOTES, Room, names, objects};
 
@@ -56,28 +55,15 @@ pub fn restore(system: &mut System<'_, '_>, id: DumpId, target: &mut MemVolume<'
     let mut chain = system.chain(id)?;
     chain.reverse();
     let dumps = system.dumps()?;
-    let mut drives: Vec<Option<&mut Drive<'_>>> = system.machine.tapes.iter_mut().map(Some).collect();
-    let mut tapes = Vec::new();
-    for id in &chain {
-        let listed = dumps.iter().find(|listed| listed.dump.id == *id).ok_or("not in the history")?;
-        let of_dump: Vec<_> = listed.tapes.iter().map(|tape| drives[usize::from(*tape)].take()).collect();
-        tapes.push(of_dump);
-    }
-    restore_tapes(tapes, target)
-}
-
-/// Restores the dumps on these tapes, the newest first.
-fn restore_tapes(
-    mut tapes: Vec<Vec<Option<&mut Drive<'_>>>>,
-    target: &mut MemVolume<'_>,
-) -> Result<Told, String> {
+    let of_dumps = chain.iter().map(|id| {
+        let listed = dumps.iter().find(|listed| listed.dump.id == *id);
+        listed.map(|listed| listed.tapes.clone()).ok_or("not in the history")
+    });
+    let of_dumps = of_dumps.collect::<Result<Vec<_>, _>>()?;
+    let mut tapes = Tapes::new(&mut system.machine.tapes, &of_dumps)?;
     let mut room = Workroom::new();
     let (memory, scratch) = room.lend()?;
-    for tape in tapes.iter_mut().flatten().flatten() {
-        tape.rewind().map_err(text)?;
-    }
-    let (len, mut present) = (tapes.len() as u32, 0);
-    let first = tapes[0][0].take().ok_or("a tape is on two dumps")?;
+    let (first, len) = (tapes.first()?, chain.len() as u32);
     let mut restore =
         Restore::<_, _, _, PortableCrc32c>::of_chain(first, target, scratch, memory, len).map_err(text)?;
     let mut told = Told::default();
@@ -88,12 +74,24 @@ fn restore_tapes(
                 told.log.push(text(failure));
                 told.named.insert(failure.ino);
             }
-            RestoreEvent::NeedDump { index } => {
-                let next = tapes[index as usize][0].take();
-                tapes[present][0] = restore.next_dump(next);
-                present = index as usize;
-                restore.tape_mut().rewind().map_err(text)?;
+            RestoreEvent::NeedTape(tape) => {
+                let present = (tapes.dump(), tape.0 as usize - 1);
+                // Without one it is told that the dump has no end.
+                if let Some(next) = tapes.take(present.0, present.1)? {
+                    tapes.put_back(restore.next_tape(next), present);
+                }
             }
+            RestoreEvent::NeedDump { index } => match tapes.take(index as usize, 0)? {
+                Some(next) => {
+                    let before = restore.next_dump(Some(next)).ok_or("there was no tape")?;
+                    tapes.put_back(before, (index as usize, 0));
+                }
+                // It is in the drive.
+                None => {
+                    restore.tape_mut().rewind().map_err(text)?;
+                    restore.next_dump(None);
+                }
+            },
             RestoreEvent::Done(summary) => {
                 told.summary = summary;
                 return Ok(told);
