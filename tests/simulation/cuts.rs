@@ -243,19 +243,26 @@ fn whatever_operation_is_the_last_one_nothing_that_was_told_is_lost() {
         let incomplete = system.dumps().expect("nothing goes wrong").pop().map(|listed| listed.dump.outcome);
         assert_eq!(incomplete, Some(Outcome::Incomplete { skipped: 1 }));
     });
-    let exhaustive = std::env::var_os("TAPEDUMP_EXHAUSTIVE").is_some();
-    let mut cuts = 0;
-    for n in 0..told.operations {
-        let draws = if exhaustive { 32 } else { 2 };
-        let powers = (0..draws).map(|draw| (End::PowerCut, n * 32 + draw));
-        for (end, seed) in powers.chain([(End::Kill, n)]) {
-            let context = format!("{end:?} at operation {n}, seed {seed}");
-            let plan = Plan { end: Some((n, end)), ..Plan::default() };
-            let (mut media, far, _) = scenario(volume, &plan, seed);
-            assert!(far.result.is_err(), "{context}: nothing failed");
-            check(&mut media, volume, seed, &far, &context);
-            cuts += 1;
+    let draws = if std::env::var_os("TAPEDUMP_EXHAUSTIVE").is_some() { 32 } else { 2 };
+    // Each cut has a machine of its own.
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for worker in 0..workers {
+            let numbers = (worker as u64..told.operations).step_by(workers);
+            scope.spawn(move || numbers.for_each(|n| cut_at(volume, n, draws)));
         }
+    });
+    println!("{} operations in {} steps, each the last one {} times", told.operations, far.steps, draws + 1);
+}
+
+/// The operation of this number is the last one: by so many cuts of power, and by a kill.
+fn cut_at(volume: Volume<'_>, n: u64, draws: u64) {
+    let powers = (0..draws).map(|draw| (End::PowerCut, n * 32 + draw));
+    for (end, seed) in powers.chain([(End::Kill, n)]) {
+        let context = format!("{end:?} at operation {n}, seed {seed}");
+        let plan = Plan { end: Some((n, end)), ..Plan::default() };
+        let (mut media, far, _) = scenario(volume, &plan, seed);
+        assert!(far.result.is_err(), "{context}: nothing failed");
+        check(&mut media, volume, seed, &far, &context);
     }
-    println!("{} operations in {} steps, {cuts} cuts", told.operations, far.steps);
 }
