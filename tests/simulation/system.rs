@@ -112,6 +112,9 @@ impl<'s, 'm> System<'s, 'm> {
             }
             Err(error) => return Err(text(error)),
         }
+        // What is read of the contexts is acted upon, and may have been written by one whose flush failed or never came.
+        let [_, contexts, _] = &mut system.machine.disks;
+        contexts.flush().map_err(text)?;
         // A dump that is recorded is over; only its context was left.
         let dumps = system.dumps()?;
         let mut in_use = Vec::new();

@@ -168,7 +168,8 @@ impl<D: BlockDevice> ContextStore<D> {
         Self { device, start, copy_len, page: [0; PAGE_LEN], newest: None }
     }
 
-    /// The context that was stored here, read through once.
+    /// The context that was stored here, read through once. Where storing it failed or was cut off, the device may lose it
+    /// again for the one before: who gives up something because of what it says, such as a snapshot, flushes the device first.
     ///
     /// # Errors
     /// There is none, it is damaged, or the device failed.
