@@ -376,10 +376,10 @@ mod tests {
 
     #[test]
     fn bytes_are_any() {
-        let request = Request { tape: Bytes(vec![0, 0xff, b'a']), ..Request::new() };
+        let request = Request { path: Bytes(vec![0, 0xff, b'a']), ..Request::new() };
         let text = serde_json::to_string(&request).unwrap();
         assert!(text.contains("00ff61"), "{text}");
-        assert_eq!(serde_json::from_str::<Request>(&text).unwrap().tape, request.tape);
+        assert_eq!(serde_json::from_str::<Request>(&text).unwrap().path, request.path);
         for bad in ["0", "0g", "+1"] {
             assert!(Bytes::try_from(bad.to_owned()).is_err(), "{bad}");
         }
