@@ -77,7 +77,8 @@ pub fn load(disk: &mut Disk<'_>, region: usize) -> Result<Option<Kept>> {
     let place = place_of(region);
     let mut store = match ContextStore::open(disk, place) {
         Ok(store) => store,
-        Err(ContextError::Absent) => return Ok(None),
+        // The very first one of a region may have been cut off within its head: that none was lost is the model's to say.
+        Err(ContextError::Absent | ContextError::Damaged) => return Ok(None),
         Err(error) => return Err(error),
     };
     let mut part = |part: Part| -> Result<Vec<u8>> {
