@@ -16,6 +16,8 @@ pub enum Stopped {
     Full(String),
     /// By itself.
     Engine(String),
+    /// By what was found on the tapes, and can be had from elsewhere: it is to begin again.
+    Again,
     /// By the command.
     Other(CliError),
 }
@@ -36,6 +38,7 @@ impl Stopped {
             )),
             (Self::Full(why), None) => CliError::Failed(why),
             (Self::Engine(why), _) => CliError::Failed(format!("{tape}: {why}")),
+            (Self::Again, _) => CliError::failed(format!("{tape}: damaged")),
             (Self::Other(error), _) => error,
         }
     }

@@ -3,6 +3,8 @@
 pub mod directions;
 mod ending;
 pub mod first_header;
+mod front;
+mod mending;
 pub mod names;
 pub mod repeats;
 pub mod sources;
@@ -11,6 +13,7 @@ mod tapes;
 mod visitor;
 
 use self::ending::{Stopped, list_awaiting, list_missing, settle};
+use self::mending::{Found, Mending, Survey};
 use self::names::{Finding, Kind, Purpose};
 use self::repeats::Repeats;
 use self::sources::{Scope, Sources};
@@ -27,6 +30,7 @@ use crate::cli::raw::From;
 use crate::state::StateDir;
 use crate::state::backup_log::LogEvent;
 use crate::state::scratch::ScratchDevice;
+use crate::tape::null::NullTape;
 use crate::tape::{Mode, Stop, Tape, TapeError, TapeSpec, ahead_or_behind, open};
 use crate::text::printable;
 use std::collections::VecDeque;
@@ -36,8 +40,8 @@ use tapedump_core::catalog::TableError;
 use tapedump_core::device::volume::{FailedPart, TargetVolume};
 use tapedump_core::device::{DeviceError, ErrorKind};
 use tapedump_core::engine::restore::{
-    Damage, LINUX_XATTRS_LEN_MAX, Reduction, Restore, RestoreError, RestoreEvent, RestoreMemory,
-    RestoreStage, RestoreSummary, Selected,
+    LINUX_XATTRS_LEN_MAX, Reduction, Restore, RestoreError, RestoreEvent, RestoreMemory, RestoreStage,
+    RestoreSummary, Selected,
 };
 use tapedump_core::limits::{MAP_LEN_MAX, SEGMENT_LEN_MAX};
 use tapedump_core::stream::reader::ReaderError;
@@ -132,11 +136,39 @@ impl Reading {
 
     /// Reads the dump over `target`. Gives the target back, and how it ended: `None` where the visitor had enough.
     pub fn run<V>(
-        self,
+        mut self,
         target: V,
         visitor: &mut impl Visitor<V>,
         interrupt: &Interrupt,
     ) -> Result<(V, RestoreSummary), CliError>
+    where
+        V: TargetVolume,
+        V::Error: Display,
+    {
+        let tape = std::mem::replace(&mut self.tape, Box::new(NullTape::default()));
+        let (target, survey, found) = match self.read(tape, target, visitor, interrupt, None)? {
+            Ending::Over(target, summary) => return Ok((target, summary)),
+            Ending::Again(target, survey, found) => (target, survey, found),
+        };
+        self.sources.begin_again();
+        let mending = Mending::gather(&self.sources, &survey, found, &self.state, interrupt)?;
+        let tape = mending.over(0, self.sources.open(0, interrupt)?);
+        match self.read(tape, target, visitor, interrupt, Some(mending))? {
+            Ending::Over(target, summary) => Ok((target, summary)),
+            Ending::Again(..) => Err(CliError::failed("the tapes change while they are read")),
+        }
+    }
+
+    /// Reads it, and gives up when all names are read if there may be copies of what is damaged, unless this is what was
+    /// gathered of them.
+    fn read<V>(
+        &mut self,
+        tape: Box<dyn Tape>,
+        target: V,
+        visitor: &mut impl Visitor<V>,
+        interrupt: &Interrupt,
+        mending: Option<Mending>,
+    ) -> Result<Ending<V>, CliError>
     where
         V: TargetVolume,
         V::Error: Display,
@@ -162,7 +194,8 @@ impl Reading {
             names: &mut names,
             attributes: &mut attributes,
         };
-        let Self { tape, mut tapes, mut sources, name, journal, .. } = self;
+        let Self { tapes, sources, name, journal, .. } = self;
+        let further = tapes.further.len();
         let stops = sources.stops().map(<[_]>::to_vec);
         let mut route = stops.as_deref();
         let mut engine = Engine::of_chain(tape, target, scratch, memory, sources.len())
@@ -174,14 +207,20 @@ impl Reading {
         if visitor.directories_only() {
             engine.directories_only();
         }
-        let mut progress = Progress::noted(journal);
-        progress.note(LogEvent::TapeOpen, &name);
+        let mut progress = Progress::noted(journal.clone());
+        progress.note(LogEvent::TapeOpen, name);
+        let survey = (mending.is_none() && visitor.takes_copies()).then(Survey::default);
         let mut drive = Drive {
-            tapes: &mut tapes,
-            sources: &mut sources,
+            tapes,
+            sources,
             visitor,
             interrupt,
             progress: &mut progress,
+            is_again: mending.is_some(),
+            survey,
+            further,
+            mending: mending.unwrap_or_default(),
+            made_good: 0,
             object: None,
             lost: false,
             enough: false,
@@ -189,6 +228,11 @@ impl Reading {
             repeats: Repeats::default(),
         };
         let ended = drive.run(&mut engine);
+        if let (Err(Stopped::Again), Some(survey)) = (&ended, drive.survey.take()) {
+            let found = drive.early.take().unwrap_or_default();
+            progress.end();
+            return Ok(Ending::Again(engine.into_devices().1, survey, found));
+        }
         let told = drive.tell_early(&mut engine).and_then(|()| drive.tell_rest::<V>());
         let ended = ended.and_then(|summary| drive.tell_unread::<V>(summary).map_err(Stopped::from));
         let ended = ended.and_then(|summary| told.map(|()| summary).map_err(Stopped::from));
@@ -205,17 +249,24 @@ impl Reading {
             _ => None,
         };
         let (_, mut target, _) = engine.into_devices();
-        progress.note(LogEvent::TapeClose, &name);
+        progress.note(LogEvent::TapeClose, name);
         match ended {
-            Ok(summary) => Ok((target, summary)),
+            Ok(summary) => Ok(Ending::Over(target, summary)),
             Err(error) => {
                 if purpose == Purpose::Restore {
                     settle(&mut target, open.as_deref());
                 }
-                Err(error.told(&name, missing))
+                Err(error.told(name, missing))
             }
         }
     }
+}
+
+/// How a reading ended.
+enum Ending<V> {
+    Over(V, RestoreSummary),
+    /// All names were read and nothing else: what the tapes are found to lack may be had from elsewhere.
+    Again(V, Survey, Vec<Found>),
 }
 
 /// The engine's steps, and what is told of them.
@@ -232,8 +283,17 @@ struct Drive<'a, W> {
     /// The visitor did not want to see the end.
     enough: bool,
     /// Damage found before the names are known, with the name it is about: told as soon as they are.
-    early: Option<Vec<(Damage, Vec<u8>)>>,
+    early: Option<Vec<Found>>,
     repeats: Repeats,
+    /// The names are read for the second time, and the visitor was told what comes before them.
+    is_again: bool,
+    /// What is found before the names are known, where the reading may begin again.
+    survey: Option<Survey>,
+    /// Further tapes at the beginning.
+    further: usize,
+    mending: Mending,
+    /// Damage of which the copies had what was lost.
+    made_good: u64,
 }
 
 impl<W> Drive<'_, W> {
@@ -255,6 +315,36 @@ impl<W> Drive<'_, W> {
             }
         }
         Ok(())
+    }
+
+    /// Tells what the first reading found, and where what is lost was had from.
+    fn tell_mended<V>(&mut self, engine: &mut Engine<'_, V>) -> Result<(), CliError>
+    where
+        V: TargetVolume,
+        W: Visitor<V>,
+    {
+        for copy in std::mem::take(&mut self.mending.copies) {
+            self.progress.tell(&format!(
+                "tapedump: maps or directories are damaged on the tape; what could be had of them was taken from the catalog: \
+                 {copy}"
+            ));
+        }
+        let again = self.early.as_deref().unwrap_or_default();
+        for (damage, culprit) in self.mending.not_again(again) {
+            self.made_good += 1;
+            if self.repeats.count(names::kind_of_damage(&damage)) {
+                let finding = names::damage(engine, &damage, &culprit, true);
+                let finding = if self.mending.lacks { finding } else { finding.made_good() };
+                self.visitor.finding(&finding, self.progress)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the reading is to begin again, with copies of what is damaged.
+    fn is_to_begin_again(&self) -> bool {
+        let at_first_tapes = self.tapes.further.len() == self.further && self.tapes.changes == 0;
+        at_first_tapes && self.survey.as_ref().is_some_and(|survey| survey.is_worth_mending(self.sources))
     }
 
     /// Tells what the target cannot hold: each loss, and of what only has another form there one of each kind.
@@ -331,7 +421,9 @@ impl<W> Drive<'_, W> {
                 return Err(interrupted().into());
             }
             let event = engine.step();
-            if let Ok(event) = &event {
+            if let Ok(event) = &event
+                && !self.is_again
+            {
                 self.visitor.event(engine, event)?;
             }
             let flow = match event {
@@ -349,22 +441,34 @@ impl<W> Drive<'_, W> {
                     return Err(Stopped::Full(explain::<V>(&error)));
                 }
                 Err(error) => return Err(Stopped::Engine(explain::<V>(&error))),
-                Ok(RestoreEvent::Done(summary)) => return Ok(summary),
+                Ok(RestoreEvent::Done(mut summary)) => {
+                    summary.damaged += self.made_good;
+                    return Ok(summary);
+                }
                 Ok(RestoreEvent::NeedTape(number)) => {
                     self.tapes.next(engine, number.0, self.interrupt, self.progress)?;
                     Flow::On
                 }
                 Ok(RestoreEvent::NeedDump { index }) => {
-                    self.sources.give(engine, index, self.interrupt)?;
+                    self.sources.give(engine, index, &self.mending, self.interrupt)?;
                     Flow::On
                 }
                 Ok(RestoreEvent::Damage(damage)) if self.is_early() => {
                     self.lost |= names::may_lose_objects(&damage);
                     let culprit = engine.culprit().to_vec();
                     self.early.get_or_insert_default().push((damage, culprit));
+                    if let Some(survey) = &mut self.survey {
+                        survey.damage(self.sources.present());
+                    }
                     Flow::On
                 }
                 Ok(RestoreEvent::Catalogued) => {
+                    if self.is_to_begin_again() {
+                        return Err(Stopped::Again);
+                    }
+                    self.survey = None;
+                    self.is_again = false;
+                    self.tell_mended(engine)?;
                     self.tell_early(engine)?;
                     self.visitor.catalogued(engine)?;
                     Flow::On
@@ -375,6 +479,7 @@ impl<W> Drive<'_, W> {
                     Flow::On
                 }
                 Ok(RestoreEvent::Damage(damage)) => {
+                    self.survey = None;
                     self.lost |= names::may_lose_objects(&damage);
                     let culprit = engine.culprit().to_vec();
                     let finding = names::damage(engine, &damage, &culprit, self.lost);
@@ -411,9 +516,12 @@ impl<W> Drive<'_, W> {
                             return Err(Stopped::Engine(what.into()));
                         }
                         self.sources.found(info)?;
+                        if let Some(survey) = &mut self.survey {
+                            survey.found(self.sources.present(), info.id);
+                        }
                         self.tapes.label = printable(label_text(&info.label));
                     }
-                    tell(engine, event, self.visitor, self.progress)?
+                    if self.is_again { Flow::On } else { tell(engine, event, self.visitor, self.progress)? }
                 }
             };
             if flow == Flow::Enough {

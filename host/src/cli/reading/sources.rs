@@ -6,9 +6,11 @@ use crate::cli::interrupt::Interrupt;
 use crate::cli::list::utc;
 use crate::cli::reading::directions;
 use crate::cli::reading::first_header::{id_of, peek};
+use crate::cli::reading::mending::Mending;
 use crate::cli::reading::tape_file::find_file;
 use crate::cli::reading::{Engine, read_ahead};
 use crate::state::StateDir;
+use crate::tape::null::NullTape;
 use crate::tape::{Mode, Tape, TapeError, TapeSpec, open};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -115,6 +117,27 @@ impl Sources {
         self.dumps.iter().map(|dump| dump.id).collect()
     }
 
+    /// What a dump is on.
+    pub fn spec(&self, index: usize) -> Option<&TapeSpec> {
+        self.dumps.get(index).map(|source| &source.spec)
+    }
+
+    /// The tape file of a dump, where it is known.
+    pub fn file_of(&self, index: usize) -> Option<u32> {
+        self.dumps.get(index).and_then(|source| source.file)
+    }
+
+    /// The place in the chain of the dump that is being read.
+    pub const fn present(&self) -> usize {
+        self.present
+    }
+
+    /// All is to be read once more, from the newest dump on, and read through.
+    pub fn begin_again(&mut self) {
+        self.present = 0;
+        self.stops = None;
+    }
+
     /// Where on the dumps the wanted paths are, when that is known.
     pub fn stops(&self) -> Option<&[ChainStop]> {
         self.stops.as_deref()
@@ -193,25 +216,35 @@ impl Sources {
         }
     }
 
+    /// Opens the tape with a dump, before which it stands then.
+    pub fn open(&self, index: usize, interrupt: &Interrupt) -> Result<Box<dyn Tape>, CliError> {
+        let unknown = || CliError::failed("the chain has no such dump");
+        let wanted = self.dumps.get(index).ok_or_else(unknown)?;
+        let mut tape = open(&wanted.spec, Mode::Read)?;
+        find_file(&wanted.spec, &mut tape, wanted.file)?;
+        Ok(if self.is_short() { tape } else { read_ahead(&wanted.spec, tape, interrupt)? })
+    }
+
     /// Gives the engine the dump it asked for.
     pub fn give<V: TargetVolume>(
         &mut self,
         engine: &mut Engine<'_, V>,
         index: u32,
+        mending: &Mending,
         interrupt: &Interrupt,
     ) -> Result<(), CliError> {
         let unknown = || CliError::failed("the chain has no such dump");
         let wanted = self.dumps.get(index as usize).ok_or_else(unknown)?;
         let present = self.dumps.get(self.present).ok_or_else(unknown)?;
-        if wanted.spec == present.spec {
+        if wanted.spec == present.spec && mending.is_empty() {
             let tape = engine.tape_mut();
             wanted.go_on(tape)?;
             drop(engine.next_dump(None));
         } else {
-            let mut tape = open(&wanted.spec, Mode::Read)?;
-            find_file(&wanted.spec, &mut tape, wanted.file)?;
-            let tape = if self.is_short() { tape } else { read_ahead(&wanted.spec, tape, interrupt)? };
-            drop(engine.next_dump(Some(tape)));
+            // Closed before the next one is opened, since both may be in one drive.
+            drop(engine.next_dump(Some(Box::new(NullTape::default()))));
+            let tape = self.open(index as usize, interrupt)?;
+            drop(engine.next_dump(Some(mending.over(index as usize, tape))));
         }
         self.present = index as usize;
         Ok(())

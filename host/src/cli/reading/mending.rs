@@ -1,0 +1,123 @@
+//! What damage took from the maps and directories of a dump, had from their copy in its catalog on tape.
+//!
+//! It shows when all names are read, and nothing is written yet. The reading begins again then, over [`MendedTape`]s; what
+//! was found on the tapes is told all the same.
+
+use super::front::{Front, MendedTape};
+use super::sources::Sources;
+use super::tape_file::find_file;
+use crate::cli::exit::CliError;
+use crate::cli::interrupt::Interrupt;
+use crate::state::StateDir;
+use crate::tape::{Mode, Tape, TapeSpec, open};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tapedump_core::device::tape::{Spaced, TapeDevice, TapePosition};
+use tapedump_core::engine::restore::Damage;
+use tapedump_core::units::DumpId;
+
+/// Damage, and the name that it is about.
+pub type Found = (Damage, Vec<u8>);
+
+/// What the first reading of the names found.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// The dumps of ours that were read, by their places in the chain.
+    ids: BTreeMap<usize, DumpId>,
+    /// Those of them that are damaged.
+    damaged: BTreeMap<usize, DumpId>,
+}
+
+impl Survey {
+    /// The dump was found on its tape.
+    pub fn found(&mut self, index: usize, id: Option<DumpId>) {
+        if let Some(id) = id {
+            self.ids.insert(index, id);
+        }
+    }
+
+    /// Its tape is damaged.
+    pub fn damage(&mut self, index: usize) {
+        if let Some(id) = self.ids.get(&index) {
+            self.damaged.insert(index, *id);
+        }
+    }
+
+    /// Whether a copy of what is damaged may be had.
+    pub fn is_worth_mending(&self, sources: &Sources) -> bool {
+        self.damaged.keys().any(|index| sources.spec(*index).is_some_and(has_copy))
+    }
+}
+
+/// Behind a dump on such a tape may be its catalog.
+const fn has_copy(spec: &TapeSpec) -> bool {
+    matches!(spec, TapeSpec::Virtual(_) | TapeSpec::Drive(_))
+}
+
+/// What the second reading is given in place of what is damaged.
+#[derive(Default)]
+pub struct Mending {
+    /// By the places of the dumps in the chain.
+    fronts: BTreeMap<usize, Arc<Front>>,
+    /// What the first reading found.
+    found: Vec<Found>,
+    /// Of some dump, not all that is damaged could be had.
+    pub lacks: bool,
+    /// Where copies were had from.
+    pub copies: Vec<String>,
+}
+
+impl Mending {
+    /// Looks for copies of what a first reading found damaged. All tapes are closed.
+    pub fn gather(
+        sources: &Sources,
+        survey: &Survey,
+        found: Vec<Found>,
+        state: &StateDir,
+        interrupt: &Interrupt,
+    ) -> Result<Self, CliError> {
+        let mut mending = Self { found, ..Self::default() };
+        for (index, id) in &survey.damaged {
+            let Some(spec) = sources.spec(*index).filter(|spec| has_copy(spec)) else {
+                mending.lacks = true;
+                continue;
+            };
+            let mut front = Front::new(*id, state.scratch_file()?);
+            let mut tape = open(spec, Mode::Read)?;
+            find_file(spec, &mut tape, sources.file_of(*index))?;
+            let file = tape.position()?.file;
+            let failed = |error| CliError::failed(format!("the scratch file failed: {error}"));
+            front.gather(&mut tape, interrupt).map_err(failed)?;
+            let own = front.blocks();
+            let behind = TapePosition { file: file + 1, record: 0 };
+            if matches!(tape.locate(behind), Ok(Spaced::Done)) {
+                front.gather(&mut tape, interrupt).map_err(failed)?;
+            }
+            mending.lacks |= !front.is_whole();
+            if front.blocks() > own {
+                mending.copies.push(format!("{spec}, tape file {}", behind.file));
+                mending.fronts.insert(*index, Arc::new(front));
+            }
+        }
+        Ok(mending)
+    }
+
+    /// Nothing is given in place of anything.
+    pub fn is_empty(&self) -> bool {
+        self.fronts.is_empty()
+    }
+
+    /// The tape, which stands before a dump, with what is mended of it.
+    pub fn over(&self, index: usize, tape: Box<dyn Tape>) -> Box<dyn Tape> {
+        match self.fronts.get(&index) {
+            Some(front) => Box::new(MendedTape::new(tape, Arc::clone(front))),
+            None => tape,
+        }
+    }
+
+    /// What of the damage the second reading did not find again. That the dump has no end is found later.
+    pub fn not_again(&mut self, again: &[Found]) -> Vec<Found> {
+        let found = std::mem::take(&mut self.found).into_iter();
+        found.filter(|found| !again.contains(found) && !matches!(found.0, Damage::Truncated { .. })).collect()
+    }
+}
