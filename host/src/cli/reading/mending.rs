@@ -5,15 +5,16 @@
 
 use super::front::{Front, MendedTape};
 use super::sources::Sources;
-use super::tape_file::find_file;
+use super::{Drive, Engine, Visitor, names};
 use crate::cli::exit::CliError;
 use crate::cli::interrupt::Interrupt;
 use crate::state::StateDir;
-use crate::tape::{Mode, Tape, TapeSpec, open};
+use crate::tape::{Tape, TapeSpec};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tapedump_core::device::tape::{Spaced, TapeDevice, TapePosition};
-use tapedump_core::engine::restore::Damage;
+use tapedump_core::device::volume::TargetVolume;
+use tapedump_core::engine::restore::{Damage, RestoreSummary};
 use tapedump_core::units::DumpId;
 
 /// Damage, and the name that it is about.
@@ -47,6 +48,13 @@ impl Survey {
     pub fn is_worth_mending(&self, sources: &Sources) -> bool {
         self.damaged.keys().any(|index| sources.spec(*index).is_some_and(has_copy))
     }
+}
+
+/// How a reading ended.
+pub enum Ending<V> {
+    Over(V, RestoreSummary),
+    /// All names were read and nothing else: what the tapes are found to lack may be had from elsewhere.
+    Again(V, Survey, Vec<Found>),
 }
 
 /// Behind a dump on such a tape may be its catalog.
@@ -83,8 +91,7 @@ impl Mending {
                 continue;
             };
             let mut front = Front::new(*id, state.scratch_file()?);
-            let mut tape = open(spec, Mode::Read)?;
-            find_file(spec, &mut tape, sources.file_of(*index))?;
+            let mut tape = sources.reopen(*index)?;
             let file = tape.position()?.file;
             let failed = |error| CliError::failed(format!("the scratch file failed: {error}"));
             front.gather(&mut tape, interrupt).map_err(failed)?;
@@ -119,5 +126,43 @@ impl Mending {
     pub fn not_again(&mut self, again: &[Found]) -> Vec<Found> {
         let found = std::mem::take(&mut self.found).into_iter();
         found.filter(|found| !again.contains(found) && !matches!(found.0, Damage::Truncated { .. })).collect()
+    }
+}
+
+impl<W> Drive<'_, W> {
+    /// Tells what the first reading found, and where what is lost was had from.
+    pub(super) fn tell_mended<V>(&mut self, engine: &mut Engine<'_, V>) -> Result<(), CliError>
+    where
+        V: TargetVolume,
+        W: Visitor<V>,
+    {
+        for copy in std::mem::take(&mut self.mending.copies) {
+            self.progress.tell(&format!(
+                "tapedump: maps or directories are damaged on the tape; what could be had of them was taken from the catalog: \
+                 {copy}"
+            ));
+        }
+        let again = self.early.as_deref().unwrap_or_default();
+        for (damage, culprit) in self.mending.not_again(again) {
+            self.made_good += 1;
+            if self.repeats.count(names::kind_of_damage(&damage)) {
+                let finding = names::damage(engine, &damage, &culprit, true);
+                let finding = if self.mending.lacks { finding } else { finding.made_good() };
+                self.visitor.finding(&finding, self.progress)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// With what only the first reading found.
+    pub(super) const fn counted(&self, mut summary: RestoreSummary) -> RestoreSummary {
+        summary.damaged += self.made_good;
+        summary
+    }
+
+    /// Whether the reading is to begin again, with copies of what is damaged.
+    pub(super) fn is_to_begin_again(&self) -> bool {
+        let at_first_tapes = self.tapes.further.len() == self.further && self.tapes.changes == 0;
+        at_first_tapes && self.survey.as_ref().is_some_and(|survey| survey.is_worth_mending(self.sources))
     }
 }

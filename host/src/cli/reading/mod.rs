@@ -13,7 +13,7 @@ mod tapes;
 mod visitor;
 
 use self::ending::{Stopped, list_awaiting, list_missing, settle};
-use self::mending::{Found, Mending, Survey};
+use self::mending::{Ending, Found, Mending, Survey};
 use self::names::{Finding, Kind, Purpose};
 use self::repeats::Repeats;
 use self::sources::{Scope, Sources};
@@ -152,7 +152,8 @@ impl Reading {
         };
         self.sources.begin_again();
         let mending = Mending::gather(&self.sources, &survey, found, &self.state, interrupt)?;
-        let tape = mending.over(0, self.sources.open(0, interrupt)?);
+        let tape = read_ahead(&self.tapes.present, self.sources.reopen(0)?, interrupt)?;
+        let tape = mending.over(0, tape);
         match self.read(tape, target, visitor, interrupt, Some(mending))? {
             Ending::Over(target, summary) => Ok((target, summary)),
             Ending::Again(..) => Err(CliError::failed("the tapes change while they are read")),
@@ -262,13 +263,6 @@ impl Reading {
     }
 }
 
-/// How a reading ended.
-enum Ending<V> {
-    Over(V, RestoreSummary),
-    /// All names were read and nothing else: what the tapes are found to lack may be had from elsewhere.
-    Again(V, Survey, Vec<Found>),
-}
-
 /// The engine's steps, and what is told of them.
 struct Drive<'a, W> {
     tapes: &'a mut Tapes,
@@ -315,36 +309,6 @@ impl<W> Drive<'_, W> {
             }
         }
         Ok(())
-    }
-
-    /// Tells what the first reading found, and where what is lost was had from.
-    fn tell_mended<V>(&mut self, engine: &mut Engine<'_, V>) -> Result<(), CliError>
-    where
-        V: TargetVolume,
-        W: Visitor<V>,
-    {
-        for copy in std::mem::take(&mut self.mending.copies) {
-            self.progress.tell(&format!(
-                "tapedump: maps or directories are damaged on the tape; what could be had of them was taken from the catalog: \
-                 {copy}"
-            ));
-        }
-        let again = self.early.as_deref().unwrap_or_default();
-        for (damage, culprit) in self.mending.not_again(again) {
-            self.made_good += 1;
-            if self.repeats.count(names::kind_of_damage(&damage)) {
-                let finding = names::damage(engine, &damage, &culprit, true);
-                let finding = if self.mending.lacks { finding } else { finding.made_good() };
-                self.visitor.finding(&finding, self.progress)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether the reading is to begin again, with copies of what is damaged.
-    fn is_to_begin_again(&self) -> bool {
-        let at_first_tapes = self.tapes.further.len() == self.further && self.tapes.changes == 0;
-        at_first_tapes && self.survey.as_ref().is_some_and(|survey| survey.is_worth_mending(self.sources))
     }
 
     /// Tells what the target cannot hold: each loss, and of what only has another form there one of each kind.
@@ -441,10 +405,7 @@ impl<W> Drive<'_, W> {
                     return Err(Stopped::Full(explain::<V>(&error)));
                 }
                 Err(error) => return Err(Stopped::Engine(explain::<V>(&error))),
-                Ok(RestoreEvent::Done(mut summary)) => {
-                    summary.damaged += self.made_good;
-                    return Ok(summary);
-                }
+                Ok(RestoreEvent::Done(summary)) => return Ok(self.counted(summary)),
                 Ok(RestoreEvent::NeedTape(number)) => {
                     self.tapes.next(engine, number.0, self.interrupt, self.progress)?;
                     Flow::On
@@ -526,7 +487,7 @@ impl<W> Drive<'_, W> {
             };
             if flow == Flow::Enough {
                 self.enough = true;
-                return Ok(engine.progress());
+                return Ok(self.counted(engine.progress()));
             }
             self.progress.step(|| {
                 let done = engine.progress();

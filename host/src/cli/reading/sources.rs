@@ -30,6 +30,8 @@ pub enum Scope<'a> {
     Chain { bases: &'a [OsString] },
 }
 
+const UNKNOWN: &str = "the chain has no such dump";
+
 /// More stops than these are worth reading ahead.
 const STOPS_FEW: usize = 256;
 
@@ -122,11 +124,6 @@ impl Sources {
         self.dumps.get(index).map(|source| &source.spec)
     }
 
-    /// The tape file of a dump, where it is known.
-    pub fn file_of(&self, index: usize) -> Option<u32> {
-        self.dumps.get(index).and_then(|source| source.file)
-    }
-
     /// The place in the chain of the dump that is being read.
     pub const fn present(&self) -> usize {
         self.present
@@ -216,13 +213,15 @@ impl Sources {
         }
     }
 
-    /// Opens the tape with a dump, before which it stands then.
-    pub fn open(&self, index: usize, interrupt: &Interrupt) -> Result<Box<dyn Tape>, CliError> {
-        let unknown = || CliError::failed("the chain has no such dump");
-        let wanted = self.dumps.get(index).ok_or_else(unknown)?;
+    /// Opens the tape with a dump that was read before, and goes there.
+    pub fn reopen(&self, index: usize) -> Result<Box<dyn Tape>, CliError> {
+        let wanted = self.dumps.get(index).ok_or_else(|| CliError::failed(UNKNOWN))?;
         let mut tape = open(&wanted.spec, Mode::Read)?;
-        find_file(&wanted.spec, &mut tape, wanted.file)?;
-        Ok(if self.is_short() { tape } else { read_ahead(&wanted.spec, tape, interrupt)? })
+        match wanted.file {
+            Some(_) => wanted.go_on(&mut tape)?,
+            None => drop(find_file(&wanted.spec, &mut tape, None)?),
+        }
+        Ok(tape)
     }
 
     /// Gives the engine the dump it asked for.
@@ -233,7 +232,7 @@ impl Sources {
         mending: &Mending,
         interrupt: &Interrupt,
     ) -> Result<(), CliError> {
-        let unknown = || CliError::failed("the chain has no such dump");
+        let unknown = || CliError::failed(UNKNOWN);
         let wanted = self.dumps.get(index as usize).ok_or_else(unknown)?;
         let present = self.dumps.get(self.present).ok_or_else(unknown)?;
         if wanted.spec == present.spec && mending.is_empty() {
@@ -243,7 +242,14 @@ impl Sources {
         } else {
             // Closed before the next one is opened, since both may be in one drive.
             drop(engine.next_dump(Some(Box::new(NullTape::default()))));
-            let tape = self.open(index as usize, interrupt)?;
+            let tape = if mending.is_empty() {
+                let mut tape = open(&wanted.spec, Mode::Read)?;
+                find_file(&wanted.spec, &mut tape, wanted.file)?;
+                tape
+            } else {
+                self.reopen(index as usize)?
+            };
+            let tape = if self.is_short() { tape } else { read_ahead(&wanted.spec, tape, interrupt)? };
             drop(engine.next_dump(Some(mending.over(index as usize, tape))));
         }
         self.present = index as usize;
