@@ -147,7 +147,7 @@ fn names_from_the_catalog_on_tape() {
                 // All headers tell the same of the dump: of its very first one nothing is lost.
                 let is_copied = what != "the tape header";
                 assert!(outcome.mentions(COPIED) == is_copied, "{told}");
-                assert!(outcome.mentions("made good by the copy in the catalog") == is_copied, "{told}");
+                assert!(outcome.mentions("made good from the catalog") == is_copied, "{told}");
                 let verified = verify(&chain.scratch, &chain.tapes[level]).outcome();
                 assert_eq!(verified.is_orderly().expect("orderly"), code::INCOMPLETE, "{told}\n{verified}");
                 let again = list(&chain.scratch, &chain.tapes[level]).outcome();

@@ -11,6 +11,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use tapedump_core::checksum::Crc32c;
 use tapedump_core::device::tape::{
     Space, Spaced, TapeCapabilities, TapeDevice, TapePosition, TapeRead, TapeWrite,
 };
@@ -18,54 +19,169 @@ use tapedump_core::device::volume::Kind;
 use tapedump_core::device::{DeviceError, ErrorKind};
 use tapedump_core::limits::{READ_ERRORS_MAX, SEGMENT_LEN_MAX};
 use tapedump_core::record::dialect::Dialect;
-use tapedump_core::record::extension::{Role, extension_flags};
+use tapedump_core::record::extension::{Extension, Role, extension_flags};
 use tapedump_core::record::header::{Header, HeaderKind, HeaderRepr, TapeBlock, set_extension_flags};
 use tapedump_core::stream::reader::{Preceding, Reader, ReaderAction};
 use tapedump_core::units::{BlockAddr, BlockingFactor, DumpId, TAPE_BLOCK_LEN};
 
 /// Where the flags of a header's extension are.
 const FLAGS: Range<usize> = 910..912;
+/// Where it says what the blocks before it are.
+const PRECEDING_CRC: Range<usize> = 956..960;
 
-/// A segment being read, of which it shows later whether it is what was written.
-struct Pending {
+/// What one copy has is in a region of the scratch file of its own.
+const REGION_LEN: u64 = 1 << 40;
+
+/// A segment: its header, and the blocks behind it.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment {
     at: BlockAddr,
-    /// Blocks that were put behind its header.
+    /// Blocks, the header's among them.
     blocks: u64,
+    /// Where its region begins.
+    region: u64,
+}
+
+impl Segment {
+    pub const fn new(at: BlockAddr, blocks: u64, region: u64) -> Self {
+        Self { at, blocks, region }
+    }
+
+    /// Where the next header is due.
+    const fn due(&self) -> BlockAddr {
+        self.at.plus(self.blocks)
+    }
 }
 
 /// What was gathered of the front of one dump: each segment from whichever copy has it as it was written.
 pub struct Front {
     id: DumpId,
-    /// Each block at its address in the dump.
+    /// In the region of each copy, each block at its address in the dump.
     file: File,
-    /// Blocks that are as they were written: where a stretch of them begins, and ends.
-    good: BTreeMap<u64, u64>,
-    /// The first block behind the front, when a copy told.
-    end: Option<u64>,
+    /// How many copies there were.
+    copies: u64,
+    /// Segments that are as they were written, by their first block; those behind each other in one copy are one here.
+    good: BTreeMap<u64, Segment>,
+    /// Segments of which only the header behind them could tell whether they are, and that is lost in the same copy.
+    unsure: Vec<Segment>,
+    /// Headers that are none of the front, each the first one in a copy.
+    behind: Vec<u64>,
+    /// What the header behind the segment made last is to say of it.
+    told: Option<(BlockAddr, u32, u16)>,
 }
 
 impl Front {
     /// Of a dump, with nothing in it; `file` is empty.
     pub const fn new(id: DumpId, file: File) -> Self {
-        Self { id, file, good: BTreeMap::new(), end: None }
+        Self {
+            id,
+            file,
+            copies: 0,
+            good: BTreeMap::new(),
+            unsure: Vec::new(),
+            behind: Vec::new(),
+            told: None,
+        }
     }
 
     /// Blocks that are there.
     pub fn blocks(&self) -> u64 {
-        self.good.iter().map(|(from, to)| to - from).sum()
+        self.good.values().map(|segment| segment.blocks).sum()
     }
 
     /// All of it is there.
     pub fn is_whole(&self) -> bool {
-        self.end.is_some_and(|end| self.good.len() == 1 && self.good.get(&0) == Some(&end))
+        let mut end = 0;
+        while let Some(segment) = self.good.get(&end) {
+            end += segment.blocks;
+        }
+        self.behind.contains(&end)
+    }
+
+    /// Where the region of one more copy begins.
+    pub const fn begin_copy(&mut self) -> u64 {
+        let region = self.copies * REGION_LEN;
+        self.copies += 1;
+        region
+    }
+
+    /// The front ends before this block, in which there is a header.
+    pub fn ends_at(&mut self, block: BlockAddr) {
+        self.behind.push(block.0);
+    }
+
+    /// Writes into the region of a copy.
+    pub fn write(&self, region: u64, at: BlockAddr, blocks: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(blocks, region + at.byte_offset())
+    }
+
+    /// Adds a segment that was made; the header behind it is made to say so.
+    pub fn put(&mut self, segment: Segment, crc: u32, flags: u16) -> io::Result<()> {
+        let due = segment.due();
+        self.add(segment);
+        self.told = Some((due, crc, flags));
+        for region in (0..self.copies).map(|copy| copy * REGION_LEN) {
+            let Some((mut block, _)) = self.header_at(region, due) else { continue };
+            retell(&mut block, crc, flags);
+            self.write(region, due, &block)?;
+        }
+        Ok(())
+    }
+
+    /// A header of the dump in the region of a copy.
+    fn header_at(&self, region: u64, at: BlockAddr) -> Option<(TapeBlock, Extension)> {
+        let mut block: TapeBlock = [0; TAPE_BLOCK_LEN];
+        // Behind the end of the file, and where nothing was written, is no header.
+        self.file.read_exact_at(&mut block, region + at.byte_offset()).ok()?;
+        let repr = Header::new(&block).parse::<HostCrc32c>(Dialect::OURS).ok()?;
+        let extension = repr.extension.filter(|told| told.dump_id == self.id && repr.addr == at)?;
+        Some((block, extension))
+    }
+
+    /// What the header at a block says, or is to say, of the blocks before it: their CRC, and flags.
+    pub fn told_at(&self, at: BlockAddr) -> Option<(u32, u16)> {
+        if let Some((due, crc, flags)) = self.told
+            && due == at
+        {
+            return Some((crc, flags));
+        }
+        let found = (0..self.copies).find_map(|copy| self.header_at(copy * REGION_LEN, at));
+        found.map(|(_, told)| (told.preceding_crc, told.flags))
+    }
+
+    /// Takes away what there is of the blocks from `from` on up to `to`.
+    pub fn clear(&mut self, from: BlockAddr, to: BlockAddr) {
+        while let Some((_, segment)) =
+            self.good.range(..to.0).next_back().filter(|(_, last)| last.due() > from)
+        {
+            let segment = *segment;
+            self.good.remove(&segment.at.0);
+            let before = Segment { blocks: from.0.saturating_sub(segment.at.0), ..segment };
+            let behind = Segment { at: to, blocks: segment.due().0.saturating_sub(to.0), ..segment };
+            let kept = [before, behind].into_iter().filter(|part| part.blocks > 0);
+            self.good.extend(kept.map(|part| (part.at.0, part)));
+        }
+    }
+
+    /// All blocks from `from` on up to `to` are there.
+    pub fn has(&self, from: BlockAddr, to: BlockAddr) -> bool {
+        let mut at = from.0;
+        while at < to.0 {
+            match self.next(at) {
+                Some((next, segment)) if next == at => at = segment.due().0,
+                _ => return false,
+            }
+        }
+        true
     }
 
     /// Takes what is good, and not there yet, from the tape file before whose first record the tape stands: the dump, or the
     /// copy in its catalog. What the tape cannot read is passed over.
     pub fn gather(&mut self, tape: &mut Box<dyn Tape>, interrupt: &Interrupt) -> io::Result<()> {
+        let region = self.begin_copy();
         let mut memory = vec![0; RECORD_LEN_MAX + TAPE_BLOCK_LEN + SEGMENT_LEN_MAX];
         let mut reader = Reader::<HostCrc32c>::new(&mut memory);
-        let mut pending: Option<Pending> = None;
+        let mut segment: Option<Segment> = None;
         let mut errors = 0;
         while !interrupt.is_set() {
             match reader.poll() {
@@ -79,63 +195,113 @@ impl Front {
                     Ok(TapeRead::BufferTooSmall { .. }) | Err(_) => break,
                 },
                 Ok(ReaderAction::Header { repr, view, preceding }) => {
-                    if let Some(pending) = pending.take().filter(|_| preceding == Preceding::Good) {
-                        self.add(pending.at.0..pending.at.0 + 1 + pending.blocks);
+                    if let Some(segment) = segment.take() {
+                        self.end(segment, preceding);
                     }
                     if repr.extension.is_none_or(|extension| extension.dump_id != self.id) {
                         break;
                     }
+                    self.file
+                        .write_all_at(&original(view.block(), &repr), region + repr.addr.byte_offset())?;
                     if !is_front(&repr) {
-                        self.end = self.end.or((preceding == Preceding::Good).then_some(repr.addr.0));
+                        self.behind.push(repr.addr.0);
                         break;
                     }
-                    pending = self.begin(&repr, view.block())?;
+                    segment = Some(Segment { at: repr.addr, blocks: 1, region });
                 }
                 Ok(ReaderAction::Data { bytes, .. }) => {
-                    if let Some(pending) = &mut pending {
-                        let at = pending.at.0 + 1 + pending.blocks;
-                        self.file.write_all_at(bytes, BlockAddr(at).byte_offset())?;
-                        pending.blocks += (bytes.len() / TAPE_BLOCK_LEN) as u64;
+                    if let Some(segment) = &mut segment {
+                        self.file.write_all_at(bytes, region + segment.due().byte_offset())?;
+                        segment.blocks += (bytes.len() / TAPE_BLOCK_LEN) as u64;
                     }
                 }
                 Ok(ReaderAction::Gap(_)) => {}
-                Ok(ReaderAction::Ended) | Err(_) => break,
+                Ok(ReaderAction::Ended) | Err(_) => {
+                    self.unsure.extend(segment);
+                    break;
+                }
+            }
+        }
+        self.settle()
+    }
+
+    fn end(&mut self, segment: Segment, preceding: Preceding) {
+        if preceding == Preceding::Good {
+            self.add(segment);
+        } else {
+            self.unsure.push(segment);
+        }
+    }
+
+    /// The block is there.
+    pub fn is_there(&self, at: BlockAddr) -> bool {
+        self.next(at.0).is_some_and(|(next, _)| next == at.0)
+    }
+
+    /// Adds what is as it was written, if it is not there yet: to what is before it in the same copy.
+    fn add(&mut self, segment: Segment) {
+        if self.is_there(segment.at) {
+            return;
+        }
+        match self.good.range_mut(..segment.at.0).next_back() {
+            Some((_, before)) if before.due() == segment.at && before.region == segment.region => {
+                before.blocks += segment.blocks;
+            }
+            _ => drop(self.good.insert(segment.at.0, segment)),
+        }
+    }
+
+    /// Asks the headers of the other copies about what is behind no header of its own.
+    fn settle(&mut self) -> io::Result<()> {
+        for segment in std::mem::take(&mut self.unsure) {
+            if self.is_there(segment.at) {
+                continue;
+            }
+            if self.is_confirmed(segment)? {
+                self.add(segment);
+            } else {
+                self.unsure.push(segment);
             }
         }
         Ok(())
     }
 
-    /// `None`: the segment is there already.
-    fn begin(&self, repr: &HeaderRepr, block: &TapeBlock) -> io::Result<Option<Pending>> {
-        let before = self.good.range(..=repr.addr.0).next_back();
-        if before.is_some_and(|(_, to)| *to > repr.addr.0) {
-            return Ok(None);
+    fn is_confirmed(&self, segment: Segment) -> io::Result<bool> {
+        let mut crc = 0;
+        let mut block: TapeBlock = [0; TAPE_BLOCK_LEN];
+        for at in segment.at.0 + 1..segment.due().0 {
+            self.file.read_exact_at(&mut block, segment.region + BlockAddr(at).byte_offset())?;
+            crc = HostCrc32c::update(crc, &block);
         }
-        let mut block = *block;
-        if repr.is_catalog() {
-            let [high, low] = &mut block[FLAGS] else { return Ok(None) };
-            let flags = u16::from_be_bytes([*high, *low]) & !extension_flags::CATALOG;
-            [*high, *low] = flags.to_be_bytes();
-            set_extension_flags::<HostCrc32c>(&mut block, 0);
-        }
-        self.file.write_all_at(&block, repr.addr.byte_offset())?;
-        Ok(Some(Pending { at: repr.addr, blocks: 0 }))
+        let told = (0..self.copies).filter_map(|copy| self.header_at(copy * REGION_LEN, segment.due()));
+        Ok(told.into_iter().any(|(_, told)| told.preceding_crc == crc))
     }
 
-    /// These blocks are there, and were not before.
-    fn add(&mut self, blocks: Range<u64>) {
-        let before = self.good.range(..blocks.start).next_back().map(|(from, to)| (*from, *to));
-        let from = before.filter(|(_, to)| *to == blocks.start).map_or(blocks.start, |(from, _)| from);
-        let to = self.good.remove(&blocks.end).unwrap_or(blocks.end);
-        self.good.insert(from, to);
+    /// The segment that block `at` is in, and where in the file that block is; or the first block of the next one.
+    fn next(&self, at: u64) -> Option<(u64, Segment)> {
+        let before = self.good.range(..=at).next_back().filter(|(_, segment)| segment.due().0 > at);
+        let (_, segment) = before.or_else(|| self.good.range(at..).next())?;
+        Some((at.max(segment.at.0), *segment))
     }
+}
 
-    /// The stretch that `at` is in, from there on; or the next one.
-    fn stretch(&self, at: u64) -> Option<Range<u64>> {
-        let before = self.good.range(..=at).next_back().filter(|(_, to)| **to > at);
-        let found = before.or_else(|| self.good.range(at..).next())?;
-        Some(at.max(*found.0)..*found.1)
+/// Has a header say something else of the blocks before it.
+fn retell(block: &mut TapeBlock, crc: u32, flags: u16) {
+    block[PRECEDING_CRC].copy_from_slice(&crc.to_be_bytes());
+    set_extension_flags::<HostCrc32c>(block, flags);
+}
+
+/// The header as it stands in the dump: that of a copy says that it is one.
+fn original(block: &TapeBlock, repr: &HeaderRepr) -> TapeBlock {
+    let mut block = *block;
+    if repr.is_catalog()
+        && let [high, low] = &mut block[FLAGS]
+    {
+        let flags = u16::from_be_bytes([*high, *low]) & !extension_flags::CATALOG;
+        [*high, *low] = flags.to_be_bytes();
+        set_extension_flags::<HostCrc32c>(&mut block, 0);
     }
+    block
 }
 
 /// A header of what stands before the first object that is no directory.
@@ -189,22 +355,31 @@ impl MendedTape {
         })
     }
 
+    /// What was made is what the header behind it speaks of.
+    fn retell(&self, block: Option<&mut TapeBlock>) {
+        if let (Some(block), Some((at, crc, flags))) = (block, self.front.told)
+            && Header::new(block).parse::<HostCrc32c>(Dialect::OURS).is_ok_and(|repr| repr.addr == at)
+        {
+            retell(block, crc, flags);
+        }
+    }
+
     fn read_front(&mut self, next: u64, buf: &mut [u8]) -> Result<TapeRead, TapeError> {
-        let Some(stretch) = self.front.stretch(next) else {
+        let Some((at, segment)) = self.front.next(next) else {
             self.state = State::Search { rest: Vec::new(), errors: 0 };
             return self.read(buf);
         };
         let blocks = (buf.len() / TAPE_BLOCK_LEN) as u64;
-        let blocks = blocks.min(u64::from(BlockingFactor::MAX.blocks())).min(stretch.end - stretch.start);
+        let blocks = blocks.min(u64::from(BlockingFactor::MAX.blocks())).min(segment.due().0 - at);
         if blocks == 0 {
             return Ok(TapeRead::BufferTooSmall { needed: TAPE_BLOCK_LEN });
         }
         let len = blocks as usize * TAPE_BLOCK_LEN;
-        let read = self.front.file.read_exact_at(&mut buf[..len], BlockAddr(stretch.start).byte_offset());
-        read.map_err(|error| {
+        let from = segment.region + BlockAddr(at).byte_offset();
+        self.front.file.read_exact_at(&mut buf[..len], from).map_err(|error| {
             TapeError::new(ErrorKind::Other, "the scratch file", format!("it failed: {error}"))
         })?;
-        self.state = State::Front { next: stretch.start + blocks };
+        self.state = State::Front { next: at + blocks };
         Ok(TapeRead::Record(len))
     }
 
@@ -223,6 +398,7 @@ impl MendedTape {
                 ended => return ended,
             }
             if let Some(at) = self.behind(&rest) {
+                self.retell(rest.get_mut(at..).and_then(<[u8]>::first_chunk_mut));
                 self.state = State::Found { bytes: rest, at };
                 return self.read(buf);
             }

@@ -1,14 +1,16 @@
-//! What damage took from the maps and directories of a dump, had from their copy in its catalog on tape.
+//! What damage took from the maps and directories of a dump, had from their copy in its catalog on tape, or as the catalog in
+//! the state directory tells it.
 //!
 //! It shows when all names are read, and nothing is written yet. The reading begins again then, over [`MendedTape`]s; what
 //! was found on the tapes is told all the same.
 
 use super::front::{Front, MendedTape};
 use super::sources::Sources;
-use super::{Drive, Engine, Visitor, names};
+use super::{Drive, Engine, Visitor, front_of_catalog, names};
 use crate::cli::exit::CliError;
 use crate::cli::interrupt::Interrupt;
 use crate::state::StateDir;
+use crate::state::catalogs;
 use crate::tape::{Tape, TapeSpec};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -45,8 +47,11 @@ impl Survey {
     }
 
     /// Whether a copy of what is damaged may be had.
-    pub fn is_worth_mending(&self, sources: &Sources) -> bool {
-        self.damaged.keys().any(|index| sources.spec(*index).is_some_and(has_copy))
+    pub fn is_worth_mending(&self, sources: &Sources, state: &StateDir) -> bool {
+        let may_have = |(index, id): (&usize, &DumpId)| {
+            sources.spec(*index).is_some_and(|spec| may_have_copy(spec, *id, state))
+        };
+        self.damaged.iter().any(may_have)
     }
 }
 
@@ -57,9 +62,13 @@ pub enum Ending<V> {
     Again(V, Survey, Vec<Found>),
 }
 
-/// Behind a dump on such a tape may be its catalog.
-const fn has_copy(spec: &TapeSpec) -> bool {
-    matches!(spec, TapeSpec::Virtual(_) | TapeSpec::Drive(_))
+/// Behind the dump may be its catalog, or that is in the state directory; and the tape can be read once more.
+fn may_have_copy(spec: &TapeSpec, id: DumpId, state: &StateDir) -> bool {
+    match spec {
+        TapeSpec::Virtual(_) | TapeSpec::Drive(_) => true,
+        TapeSpec::File(path) => path.is_file() && catalogs::path_of(state, id).is_file(),
+        TapeSpec::Standard | TapeSpec::Null => false,
+    }
 }
 
 /// What the second reading is given in place of what is damaged.
@@ -86,7 +95,7 @@ impl Mending {
     ) -> Result<Self, CliError> {
         let mut mending = Self { found, ..Self::default() };
         for (index, id) in &survey.damaged {
-            let Some(spec) = sources.spec(*index).filter(|spec| has_copy(spec)) else {
+            let Some(spec) = sources.spec(*index).filter(|spec| may_have_copy(spec, *id, state)) else {
                 mending.lacks = true;
                 continue;
             };
@@ -100,13 +109,35 @@ impl Mending {
             if matches!(tape.locate(behind), Ok(Spaced::Done)) {
                 front.gather(&mut tape, interrupt).map_err(failed)?;
             }
-            mending.lacks |= !front.is_whole();
             if front.blocks() > own {
                 mending.copies.push(format!("{spec}, tape file {}", behind.file));
+            }
+            if !front.is_whole() {
+                mending.take_from_state(&mut front, *id, state);
+            }
+            mending.lacks |= !front.is_whole();
+            if front.blocks() > own {
                 mending.fronts.insert(*index, Arc::new(front));
             }
         }
         Ok(mending)
+    }
+
+    /// Takes what no tape has from the catalog in the state directory, if there is one.
+    fn take_from_state(&mut self, front: &mut Front, id: DumpId, state: &StateDir) {
+        let before = front.blocks();
+        let mut memory = vec![0; catalogs::MEMORY_LEN];
+        let filled = match catalogs::open(state, id, &mut memory) {
+            Ok(mut catalog) => front_of_catalog::fill(front, &mut catalog).map_err(|why| why.to_string()),
+            Err(failure) if failure.absent => Ok(()),
+            Err(failure) => Err(failure.to_string()),
+        };
+        if let Err(why) = filled {
+            eprintln!("tapedump: names are not taken from the catalog of dump {id}: {why}");
+        }
+        if front.blocks() > before {
+            self.copies.push(format!("that of dump {id} in the state directory"));
+        }
     }
 
     /// Nothing is given in place of anything.
@@ -163,6 +194,7 @@ impl<W> Drive<'_, W> {
     /// Whether the reading is to begin again, with copies of what is damaged.
     pub(super) fn is_to_begin_again(&self) -> bool {
         let at_first_tapes = self.tapes.further.len() == self.further && self.tapes.changes == 0;
-        at_first_tapes && self.survey.as_ref().is_some_and(|survey| survey.is_worth_mending(self.sources))
+        at_first_tapes
+            && self.survey.as_ref().is_some_and(|survey| survey.is_worth_mending(self.sources, self.state))
     }
 }

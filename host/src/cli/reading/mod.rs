@@ -4,6 +4,7 @@ pub mod directions;
 mod ending;
 pub mod first_header;
 mod front;
+mod front_of_catalog;
 mod mending;
 pub mod names;
 pub mod repeats;
@@ -195,7 +196,7 @@ impl Reading {
             names: &mut names,
             attributes: &mut attributes,
         };
-        let Self { tapes, sources, name, journal, .. } = self;
+        let Self { tapes, sources, name, journal, state, .. } = self;
         let further = tapes.further.len();
         let stops = sources.stops().map(<[_]>::to_vec);
         let mut route = stops.as_deref();
@@ -221,6 +222,7 @@ impl Reading {
             survey,
             further,
             mending: mending.unwrap_or_default(),
+            state,
             made_good: 0,
             object: None,
             lost: false,
@@ -286,6 +288,7 @@ struct Drive<'a, W> {
     /// Further tapes at the beginning.
     further: usize,
     mending: Mending,
+    state: &'a StateDir,
     /// Damage of which the copies had what was lost.
     made_good: u64,
 }

@@ -126,7 +126,7 @@ impl Finding {
     /// Says that what is lost was had from elsewhere.
     #[must_use]
     pub fn made_good(self) -> Self {
-        let text = format!("{}; made good by the copy in the catalog", self.text);
+        let text = format!("{}; made good from the catalog", self.text);
         Self { text, names_lost: false, made_good: true, ..self }
     }
 
