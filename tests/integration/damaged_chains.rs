@@ -19,6 +19,7 @@ use crate::Case;
 pub(crate) const CASES: &[Case] = &[
     Case { name: "names_from_the_catalog_on_tape", needs: &[], run: names_from_the_catalog_on_tape },
     Case { name: "names_from_the_state", needs: &[], run: names_from_the_state },
+    Case { name: "a_large_directory", needs: &[], run: a_large_directory },
     Case { name: "each_copy_has_a_part", needs: &[], run: each_copy_has_a_part },
     Case { name: "without_a_copy", needs: &[], run: without_a_copy },
     Case { name: "a_single_file", needs: &[], run: a_single_file },
@@ -213,6 +214,34 @@ fn every_part_is_made_good(chain: &Chain, compare: Compare) -> usize {
     assert!(!outcome.done().mentions(COPIED));
     println!("{runs} damaged tapes");
     runs
+}
+
+/// A directory of several segments, of which one is lost, or all: made from the catalog in the state directory.
+fn a_large_directory() {
+    let scratch = Scratch::in_memory("damaged-large");
+    let source = scratch.directory("tree");
+    fs::create_dir(source.join("large")).expect("tree");
+    let mut random = Random::new(9);
+    for number in 0..9000 {
+        let name = format!("{number} {}", "x".repeat(random.below(240) as usize));
+        fs::write(source.join("large").join(name), [number as u8; 3]).expect("tree");
+    }
+    let tree = Tree::read(&source).expect("tree");
+    let path = scratch.join("tape");
+    let _ = dump(&scratch, &source, &path).outcome().done();
+    let tape = Tape::parse(fs::read(&path).expect("tape")).expect("whole");
+    let segments: Vec<_> = tape.records.iter().filter(|record| record.is_directory()).skip(1).collect();
+    assert!(segments.len() > 2, "{} segments", segments.len());
+    let all = segments[0].at..segments.last().map_or(0, |record| record.blocks().end);
+    for blocks in [segments[1].blocks(), all] {
+        fs::write(&path, damaged(&tape.bytes, &blocks, How::Zeroed)).expect("tape");
+        let out = scratch.directory("out");
+        let outcome = restore(&scratch, &path, &out).outcome();
+        assert_eq!(outcome.is_orderly().expect("orderly"), code::INCOMPLETE, "{outcome}");
+        let differences = Compare::EXACT.differences(&tree, &Tree::read(&out).expect("tree"));
+        assert!(differences.is_empty(), "{} ({})\n{outcome}", differences[0], differences.len());
+        remove_tree(&out).expect("own directory");
+    }
 }
 
 /// The catalog's copy is damaged as well, at other places: what each has is taken.

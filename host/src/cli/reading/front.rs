@@ -384,11 +384,10 @@ impl MendedTape {
     }
 
     fn search(&mut self, mut rest: Vec<u8>, mut errors: u32, buf: &mut [u8]) -> Result<TapeRead, TapeError> {
+        let mut record = vec![0; RECORD_LEN_MAX];
         loop {
-            let before = rest.len();
-            rest.resize(before + RECORD_LEN_MAX, 0);
-            match self.tape.read(&mut rest[before..]) {
-                Ok(TapeRead::Record(len)) => rest.truncate(before + len),
+            match self.tape.read(&mut record) {
+                Ok(TapeRead::Record(len)) => rest.extend_from_slice(record.get(..len).unwrap_or_default()),
                 // What could not be read was told when the damage was found.
                 Err(error) if errors < READ_ERRORS_MAX && error.kind() != ErrorKind::Interrupted => {
                     errors += 1;

@@ -13,7 +13,7 @@ pub mod tape_file;
 mod tapes;
 mod visitor;
 
-use self::ending::{Stopped, list_awaiting, list_missing, settle};
+use self::ending::{Stopped, explain, list_awaiting, list_missing, settle};
 use self::mending::{Ending, Found, Mending, Survey};
 use self::names::{Finding, Kind, Purpose};
 use self::repeats::Repeats;
@@ -37,7 +37,6 @@ use crate::text::printable;
 use std::collections::VecDeque;
 use std::fmt::Display;
 use std::path::PathBuf;
-use tapedump_core::catalog::TableError;
 use tapedump_core::device::volume::{FailedPart, TargetVolume};
 use tapedump_core::device::{DeviceError, ErrorKind};
 use tapedump_core::engine::restore::{
@@ -50,8 +49,6 @@ use tapedump_core::units::{DumpId, Ino, TAPE_BLOCK_LEN};
 
 /// The engine as the host puts it together.
 pub type Engine<'m, V> = Restore<'m, Box<dyn Tape>, V, ScratchDevice, HostCrc32c>;
-type EngineError<V> =
-    RestoreError<TapeError, <V as TargetVolume>::Error, crate::state::scratch::ScratchError>;
 
 /// The longest record that is read: Linux `dump` writes up to 1,024 tape blocks, we no more than 256.
 pub const RECORD_LEN_MAX: usize = 1024 * TAPE_BLOCK_LEN;
@@ -543,25 +540,6 @@ where
         _ => {}
     }
     Ok(Flow::On)
-}
-
-/// Why the engine stopped, with what the devices say.
-fn explain<V: TargetVolume>(error: &EngineError<V>) -> String
-where
-    V::Error: Display,
-{
-    match error {
-        RestoreError::Tape { at, source } => format!("the tape failed at {at} of the dump: {source}"),
-        RestoreError::Target { source, .. } => {
-            format!(
-                "the destination can take nothing more, and what follows is not restored: {source}; make room, \
-                 or restore to another place"
-            )
-        }
-        RestoreError::Scratch(TableError::Device { source, .. }) => source.to_string(),
-        RestoreError::Stream(ReaderError::NotADump { .. }) => format!("this tape holds no dump: {error}"),
-        other => other.to_string(),
-    }
 }
 
 /// Selects what the user named; what is not there is named before anything is written.
