@@ -11,7 +11,7 @@ use tapedump_core::device::volume::SourceVolume;
 use tapedump_core::device::{DeviceError, ErrorKind};
 use tapedump_core::engine::dump::{Dump, DumpError, DumpEvent, DumpMemory, DumpOptions};
 use tapedump_core::stream::writer::DumpIdentity;
-use tapedump_core::units::{BlockingFactor, DumpId, Level};
+use tapedump_core::units::{BlockingFactor, DumpId, Level, TAPE_BLOCK_LEN};
 
 /// Tape records of 16 KiB.
 const BLOCKING: BlockingFactor = match BlockingFactor::new(16) {
@@ -185,7 +185,7 @@ impl<X: Transport> TapeDevice for Drive<X> {
 
 /// All memory of a dump; a `static`.
 pub struct Memory {
-    stream: [u8; BLOCKING.record_len()],
+    stream: [u8; TAPE_BLOCK_LEN + BLOCKING.record_len()],
     in_use: [u8; MAP_LEN],
     on_tape: [u8; MAP_LEN],
 }
@@ -194,7 +194,11 @@ impl Memory {
     /// For the `static`.
     #[must_use]
     pub const fn new() -> Self {
-        Self { stream: [0; BLOCKING.record_len()], in_use: [0; MAP_LEN], on_tape: [0; MAP_LEN] }
+        Self {
+            stream: [0; TAPE_BLOCK_LEN + BLOCKING.record_len()],
+            in_use: [0; MAP_LEN],
+            on_tape: [0; MAP_LEN],
+        }
     }
 }
 

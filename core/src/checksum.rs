@@ -57,6 +57,22 @@ const fn tables<const N: usize>() -> [[u32; 256]; N] {
     tables
 }
 
+/// The checksum of what comes before `data`, where `crc` is that of both: what [`Crc32c::update`] did is undone. Slow, bit by
+/// bit, and rarely needed.
+#[must_use]
+pub fn without(crc: u32, data: &[u8]) -> u32 {
+    let mut remainder = !crc;
+    for byte in data.iter().rev() {
+        for _ in 0..8 {
+            // The polynomial has bit 31 and the remainder before had it not, so bit 31 tells whether it was added.
+            let added = (remainder >> 31).wrapping_neg();
+            remainder = (remainder ^ (POLYNOMIAL & added)) << 1 | (added & 1);
+        }
+        remainder ^= u32::from(*byte);
+    }
+    !remainder
+}
+
 impl Crc32c for PortableCrc32c {
     fn update(crc: u32, data: &[u8]) -> u32 {
         let (chunks, rest) = data.as_chunks::<SLICES>();

@@ -148,6 +148,38 @@ pub struct TapeNo(pub u32);
 impl TapeNo {
     /// The first tape of a dump.
     pub const FIRST: Self = Self(1);
+
+    /// The one that follows.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+/// A block of a dump, counted without the headers of its second and further tapes: wherever a tape ends, it stays the
+/// same. [`StreamBlock::on`] gives the block as its header counts it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct StreamBlock(pub u64);
+
+impl StreamBlock {
+    /// The block with this address on that tape.
+    #[must_use]
+    pub const fn of(addr: BlockAddr, tape: TapeNo) -> Self {
+        Self(addr.0.saturating_sub(tape.0.saturating_sub(1) as u64))
+    }
+
+    /// Blocks from `earlier` to here, or `None` when `earlier` lies behind.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Option<u64> {
+        self.0.checked_sub(earlier.0)
+    }
+
+    /// Its address, when it is on that tape.
+    #[must_use]
+    pub const fn on(self, tape: TapeNo) -> BlockAddr {
+        BlockAddr(self.0.saturating_add(tape.0.saturating_sub(1) as u64))
+    }
 }
 
 /// Point in time since 1970-01-01 00:00 UTC; `nanos` counts forward from `secs` and stays below 10⁹.

@@ -74,7 +74,7 @@ fn dump(
         CatalogWriter::new(catalog_device, 0..u64::MAX, &mut catalog_memory, identity).unwrap();
     let mut bytes = vec![0; 1 << 20];
     let mut tape = MemTape::blank(&mut bytes);
-    let mut stream = vec![0; options.blocking.record_len()];
+    let mut stream = vec![0; 1024 + options.blocking.record_len()];
     let (mut in_use, mut on_tape) = (vec![0; MAP_LEN], vec![0; MAP_LEN]);
     let memory = DumpMemory { stream: &mut stream, in_use: &mut in_use, on_tape: &mut on_tape, known };
     let mut dump =
@@ -286,11 +286,11 @@ fn check_catalogs(seed: u64, made: &[Made], newest: usize) {
             assert_eq!((row.kind, row.permissions), (Some(attributes.kind), attributes.permissions));
             assert_eq!((row.uid, row.modified), (attributes.uid, attributes.modified), "seed {seed}");
             let place = row.place.unwrap();
-            let header = header_at(&made[dumps[dump]], place.block.0);
+            let header = header_at(&made[dumps[dump]], place.0);
             assert_eq!((header.ino, header.extension.unwrap().role), (ino.0, Role::Normal));
             let apart = view.catalog(dump).unwrap().apart(ino).unwrap();
             if let Some(place) = apart {
-                let header = header_at(&made[dumps[dump]], place.block.0);
+                let header = header_at(&made[dumps[dump]], place.0);
                 let owner = header.attributes.unwrap().real_ino;
                 assert_eq!((owner, header.extension.unwrap().role), (ino.0.into(), Role::Attributes));
             }

@@ -82,7 +82,8 @@ fn dump(source: &mut MemVolume<'_>) -> Vec<u8> {
     let options = DumpOptions { identity, blocking, label: *b"bits\0\0\0\0\0\0\0\0\0\0\0\0" };
     let mut bytes = vec![0; 1 << 20];
     let mut tape = MemTape::blank(&mut bytes);
-    let (mut stream, mut in_use, mut on_tape) = (vec![0; blocking.record_len()], vec![0; 64], vec![0; 64]);
+    let (mut stream, mut in_use, mut on_tape) =
+        (vec![0; 1024 + blocking.record_len()], vec![0; 64], vec![0; 64]);
     let memory =
         DumpMemory { stream: &mut stream, in_use: &mut in_use, on_tape: &mut on_tape, known: &mut [] };
     let mut dump = Dump::<_, _, PortableCrc32c>::new(source, &mut tape, memory, options).unwrap();

@@ -22,7 +22,8 @@ fn dump(volume: &mut MemVolume<'_>, known: &mut [u8], level: u32) -> (DumpSummar
     let blocking = BlockingFactor::new(4).unwrap();
     let mut space = vec![0; 1 << 20];
     let mut tape = MemTape::blank(&mut space);
-    let (mut stream, mut in_use, mut on_tape) = (vec![0; blocking.record_len()], vec![0; 64], vec![0; 64]);
+    let (mut stream, mut in_use, mut on_tape) =
+        (vec![0; 1024 + blocking.record_len()], vec![0; 64], vec![0; 64]);
     let memory = DumpMemory { stream: &mut stream, in_use: &mut in_use, on_tape: &mut on_tape, known };
     let options = DumpOptions { identity, blocking, label: [0; 16] };
     let mut dump = Dump::<_, _, PortableCrc32c>::new(volume, &mut tape, memory, options).unwrap();

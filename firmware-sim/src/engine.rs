@@ -151,7 +151,7 @@ pub fn dump<T: TapeDevice>(
     let (in_use, rest) = maps.split_at_mut(MAP_LEN);
     let (on_tape, _) = rest.split_at_mut(MAP_LEN);
     let known = chain.get_mut(..MAP_LEN).unwrap_or_default();
-    let stream = stream.get_mut(..job.blocking.record_len()).ok_or(Deviation::Memory)?;
+    let stream = stream.get_mut(..TAPE_BLOCK_LEN + job.blocking.record_len()).ok_or(Deviation::Memory)?;
     let memory = DumpMemory { stream, in_use, on_tape, known };
     let options = DumpOptions { identity: job.identity, blocking: job.blocking, label: LABEL };
     let (summary, lost) = stream_out(source, tape, &mut catalog, memory, options, board)?;

@@ -8,14 +8,14 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use crate::checksum::{Crc32c, PortableCrc32c};
 use crate::device::block::BlockDevice;
 use crate::limits::{NAME_LEN_MAX, PAGE_LEN};
-use crate::units::{BlockAddr, Ino, TapeNo};
+use crate::units::{BlockAddr, Ino, StreamBlock, TapeNo};
 
 use super::error::CatalogError;
 use super::page::{PageAt, Region, entries_of};
 use super::query::Catalog;
 use super::row::{
-    NameRow, OBJECT_LEN_MAX, ObjectRow, PIECE_INOS, PIECE_LEN, Row, TapePlace, WhichMap, apart_key,
-    apart_value, link_key, name_key, name_value, object_key, object_value, piece_key, position_key, tape_key,
+    NameRow, OBJECT_LEN_MAX, ObjectRow, PIECE_INOS, PIECE_LEN, Row, WhichMap, apart_key, apart_value,
+    link_key, name_key, name_value, object_key, object_value, piece_key, position_key, tape_key,
 };
 use super::sort::{SuspendedTable, TableBuilder, run_len};
 use super::superblock::{CatalogFigures, CatalogIdentity, HEADS, Head};
@@ -119,7 +119,7 @@ pub struct CatalogWriter<'m, D, C = PortableCrc32c> {
     memory_len: usize,
     builder: TableBuilder<'m, C>,
     identity: CatalogIdentity,
-    attributes_from: Option<BlockAddr>,
+    attributes_from: Option<StreamBlock>,
     size: CatalogSize,
     directories: u64,
 }
@@ -209,10 +209,10 @@ impl<'m, D: BlockDevice, C: Crc32c> CatalogWriter<'m, D, C> {
     ///
     /// # Errors
     /// The number is none that can be, the device is too small, or failed.
-    pub fn apart(&mut self, ino: Ino, place: TapePlace) -> Done<D> {
+    pub fn apart(&mut self, ino: Ino, place: StreamBlock) -> Done<D> {
         self.check_number(ino)?;
         self.size.apart += 1;
-        self.push(apart_key(ino).get(), apart_value(place).get())
+        self.push(apart_key(ino).get(), &apart_value(place))
     }
 
     /// A tape begins with this block of the dump.
@@ -225,7 +225,7 @@ impl<'m, D: BlockDevice, C: Crc32c> CatalogWriter<'m, D, C> {
     }
 
     /// Stage V begins with this block.
-    pub const fn attributes(&mut self, from: BlockAddr) {
+    pub const fn attributes(&mut self, from: StreamBlock) {
         self.attributes_from = Some(from);
     }
 
@@ -287,7 +287,7 @@ impl<'m, D: BlockDevice, C: Crc32c> CatalogWriter<'m, D, C> {
         let builder = TableBuilder::resumed(region.rest(HEADS), memory, &at.table)
             .ok_or(CatalogError::Damaged { page: HEADS.into() })?;
         let attributes_from =
-            Some(at.attributes_from.get()).filter(|block| *block != u64::MAX).map(BlockAddr);
+            Some(at.attributes_from.get()).filter(|block| *block != u64::MAX).map(StreamBlock);
         Ok(Self { device, region, memory_len, builder, identity, attributes_from, size, directories })
     }
 
@@ -311,7 +311,7 @@ impl<'m, D: BlockDevice, C: Crc32c> CatalogWriter<'m, D, C> {
         let links = trees.derive::<C, 8>(main.end(), |row, page| match row {
             Row::Name(name) => Some(link_key(name.ino, page)),
             Row::Object(row) => {
-                let block = row.place.map(|place| place.block);
+                let block = row.place;
                 in_order &= block.is_none() || block >= last;
                 last = block.or(last);
                 None
@@ -323,7 +323,7 @@ impl<'m, D: BlockDevice, C: Crc32c> CatalogWriter<'m, D, C> {
         if !in_order {
             let tree = trees.derive::<C, 12>(end, |row, _| match row {
                 Row::Object(row) => {
-                    row.place.map(|place| position_key(place.block, object_key(row.ino, row.is_directory)))
+                    row.place.map(|place| position_key(place, object_key(row.ino, row.is_directory)))
                 }
                 _ => None,
             })?;

@@ -16,7 +16,7 @@ use crate::device::ErrorKind;
 use crate::device::block::BlockDevice;
 use crate::device::volume::{Kind, VolumeNames};
 use crate::limits::PAGE_LEN;
-use crate::units::{BlockAddr, DumpId, Ino, Level, TapeNo, Timestamp};
+use crate::units::{BlockAddr, DumpId, Ino, Level, StreamBlock, TapeNo, Timestamp};
 
 pub(super) type Error = CatalogError<ErrorKind>;
 pub(super) type Opened<'m, 'd> = Catalog<'m, &'d mut Disk>;
@@ -78,8 +78,7 @@ impl Model {
                 row.changed.secs += random.below(2) as i64;
                 row.real_ino = (random.below(9) == 0).then(|| random.below(u64::MAX));
                 row.digest = (random.below(9) == 0).then_some([ino.0 as u8; 32]);
-                row.place =
-                    Some(TapePlace { block: BlockAddr(block), tape: TapeNo(1 + (block / 900) as u32) });
+                row.place = Some(StreamBlock(block));
                 row.flaws.changed = random.below(9) == 0;
                 if random.below(20) == 0 {
                     row = ObjectRow::skipped(ino, is_directory);
@@ -118,7 +117,7 @@ impl Model {
         let mut tapes = self.tapes.iter().copied().peekable();
         for row in self.rows.values() {
             while let Some((tape, first)) =
-                tapes.next_if(|(_, first)| row.place.is_some_and(|place| place.block >= *first))
+                tapes.next_if(|(tape, first)| row.place.is_some_and(|place| place.on(*tape) > *first))
             {
                 told.push(Told::Tape(tape, first));
             }
@@ -195,7 +194,7 @@ impl Model {
         if shuffled.is_some() {
             self.tell_maps(&mut writer)?;
         }
-        writer.attributes(BlockAddr(77));
+        writer.attributes(StreamBlock(77));
         writer.finish()
     }
 
@@ -224,7 +223,7 @@ impl Model {
         let figures = catalog.figures();
         assert_eq!((figures.others, figures.directories), (others, self.rows.len() as u64 - others));
         assert_eq!(figures.names, self.names.len() as u64);
-        assert_eq!(catalog.attributes_from(), Some(BlockAddr(77)));
+        assert_eq!(catalog.attributes_from(), Some(StreamBlock(77)));
         self.check_objects(catalog);
         self.check_names(catalog, random);
         let mut found = Vec::new();
@@ -234,6 +233,13 @@ impl Model {
             from = TapeNo(tape.0 + 1);
         }
         assert_eq!(found, self.tapes);
+        for row in self.rows.values() {
+            let Some(block) = row.place else { continue };
+            let is_there = |(tape, first): &&(TapeNo, BlockAddr)| block.on(*tape) > *first;
+            let (tape, _) = *self.tapes.iter().rfind(is_there).unwrap();
+            let place = TapePlace { tape, block: block.on(tape) };
+            assert_eq!(catalog.place(block).unwrap(), place);
+        }
         let mut cursor = MapCursor::new(WhichMap::InUse);
         let last = self.in_use.last().map_or(5, |ino| ino.0 + 2000);
         for _ in 0..500 {

@@ -10,7 +10,7 @@ use super::catalog_tests::{Error, Model, Opened, identity};
 use super::tests::{Disk, Random};
 use super::{
     CATALOG_MEMORY_MIN, Catalog, CatalogError, CatalogWriter, MEMORY_LEN_MIN, MapCursor, NameRow, ObjectRow,
-    TapePlace, WhichMap,
+    WhichMap,
 };
 use crate::checksum::{Crc32c, PortableCrc32c};
 use crate::device::ErrorKind;
@@ -19,7 +19,7 @@ use crate::device::fault::{Fault, FaultInjector, What, When};
 use crate::device::mem::MemBlock;
 use crate::device::volume::Kind;
 use crate::limits::PAGE_LEN;
-use crate::units::{BlockAddr, Ino, TapeNo};
+use crate::units::{Ino, StreamBlock, TapeNo};
 
 const LEN: usize = 160 << 10;
 const BLOCK_LEN: usize = 512;
@@ -299,7 +299,7 @@ fn tell_big(writer: &mut CatalogWriter<'_, &mut Counting>) -> Result<(), Error> 
         row.modified.nanos = ino.0.wrapping_mul(977) % 1_000_000_000;
         row.changed = row.modified;
         row.changed.secs += 100;
-        row.place = Some(TapePlace { block: BlockAddr(block), tape: TapeNo::FIRST });
+        row.place = Some(StreamBlock(block));
         block += 2 + row.size.min(60_000) / 1024;
         writer.object(&row)
     };

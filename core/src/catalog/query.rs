@@ -7,7 +7,7 @@ use crate::checksum::{Crc32c, PortableCrc32c};
 use crate::device::block::BlockDevice;
 use crate::limits::{NAME_LEN_MAX, PAGE_LEN};
 use crate::record::map::MapView;
-use crate::units::{BlockAddr, Ino, TapeNo};
+use crate::units::{BlockAddr, Ino, StreamBlock, TapeNo};
 
 use super::cache::PageCache;
 use super::error::CatalogError;
@@ -142,7 +142,7 @@ impl<'m, D: BlockDevice, C: Crc32c> Catalog<'m, D, C> {
 
     /// Where stage V begins, if that was told.
     #[must_use]
-    pub const fn attributes_from(&self) -> Option<BlockAddr> {
+    pub const fn attributes_from(&self) -> Option<StreamBlock> {
         self.head.attributes_from
     }
 
@@ -424,7 +424,7 @@ impl<'m, D: BlockDevice, C: Crc32c> Catalog<'m, D, C> {
     ///
     /// # Errors
     /// A page is damaged, or the device failed.
-    pub fn apart(&mut self, ino: Ino) -> Answer<Option<TapePlace>, D> {
+    pub fn apart(&mut self, ino: Ino) -> Answer<Option<StreamBlock>, D> {
         let mut place = self.seek(apart_key(ino).get())?;
         Ok(match self.next(&mut place)? {
             Some((_, Row::Apart { ino: found, place })) if found == ino => Some(place),
@@ -442,6 +442,29 @@ impl<'m, D: BlockDevice, C: Crc32c> Catalog<'m, D, C> {
             Some((_, Row::Tape { tape, first })) => Some((tape, first)),
             _ => None,
         })
+    }
+
+    /// On which tape a block is, and where. The catalog names no first tape: the dump begins on it.
+    ///
+    /// # Errors
+    /// A page is damaged, or the device failed.
+    pub fn place(&mut self, block: StreamBlock) -> Answer<TapePlace, D> {
+        let mut found = TapePlace { tape: TapeNo::FIRST, block: block.on(TapeNo::FIRST) };
+        let mut last = match self.next_tape(TapeNo::FIRST.next())? {
+            Some(_) => u32::MAX,
+            None => return Ok(found),
+        };
+        while found.tape.0 < last {
+            let middle = TapeNo(last - (last - found.tape.0) / 2);
+            match self.next_tape(middle)? {
+                // The header of a further tape is no block of the stream.
+                Some((tape, first)) if tape >= middle && block.on(tape) > first => {
+                    found = TapePlace { tape, block: block.on(tape) };
+                }
+                _ => last = middle.0 - 1,
+            }
+        }
+        Ok(found)
     }
 
     /// The row with this key, if it is an object's.

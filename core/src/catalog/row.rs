@@ -2,7 +2,7 @@
 
 use crate::device::volume::{Attributes, Kind};
 use crate::limits::NAME_LEN_MAX;
-use crate::units::{BlockAddr, Ino, TapeNo, Timestamp};
+use crate::units::{BlockAddr, Ino, StreamBlock, TapeNo, Timestamp};
 
 use super::page::Entry;
 
@@ -69,14 +69,14 @@ impl Flaws {
     }
 }
 
-/// Where an object begins on tape.
+/// Where a header is on the tapes of a dump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct TapePlace {
-    /// Its header; [`BlockAddr::byte_offset`] is what other programs count in.
-    pub block: BlockAddr,
-    /// The tape that the header is on.
+    /// The tape.
     pub tape: TapeNo,
+    /// The header; [`BlockAddr::byte_offset`] is what other programs count in.
+    pub block: BlockAddr,
 }
 
 /// What a catalog knows of one object.
@@ -104,7 +104,7 @@ pub struct ObjectRow {
     /// Last change of data or attributes.
     pub changed: Timestamp,
     /// Where it is on tape, if it is.
-    pub place: Option<TapePlace>,
+    pub place: Option<StreamBlock>,
     /// The volume's own number, where it is another one.
     pub real_ino: Option<u64>,
     /// Digest of the whole data.
@@ -138,7 +138,7 @@ impl ObjectRow {
 
     /// A row of an object with these attributes, which is at this place.
     #[must_use]
-    pub fn of(ino: Ino, attributes: &Attributes, place: TapePlace) -> Self {
+    pub fn of(ino: Ino, attributes: &Attributes, place: StreamBlock) -> Self {
         let mut row = Self::new(ino, attributes.kind);
         row.permissions = attributes.permissions;
         row.links = attributes.links;
@@ -188,7 +188,7 @@ pub(super) enum Row<'a> {
     MapPiece { which: WhichMap, first: Ino, bytes: &'a [u8; PIECE_LEN] },
     Object(ObjectRow),
     Name(NameRow<'a>),
-    Apart { ino: Ino, place: TapePlace },
+    Apart { ino: Ino, place: StreamBlock },
     Tape { tape: TapeNo, first: BlockAddr },
 }
 
@@ -211,10 +211,8 @@ impl<'a> Row<'a> {
             }
             APART => {
                 let ino = Ino(u32::from_be_bytes(rest.try_into().ok()?));
-                let mut value = Rest(entry.value);
-                let (block, tape) = (u64::from_be_bytes(value.take()?), u32::from_be_bytes(value.take()?));
-                let place = TapePlace { block: BlockAddr(block), tape: TapeNo(tape) };
-                value.0.is_empty().then_some(Self::Apart { ino, place })
+                let place = StreamBlock(u64::from_be_bytes(entry.value.try_into().ok()?));
+                Some(Self::Apart { ino, place })
             }
             TAPES => {
                 let tape = TapeNo(u32::from_be_bytes(rest.try_into().ok()?));
@@ -309,11 +307,8 @@ pub(super) fn apart_key(ino: Ino) -> Key {
 }
 
 /// Value of that row.
-pub(super) fn apart_value(place: TapePlace) -> Bytes<12> {
-    let mut value = Bytes::new();
-    value.put(&place.block.0.to_be_bytes());
-    value.put(&place.tape.0.to_be_bytes());
-    value
+pub(super) const fn apart_value(place: StreamBlock) -> [u8; 8] {
+    place.0.to_be_bytes()
 }
 
 /// Key of the row of a tape.
@@ -328,7 +323,7 @@ pub(super) const DIRECTORIES_FROM: [u8; 4] = 1u32.to_be_bytes();
 
 /// Longest value of an object's row: head, flaws, permissions, links, owner, group, size, two times, place, real number,
 /// digest.
-pub(super) const OBJECT_LEN_MAX: usize = 1 + 1 + 3 + 3 * 5 + 10 + 2 * (10 + 4) + 10 + 5 + 8 + 32;
+pub(super) const OBJECT_LEN_MAX: usize = 1 + 1 + 3 + 3 * 5 + 10 + 2 * (10 + 4) + 10 + 8 + 32;
 pub(super) type ObjectValue = Bytes<OBJECT_LEN_MAX>;
 
 const HAS_PLACE: u8 = 0x08;
@@ -359,8 +354,7 @@ pub(super) fn object_value(row: &ObjectRow) -> ObjectValue {
         value.put(&row.changed.nanos.to_be_bytes());
     }
     if let Some(place) = row.place {
-        value.put_varint(place.block.0);
-        value.put_varint(place.tape.0.into());
+        value.put_varint(place.0);
     }
     if let Some(real_ino) = row.real_ino {
         value.put(&real_ino.to_be_bytes());
@@ -392,8 +386,7 @@ fn parse_object(ino: Ino, is_directory: bool, value: &[u8]) -> Option<ObjectRow>
     row.modified = rest.time(0)?;
     row.changed = if head & HAS_OTHER_CHANGED != 0 { rest.time(row.modified.secs)? } else { row.modified };
     if head & HAS_PLACE != 0 {
-        let block = BlockAddr(rest.varint()?);
-        row.place = Some(TapePlace { block, tape: TapeNo(rest.number()?) });
+        row.place = Some(StreamBlock(rest.varint()?));
     }
     if head & HAS_REAL_INO != 0 {
         row.real_ino = Some(u64::from_be_bytes(rest.take()?));
@@ -498,7 +491,7 @@ pub(super) fn parse_link(entry: Entry<'_>) -> Option<(Ino, u32)> {
 }
 
 /// Key of a row of the tree of positions: where an object begins, and the key of its row.
-pub(super) fn position_key(block: BlockAddr, row: [u8; 4]) -> [u8; 12] {
+pub(super) fn position_key(block: StreamBlock, row: [u8; 4]) -> [u8; 12] {
     let mut key = [0; 12];
     key[..8].copy_from_slice(&block.0.to_be_bytes());
     key[8..].copy_from_slice(&row);

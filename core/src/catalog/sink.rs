@@ -4,18 +4,19 @@ use core::convert::Infallible;
 
 use crate::checksum::Crc32c;
 use crate::device::block::BlockDevice;
-use crate::units::{BlockAddr, Ino, TapeNo};
+use crate::units::{BlockAddr, Ino, StreamBlock, TapeNo};
 
 use super::build::CatalogWriter;
 use super::error::CatalogError;
-use super::row::{NameRow, ObjectRow, TapePlace, WhichMap};
+use super::row::{NameRow, ObjectRow, WhichMap};
 
 /// Takes down what a dump consists of, in the order of its tapes: [`CatalogWriter`] makes a catalog of it, `()` forgets it.
 pub trait CatalogSink {
     /// Why nothing more can be taken down.
     type Error;
 
-    /// A tape begins with this block of the dump.
+    /// A tape begins with this block of the dump, in the order of the tapes. What is told before and stands behind that place is
+    /// on this tape: an end of medium can come after the fact.
     ///
     /// # Errors
     /// As for all calls: it cannot be taken down, and nothing more.
@@ -40,13 +41,13 @@ pub trait CatalogSink {
     fn object(&mut self, row: &ObjectRow) -> Result<(), Self::Error>;
 
     /// Stage V begins with this block.
-    fn attributes(&mut self, from: BlockAddr);
+    fn attributes(&mut self, from: StreamBlock);
 
     /// Properties of an object that stand apart from it.
     ///
     /// # Errors
     /// See [`tape`](Self::tape).
-    fn apart(&mut self, ino: Ino, place: TapePlace) -> Result<(), Self::Error>;
+    fn apart(&mut self, ino: Ino, place: StreamBlock) -> Result<(), Self::Error>;
 }
 
 impl<D: BlockDevice, C: Crc32c> CatalogSink for CatalogWriter<'_, D, C> {
@@ -64,10 +65,10 @@ impl<D: BlockDevice, C: Crc32c> CatalogSink for CatalogWriter<'_, D, C> {
     fn object(&mut self, row: &ObjectRow) -> Result<(), Self::Error> {
         CatalogWriter::object(self, row)
     }
-    fn attributes(&mut self, from: BlockAddr) {
+    fn attributes(&mut self, from: StreamBlock) {
         CatalogWriter::attributes(self, from);
     }
-    fn apart(&mut self, ino: Ino, place: TapePlace) -> Result<(), Self::Error> {
+    fn apart(&mut self, ino: Ino, place: StreamBlock) -> Result<(), Self::Error> {
         CatalogWriter::apart(self, ino, place)
     }
 }
@@ -88,10 +89,10 @@ impl<K: CatalogSink + ?Sized> CatalogSink for &mut K {
     fn object(&mut self, row: &ObjectRow) -> Result<(), K::Error> {
         (**self).object(row)
     }
-    fn attributes(&mut self, from: BlockAddr) {
+    fn attributes(&mut self, from: StreamBlock) {
         (**self).attributes(from);
     }
-    fn apart(&mut self, ino: Ino, place: TapePlace) -> Result<(), K::Error> {
+    fn apart(&mut self, ino: Ino, place: StreamBlock) -> Result<(), K::Error> {
         (**self).apart(ino, place)
     }
 }
@@ -111,8 +112,8 @@ impl CatalogSink for () {
     fn object(&mut self, _: &ObjectRow) -> Result<(), Infallible> {
         Ok(())
     }
-    fn attributes(&mut self, _: BlockAddr) {}
-    fn apart(&mut self, _: Ino, _: TapePlace) -> Result<(), Infallible> {
+    fn attributes(&mut self, _: StreamBlock) {}
+    fn apart(&mut self, _: Ino, _: StreamBlock) -> Result<(), Infallible> {
         Ok(())
     }
 }
@@ -133,12 +134,12 @@ impl<K: CatalogSink> CatalogSink for Option<K> {
     fn object(&mut self, row: &ObjectRow) -> Result<(), K::Error> {
         self.as_mut().map_or(Ok(()), |sink| sink.object(row))
     }
-    fn attributes(&mut self, from: BlockAddr) {
+    fn attributes(&mut self, from: StreamBlock) {
         if let Some(sink) = self {
             sink.attributes(from);
         }
     }
-    fn apart(&mut self, ino: Ino, place: TapePlace) -> Result<(), K::Error> {
+    fn apart(&mut self, ino: Ino, place: StreamBlock) -> Result<(), K::Error> {
         self.as_mut().map_or(Ok(()), |sink| sink.apart(ino, place))
     }
 }

@@ -3,7 +3,7 @@
 use crate::checksum::Crc32c;
 use crate::device::volume::VolumeNames;
 use crate::limits::PAGE_LEN;
-use crate::units::{BlockAddr, DumpId, Level};
+use crate::units::{DumpId, Level, StreamBlock};
 
 use super::tree::{LEVELS_MAX, Tree};
 
@@ -12,7 +12,7 @@ pub(super) const HEADS: u32 = 2;
 
 const MAGIC: [u8; 3] = *b"TDC";
 /// The version of the format this code reads and writes.
-const VERSION: u8 = b'1';
+const VERSION: u8 = b'2';
 
 const TREES_FROM: usize = 384;
 const TREE_LEN: usize = 16 + 4 * (LEVELS_MAX + 1);
@@ -66,7 +66,7 @@ pub struct CatalogFigures {
 pub(super) struct Head {
     pub identity: CatalogIdentity,
     pub figures: CatalogFigures,
-    pub attributes_from: Option<BlockAddr>,
+    pub attributes_from: Option<StreamBlock>,
     pub main: Tree,
     pub links: Tree,
     /// Only where the rows are in another order than the objects on tape.
@@ -146,7 +146,7 @@ impl Head {
         let (date, base_date) = (i64::from_be_bytes(from.take()?), i64::from_be_bytes(from.take()?));
         let level = Level::new(u32::from_be_bytes(from.take()?)).ok()?;
         let [has_base, has_attributes, has_positions, _] = from.take()?;
-        let attributes_from = BlockAddr(from.u64()?);
+        let attributes_from = StreamBlock(from.u64()?);
         let figures = CatalogFigures {
             directories: from.u64()?,
             others: from.u64()?,
@@ -241,7 +241,7 @@ mod tests {
         let main = Tree { first: 2, pass: 1, entries: 40, levels };
         let links = Tree { first: 15, ..Tree::default() };
         let figures = CatalogFigures { directories: 1, others: 2, names: 3, len: 4 };
-        let attributes_from = Some(BlockAddr(99));
+        let attributes_from = Some(StreamBlock(99));
         Head { identity, figures, attributes_from, main, links, positions: None }
     }
 
@@ -253,7 +253,7 @@ mod tests {
     fn the_bytes_of_a_head() {
         let mut page = [0xa5; PAGE_LEN];
         head().emit::<PortableCrc32c>(&mut page);
-        assert_eq!(page[4..8], *b"TDC1");
+        assert_eq!(page[4..8], *b"TDC2");
         assert_eq!(page[8..24], [1; 16]);
         assert_eq!(page[24..40], [2; 16]);
         assert_eq!(page[40..56], [4; 16]);
@@ -288,7 +288,7 @@ mod tests {
             page[..4].copy_from_slice(&checksum.to_be_bytes());
             parse(&page)
         };
-        assert_eq!(changed(7, b'2'), Found::Version(b'2'));
+        assert_eq!(changed(7, b'1'), Found::Version(b'1'));
         assert_eq!(changed(75, 32), Found::Damaged, "no such level");
         assert_eq!(changed(387, 3), Found::Damaged, "a tree beyond the region");
         assert_eq!(changed(384, 255), Found::Damaged, "a tree far beyond the region");

@@ -9,9 +9,9 @@ use std::vec::Vec;
 
 use super::catalog_tests::{Model, Opened};
 use super::tests::{Disk, Random};
-use super::{CATALOG_MEMORY_MIN, MEMORY_LEN_MIN, ObjectRow, TapePlace, View};
+use super::{CATALOG_MEMORY_MIN, MEMORY_LEN_MIN, ObjectRow, View};
 use crate::device::volume::Kind;
-use crate::units::{BlockAddr, Ino, TapeNo};
+use crate::units::{Ino, StreamBlock};
 
 /// A volume: of each directory its names, of each other object its version.
 #[derive(Clone, Debug, Default)]
@@ -116,7 +116,7 @@ impl Volume {
             }
             let mut row = ObjectRow::new(ino, if other { Kind::File } else { Kind::Directory });
             row.size = self.files.get(&ino).copied().unwrap_or(0);
-            row.place = Some(TapePlace { block: BlockAddr(block), tape: TapeNo(1) });
+            row.place = Some(StreamBlock(block));
             block += 1;
             // What cannot be opened stays as it is on an earlier dump, and is tried again next time.
             if other && random.below(12) == 0 {

@@ -2,6 +2,7 @@
 //! the drive or the medium failed.
 
 use super::DeviceError;
+use crate::units::TapeNo;
 
 /// What a read met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,6 +160,17 @@ pub trait TapeDevice {
     /// # Errors
     /// Something accepted earlier could not be made durable, or the drive failed.
     fn unload(&mut self) -> Result<(), Self::Error>;
+
+    /// A dump goes on on another medium, as its tape number `tape`: puts one in, ready to be written from where it stands. All
+    /// that was written to the present one is durable. It may be asked for the same number again, when that medium has room for
+    /// nothing. `false`: there is none, and the dump ends here. What knows of one medium only has no other.
+    ///
+    /// # Errors
+    /// The change failed, or was given up.
+    fn next_tape(&mut self, tape: TapeNo) -> Result<bool, Self::Error> {
+        let _ = tape;
+        Ok(false)
+    }
 }
 
 impl<D: TapeDevice + ?Sized> TapeDevice for &mut D {
@@ -193,5 +205,8 @@ impl<D: TapeDevice + ?Sized> TapeDevice for &mut D {
     }
     fn unload(&mut self) -> Result<(), Self::Error> {
         (**self).unload()
+    }
+    fn next_tape(&mut self, tape: TapeNo) -> Result<bool, Self::Error> {
+        (**self).next_tape(tape)
     }
 }

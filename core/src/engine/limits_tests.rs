@@ -60,7 +60,7 @@ fn sample(lens: &[u32]) -> MemVolume<'static> {
 fn dump(source: &mut MemVolume<'_>, left_out: PropertyKinds) -> (MemTape<'static>, Vec<DumpEvent>) {
     let tape = MemTape::blank(leak(1 << 20));
     let memory = DumpMemory {
-        stream: &mut vec![0; 10 * 1024],
+        stream: &mut vec![0; 11 * 1024],
         in_use: &mut [0; 64],
         on_tape: &mut [0; 64],
         known: &mut [0; 64],

@@ -3,14 +3,14 @@
 //!
 //! Everything is as the dump told it, except what no tape can tell: damage on the tape is a flaw of its object.
 
-use crate::catalog::{CatalogSink, Flaws, NameRow, ObjectRow, TapePlace};
+use crate::catalog::{CatalogSink, Flaws, NameRow, ObjectRow};
 use crate::checksum::Crc32c;
 use crate::device::block::BlockDevice;
 use crate::device::tape::TapeDevice;
 use crate::device::volume::TargetVolume;
 use crate::engine::restore::{Damage, LOST_FOUND, Restore, RestoreEvent, RestoreStage};
 use crate::limits::NAME_LEN_MAX;
-use crate::units::{BlockAddr, Ino, TapeNo};
+use crate::units::{BlockAddr, Ino, StreamBlock, TapeNo};
 
 /// How a catalog was made from tapes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -129,14 +129,15 @@ impl<K: CatalogSink> Rebuild<K> {
         (self.sink, self.rebuilt)
     }
 
-    fn place(&self, block: BlockAddr) -> TapePlace {
-        TapePlace { block, tape: self.tape }
+    fn place(&self, addr: BlockAddr) -> StreamBlock {
+        StreamBlock::of(addr, self.tape)
     }
 
     fn begin_attributes(&mut self, at: BlockAddr) {
         if !self.attributes {
             self.attributes = true;
-            self.sink.attributes(at);
+            let from = self.place(at);
+            self.sink.attributes(from);
         }
     }
 

@@ -29,7 +29,7 @@ pub(super) fn leak(len: usize) -> &'static mut [u8] {
     Box::leak(vec![0u8; len].into_boxed_slice())
 }
 
-fn volume() -> MemVolume<'static> {
+pub(super) fn volume() -> MemVolume<'static> {
     let nodes = Box::leak(vec![Node::EMPTY; 200].into_boxed_slice());
     MemVolume::new(nodes, leak(3 << 20)).unwrap()
 }
@@ -102,7 +102,7 @@ fn dump(source: &mut MemVolume<'_>, blocking: u32, records: usize) -> (MemTape<'
     let options = options(blocking);
     let mut tape = MemTape::blank(leak(4 << 20));
     let (mut stream, mut in_use, mut on_tape) =
-        (vec![0; options.blocking.record_len() * records], vec![0; 64], vec![0; 64]);
+        (vec![0; 1024 + options.blocking.record_len() * records], vec![0; 64], vec![0; 64]);
     let memory =
         DumpMemory { stream: &mut stream, in_use: &mut in_use, on_tape: &mut on_tape, known: &mut [] };
     let mut dump = Dump::<_, _, PortableCrc32c>::new(source, &mut tape, memory, options).unwrap();
@@ -375,7 +375,7 @@ fn a_full_tape_is_an_error_and_names_the_place() {
     let mut source = sample();
     let mut tape = MemTape::blank(leak(40 << 10));
     let options = options(4);
-    let (mut stream, mut in_use, mut on_tape) = (vec![0; 4096], vec![0; 64], vec![0; 64]);
+    let (mut stream, mut in_use, mut on_tape) = (vec![0; 5 * 1024], vec![0; 64], vec![0; 64]);
     let memory =
         DumpMemory { stream: &mut stream, in_use: &mut in_use, on_tape: &mut on_tape, known: &mut [] };
     let mut dump = Dump::<_, _, PortableCrc32c>::new(&mut source, &mut tape, memory, options).unwrap();

@@ -309,6 +309,25 @@ impl<'a> Header<'a> {
         Holes::parse(entries.get(..count as usize).unwrap_or(entries))
     }
 
+    /// Blocks that follow the header before the next one, and the number of its object; of a header of this engine.
+    #[must_use]
+    pub(crate) fn announces(&self) -> (usize, u32) {
+        let raw = self.raw::<BE>();
+        let count = raw.count.get();
+        let blocks = match HeaderKind::from_raw(raw.kind.get()) {
+            HeaderKind::Inode | HeaderKind::Continuation => self.holes(count).data_count(count as usize),
+            HeaderKind::InUseMap | HeaderKind::OnTapeMap => count as usize,
+            HeaderKind::Tape | HeaderKind::End | HeaderKind::Unknown(_) => 0,
+        };
+        (blocks, raw.ino.get())
+    }
+
+    /// CRC32C of the blocks between the header before and this one, which is of this engine.
+    #[must_use]
+    pub(crate) fn preceding_crc(&self) -> u32 {
+        self.raw::<BE>().extension.preceding_crc.get()
+    }
+
     /// The names of the volume.
     #[must_use]
     pub fn names(&self) -> VolumeNames {
@@ -425,10 +444,32 @@ pub fn set_extension_flags<C: Crc32c>(block: &mut TapeBlock, bits: u16) {
     let raw: &mut RawHeader<BE> = zerocopy::transmute_mut!(&mut *block);
     let flags = raw.extension.flags.get();
     raw.extension.flags.set(flags | bits);
-    raw.checksum.set(0);
+    seal::<C>(block);
+}
+
+/// Moves a header of this engine to another place, with its checksums; `preceding_crc` where that is another one there.
+pub(crate) fn move_to<C: Crc32c>(
+    block: &mut TapeBlock,
+    addr: BlockAddr,
+    tape: TapeNo,
+    preceding_crc: Option<u32>,
+) {
+    let raw: &mut RawHeader<BE> = zerocopy::transmute_mut!(&mut *block);
+    raw.tape.set(tape.0);
+    raw.addr.set(addr.0 as u32);
+    raw.extension.addr_high.set((addr.0 >> 32) as u32);
+    if let Some(crc) = preceding_crc {
+        raw.extension.preceding_crc.set(crc);
+    }
+    seal::<C>(block);
+}
+
+/// Sets the checksums of a header with an extension.
+fn seal<C: Crc32c>(block: &mut TapeBlock) {
     let crc = extension_crc::<C>(block);
     let raw: &mut RawHeader<BE> = zerocopy::transmute_mut!(&mut *block);
     raw.extension.crc.set(crc);
+    raw.checksum.set(0);
     let sum = sum::<BE>(block);
     let raw: &mut RawHeader<BE> = zerocopy::transmute_mut!(block);
     raw.checksum.set(CHECKSUM.wrapping_sub(sum));

@@ -10,6 +10,7 @@
 //! The blocks of a segment are only known to be good when the next header has come: see [`Preceding`].
 
 mod intruder;
+mod tapes;
 
 use core::marker::PhantomData;
 
@@ -108,6 +109,8 @@ enum State {
     Body,
     /// The next tape's header is expected, then the state before goes on.
     AtTape { in_body: bool },
+    /// The header of a tape is expected that what was read before is not continued on.
+    AtAnyTape,
     /// After the last end header.
     Over,
 }
@@ -136,6 +139,8 @@ pub struct Reader<'m, C> {
     /// The header before: its address, and the tape it is on.
     header_addr: BlockAddr,
     tape: TapeNo,
+    /// The first block that is on it, where that is known.
+    tape_from: Option<BlockAddr>,
     count: usize,
     entry: usize,
     holes: Holes,
@@ -174,6 +179,7 @@ impl<'m, C: Crc32c> Reader<'m, C> {
             addr: BlockAddr(0),
             header_addr: BlockAddr(0),
             tape: TapeNo::FIRST,
+            tape_from: Some(BlockAddr(0)),
             count: 0,
             entry: 0,
             holes: Holes::NONE,
@@ -222,19 +228,8 @@ impl<'m, C: Crc32c> Reader<'m, C> {
         self.ended = true;
     }
 
-    /// The next tape is in place; also another one, after [`ReaderError::WrongTape`].
-    pub fn handle_next_tape(&mut self) {
-        self.ended = false;
-        self.unreadable = None;
-        self.start = self.end;
-        if !matches!(self.state, State::AtTape { .. }) {
-            self.tape = TapeNo(self.tape.0.saturating_add(1));
-            self.state = State::AtTape { in_body: self.state == State::Body };
-        }
-    }
-
     /// The tape was moved: the next record holds block `to` of the dump, behind `skip` bytes. It is to be a header.
-    pub fn handle_seek(&mut self, to: BlockAddr, skip: usize) {
+    pub const fn handle_seek(&mut self, to: BlockAddr, skip: usize) {
         self.start = 0;
         self.end = 0;
         self.data_from = 0;
@@ -262,6 +257,12 @@ impl<'m, C: Crc32c> Reader<'m, C> {
     #[must_use]
     pub const fn tape(&self) -> TapeNo {
         self.tape
+    }
+
+    /// The dump's first block on that tape; `None`: not known, since its header is lost.
+    #[must_use]
+    pub const fn tape_from(&self) -> Option<BlockAddr> {
+        self.tape_from
     }
 
     /// Address of the next block.
@@ -308,7 +309,8 @@ impl<'m, C: Crc32c> Reader<'m, C> {
             State::AtHeader => self.at_header(),
             State::Search { skipped } => self.search(skipped),
             State::Body => Ok(self.body()),
-            State::AtTape { in_body } => self.at_tape(in_body),
+            State::AtTape { in_body } => self.at_tape(Some(in_body)),
+            State::AtAnyTape => self.at_tape(None),
             State::Over => Ok(ReaderAction::Ended),
         }
     }
@@ -461,6 +463,8 @@ impl<'m, C: Crc32c> Reader<'m, C> {
             if let Some(repr) = self.due_header(block)? {
                 self.identify(self.start)?;
                 self.addr = repr.addr;
+                // Searching began with the tape.
+                self.tape_from.get_or_insert(BlockAddr(repr.addr.0.saturating_sub(skipped / BLOCK_LEN)));
                 self.state = State::AtHeader;
                 let gap = Gap { expected, found: Some(repr.addr), skipped };
                 return Ok(ReaderAction::Gap(gap));
@@ -536,53 +540,7 @@ impl<'m, C: Crc32c> Reader<'m, C> {
             self.holes.run_len(self.entry, self.count)
         }
     }
-
-    /// The header of a further tape: the stream goes on behind it, in the middle of a segment if need be.
-    fn at_tape(&mut self, in_body: bool) -> Result<ReaderAction<'_>, ReaderError> {
-        let wanted = self.tape;
-        let Some(block) = self.block_at(self.start) else {
-            if self.ended {
-                return Err(ReaderError::WrongTape { wanted, found: None });
-            }
-            return Ok(ReaderAction::NeedRecord);
-        };
-        let repr = match self.genuine(block)? {
-            Some(repr) if repr.kind == HeaderKind::Tape && repr.tape == wanted => repr,
-            None if Header::new(block).detect().is_err() => {
-                // Damaged; whose tape it is shows with the next header.
-                self.broken = true;
-                self.state = State::Search { skipped: 0 };
-                return self.search(0);
-            }
-            Some(repr) if repr.kind == HeaderKind::Tape => {
-                return Err(ReaderError::WrongTape { wanted, found: Some(repr.tape) });
-            }
-            _ => return Err(ReaderError::WrongTape { wanted, found: None }),
-        };
-        let left = if in_body { self.data_left() } else { 0 };
-        let expected = self.addr;
-        let fits = repr.count as usize == left && (repr.extension.is_none() || repr.addr == expected);
-        self.start += TAPE_BLOCK_LEN;
-        self.addr = repr.addr.plus(1);
-        self.due = self.due.plus(1);
-        if let Some(extension) = repr.extension {
-            self.broken |= extension.preceding_crc != self.crc;
-            self.crc = 0;
-        }
-        if fits {
-            self.state = if in_body { State::Body } else { State::AtHeader };
-            let at = self.start - TAPE_BLOCK_LEN;
-            let block = self.memory.get(at..).and_then(<[u8]>::first_chunk).unwrap_or(&EMPTY_BLOCK);
-            return Ok(ReaderAction::Header {
-                repr,
-                view: Header::new(block),
-                preceding: if repr.extension.is_some() { Preceding::Good } else { Preceding::Unchecked },
-            });
-        }
-        self.broken = true;
-        self.state = State::Search { skipped: 0 };
-        Ok(ReaderAction::Gap(Gap { expected, found: Some(repr.addr), skipped: 0 }))
-    }
 }
 
+const BLOCK_LEN: u64 = TAPE_BLOCK_LEN as u64;
 static EMPTY_BLOCK: TapeBlock = [0; TAPE_BLOCK_LEN];

@@ -83,7 +83,7 @@ fn dump(tape: &mut MemTape<'_>) -> Option<DumpTold> {
     fill(&mut volume).ok()?;
     let source = FaultInjector::scheduled(volume, &schedule);
     let (in_use, rest) = memory.maps.split_at_mut(MAP_LEN);
-    let lent = DumpMemory { stream: &mut memory.stream[..RECORD_LEN], in_use, on_tape: rest, known: &mut [] };
+    let lent = DumpMemory { stream: &mut memory.stream, in_use, on_tape: rest, known: &mut [] };
     let identity =
         DumpIdentity { id: DumpId([7; 16]), date: 1_750_000_000, base_date: 0, level: Level::BASELINE };
     let options = DumpOptions { identity, blocking: BlockingFactor::MIN, label: [0; 16] };

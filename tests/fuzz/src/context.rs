@@ -95,7 +95,7 @@ fn go_on(
     let sink =
         CatalogWriter::<_, PortableCrc32c>::resumed(device, 0..u64::MAX, &mut memory, identity, at).ok();
     genuine::with_volume(|volume| {
-        let mut stream = vec![0; options.blocking.record_len()];
+        let mut stream = vec![0; 1024 + options.blocking.record_len()];
         let [in_use, on_tape, known] = maps;
         let memory = DumpMemory { stream: &mut stream, in_use, on_tape, known };
         let dump = Dump::<_, _, PortableCrc32c, _>::restarted(

@@ -85,7 +85,7 @@ pub fn suspended(stage: Stage) -> [Vec<u8>; 3] {
         let mut memory = [0; CATALOG_MEMORY_MIN];
         let writer: CatalogWriter<'_, _, PortableCrc32c> =
             CatalogWriter::new(device, 0..u64::MAX, &mut memory, identity).expect("room");
-        let mut stream = vec![0; options.blocking.record_len()];
+        let mut stream = vec![0; 1024 + options.blocking.record_len()];
         let (mut in_use, mut on_tape, mut known) = ([0; MAP_LEN], [0; MAP_LEN], [0; MAP_LEN]);
         let memory =
             DumpMemory { stream: &mut stream, in_use: &mut in_use, on_tape: &mut on_tape, known: &mut known };
@@ -173,7 +173,7 @@ fn dump(volume: &mut MemVolume<'_>, number: u8, known: &mut [u8]) -> Genuine {
         CatalogWriter::new(device, 0..u64::MAX, &mut catalog_memory, identity).expect("room");
     let mut bytes = vec![0; 256 << 10];
     let mut tape = MemTape::blank(&mut bytes);
-    let mut stream = vec![0; options.blocking.record_len()];
+    let mut stream = vec![0; 1024 + options.blocking.record_len()];
     let (mut in_use, mut on_tape) = ([0; MAP_LEN], [0; MAP_LEN]);
     let memory = DumpMemory { stream: &mut stream, in_use: &mut in_use, on_tape: &mut on_tape, known };
     let mut dump = Dump::<_, _, PortableCrc32c, _>::with_catalog(volume, &mut tape, catalog, memory, options)

@@ -43,7 +43,7 @@ fn dumped() -> (MemTape<'static>, Vec<u8>, u64) {
     let mut source = sample();
     let mut tape = MemTape::blank(leak(4 << 20));
     let options = options(4);
-    let (mut stream, mut in_use, mut on_tape) = (vec![0; 4096], vec![0; 64], vec![0; 64]);
+    let (mut stream, mut in_use, mut on_tape) = (vec![0; 5 * 1024], vec![0; 64], vec![0; 64]);
     let memory =
         DumpMemory { stream: &mut stream, in_use: &mut in_use, on_tape: &mut on_tape, known: &mut [] };
     let (mut bytes, mut room) = (vec![0; REGION], vec![0; CATALOG_MEMORY_MIN]);

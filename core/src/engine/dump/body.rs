@@ -1,7 +1,7 @@
 //! One object on its way to tape, segment by segment: holes, data, and the payload with its properties.
 
 use super::{Done, Dump, DumpError, DumpEvent, NotPortable, State, Step};
-use crate::catalog::{CatalogSink, Flaws, NameRow, ObjectRow, TapePlace};
+use crate::catalog::{CatalogSink, Flaws, NameRow, ObjectRow};
 use crate::checksum::Crc32c;
 use crate::device::tape::TapeDevice;
 use crate::device::volume::{Attributes, Class, Kind, SourceVolume};
@@ -16,7 +16,7 @@ use crate::record::header::HeaderKind;
 use crate::record::holes::Holes;
 use crate::record::lun::{LunRepr, LunState};
 use crate::record::map::max_ino;
-use crate::units::{Ino, TAPE_BLOCK_LEN};
+use crate::units::{Ino, StreamBlock, TAPE_BLOCK_LEN};
 
 /// Content of the object being written.
 #[expect(clippy::large_enum_variant, reason = "one of them exists at a time, and there is no allocator")]
@@ -39,7 +39,7 @@ pub(super) struct Body {
     payload: Option<PayloadContent>,
     payload_len: u64,
     /// Its first header.
-    place: TapePlace,
+    place: StreamBlock,
     flaws: Flaws,
 }
 
@@ -72,7 +72,7 @@ pub(super) struct Reached {
     pub blocks: u64,
     /// Its length in bytes.
     pub size: u64,
-    pub place: TapePlace,
+    pub place: StreamBlock,
     pub flaws: Flaws,
 }
 
@@ -158,7 +158,7 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'_, S, T, C
             segment: 0,
             payload,
             payload_len,
-            place: self.place(),
+            place: self.writer.block(),
             flaws,
         });
         Ok(event)
@@ -446,7 +446,7 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'_, S, T, C
             segment: 0,
             payload: Some(PayloadContent::new(rows_len as u32, Some(ino), left_out)),
             payload_len,
-            place: self.place(),
+            place: self.writer.block(),
             flaws: Flaws::NONE,
         });
         Ok(DumpEvent::Working)

@@ -5,6 +5,8 @@
 //!     I/II                                III          IV         V
 //! ```
 //!
+//! Where a tape ends, the dump goes on on the next one ([`TapeDevice::next_tape`]).
+//!
 //! An increment (level above 0) holds what changed since its base, what its base does not hold rightly, and the
 //! directories on the way there (R-CHAIN-4).
 //!
@@ -12,23 +14,26 @@
 
 mod body;
 mod map;
+mod output;
 pub mod restart;
 #[cfg(test)]
 mod restart_tests;
+#[cfg(test)]
+mod tapes_tests;
 
 use heapless::Deque;
 
 use self::body::Body;
-use crate::catalog::{CatalogSink, ObjectRow, TapePlace};
+use crate::catalog::{CatalogSink, ObjectRow};
 use crate::checksum::Crc32c;
-use crate::device::tape::{TapeDevice, TapeWrite};
+use crate::device::tape::TapeDevice;
 use crate::device::volume::{Class, Kind, PropertyKind, PropertyKinds, SourceVolume};
 use crate::device::{DeviceError, ErrorKind};
-use crate::record::header::{HeaderKind, HeaderRepr, HeaderTemplate};
+use crate::record::header::{HeaderKind, HeaderTemplate};
 use crate::record::holes::Holes;
 use crate::record::map::{DumpMap, map_blocks};
 use crate::stream::writer::{DumpIdentity, Writer};
-use crate::units::{BlockAddr, BlockingFactor, Ino, Level, TAPE_BLOCK_LEN, TapeNo};
+use crate::units::{BlockAddr, BlockingFactor, Ino, Level, TapeNo};
 
 /// What a dump is made as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +50,7 @@ pub struct DumpOptions {
 /// Memory lent to a dump.
 #[derive(Debug)]
 pub struct DumpMemory<'m> {
-    /// Tape records being filled: at least one; larger reads are made with more.
+    /// A tape block, and the tape records being filled: at least one; larger reads are made with more.
     pub stream: &'m mut [u8],
     /// Map of the objects in use: a bit for each number below [`SourceVolume::ino_limit`].
     pub in_use: &'m mut [u8],
@@ -193,7 +198,7 @@ pub enum DumpError<S, T> {
         /// Why.
         source: T,
     },
-    /// The tape is full.
+    /// The tape is full, and there is no further one ([`TapeDevice::next_tape`]).
     EndOfMedium {
         /// First block that is not on it.
         at: BlockAddr,
@@ -267,6 +272,8 @@ pub struct Dump<'m, S, T, C, K: CatalogSink = ()> {
     body: Option<Body>,
     /// Told after the step's own event: at most two, from closing an object.
     waiting: Deque<DumpEvent, 4>,
+    /// The tape takes no more records.
+    tape_ends: bool,
     told_names: bool,
     told_directories: bool,
     /// Properties that do not get on the dump.
@@ -357,6 +364,7 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, 
             state: State::Begin,
             body: None,
             waiting: Deque::new(),
+            tape_ends: false,
             told_names: false,
             told_directories: false,
             left_out: PropertyKinds::NONE,
@@ -429,11 +437,8 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, 
             State::Parents { from, above } => self.map_parents(from, above),
             State::Header => {
                 self.begin_known();
-                let place = self.place();
-                self.note(|catalog| catalog.tape(place.tape, place.block));
-                let mut header = self.writer.plain(HeaderKind::Tape);
-                header.first_block = 0;
-                self.header(header, &Holes::NONE)?;
+                self.note(|catalog| catalog.tape(TapeNo::FIRST, BlockAddr(0)));
+                self.header(self.writer.plain(HeaderKind::Tape), &Holes::NONE)?;
                 self.state = State::InUseMap { block: None };
                 Ok(DumpEvent::Working)
             }
@@ -477,11 +482,6 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, 
         }
     }
 
-    /// Where the next block goes.
-    fn place(&self) -> TapePlace {
-        TapePlace { block: self.writer.addr(), tape: TapeNo::FIRST }
-    }
-
     fn begin_objects(&mut self, class: Class) -> DumpEvent {
         self.state = State::Objects { class, from: Ino::FIRST };
         self.stage = match class {
@@ -497,7 +497,7 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, 
             return Ok(match class {
                 Class::Directories => self.begin_objects(Class::Others),
                 Class::Others => {
-                    let from = self.writer.addr();
+                    let from = self.writer.block();
                     self.note(|catalog| {
                         catalog.attributes(from);
                         Ok(())
@@ -539,55 +539,5 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, 
         self.summary.handled += 1;
         self.spoil(ino);
         DumpEvent::Skipped { ino, error }
-    }
-
-    fn end(&mut self) -> Step<S, T> {
-        let header = self.writer.plain(HeaderKind::End);
-        loop {
-            self.header(header, &Holes::NONE)?;
-            if self.writer.is_record_aligned() {
-                break;
-            }
-        }
-        self.summary.blocks = self.writer.addr().0;
-        self.write_records()?;
-        let at = self.writer.addr();
-        match self.tape.write_filemark().map_err(|source| DumpError::Tape { at, source })? {
-            TapeWrite::Written | TapeWrite::EarlyWarning => {}
-            TapeWrite::EndOfMedium => return Err(DumpError::EndOfMedium { at }),
-        }
-        self.state = State::Over;
-        Ok(DumpEvent::Done(self.summary))
-    }
-
-    fn header(&mut self, header: HeaderRepr, holes: &Holes) -> Done<S, T> {
-        self.make_room()?;
-        self.writer.header(header, holes);
-        Ok(())
-    }
-
-    fn zero_block(&mut self) -> Done<S, T> {
-        self.make_room()?;
-        if let Some(space) = self.writer.space().get_mut(..TAPE_BLOCK_LEN) {
-            space.fill(0);
-        }
-        self.writer.commit(TAPE_BLOCK_LEN);
-        Ok(())
-    }
-
-    /// Returns with at least one block of space, or in the midst of a block with its rest.
-    fn make_room(&mut self) -> Done<S, T> {
-        if self.writer.space().is_empty() { self.write_records() } else { Ok(()) }
-    }
-
-    fn write_records(&mut self) -> Done<S, T> {
-        loop {
-            let at = self.writer.unsent_addr();
-            let Some(record) = self.writer.poll_record() else { return Ok(()) };
-            match self.tape.write(record).map_err(|source| DumpError::Tape { at, source })? {
-                TapeWrite::Written | TapeWrite::EarlyWarning => self.writer.record_written(),
-                TapeWrite::EndOfMedium => return Err(DumpError::EndOfMedium { at }),
-            }
-        }
     }
 }

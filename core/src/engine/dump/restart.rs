@@ -15,7 +15,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 
 use super::body::Reached;
 use super::{Dump, DumpError, DumpEvent, DumpMemory, DumpOptions, DumpSummary, Stage, State};
-use crate::catalog::{CatalogSink, Flaws, TapePlace};
+use crate::catalog::{CatalogSink, Flaws};
 use crate::checksum::Crc32c;
 use crate::device::tape::{Spaced, TapeDevice, TapePosition, TapeRead};
 use crate::device::volume::{Class, SourceVolume};
@@ -23,7 +23,7 @@ use crate::limits::SEGMENT_BLOCKS_MAX;
 use crate::record::dialect::Dialect;
 use crate::record::header::{Header, HeaderKind, HeaderRepr};
 use crate::stream::writer::{DumpIdentity, Suspended};
-use crate::units::{BlockAddr, BlockingFactor, Ino, TAPE_BLOCK_LEN, TapeNo};
+use crate::units::{BlockAddr, BlockingFactor, Ino, StreamBlock, TAPE_BLOCK_LEN, TapeNo};
 
 const AT_HEADER: u8 = 1;
 const AT_DIRECTORIES: u8 = 2;
@@ -34,6 +34,7 @@ const AT_END: u8 = 5;
 const TOLD_NAMES: u8 = 1;
 const TOLD_DIRECTORIES: u8 = 2;
 const IN_FILE: u8 = 4;
+const TAPE_ENDS: u8 = 8;
 
 /// Where a dump stands between two steps: as it is stored, all numbers big-endian. `docs/context.md` has the layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -50,7 +51,10 @@ pub struct DumpState {
     file_blocks: U64<BE>,
     file_size: U64<BE>,
     file_at: U64<BE>,
-    file_tape: U32<BE>,
+    tape_from: U64<BE>,
+    tape: U32<BE>,
+    /// Number of the object of the header before the first one that is not on tape.
+    ino: U32<BE>,
     file_ino: U32<BE>,
     file_segment: U32<BE>,
     /// The object that comes next, or one before it.
@@ -60,10 +64,13 @@ pub struct DumpState {
     file_flaws: u8,
     at: u8,
     told: u8,
-    reserved: [u8; 3],
+    /// Blocks from `record_at` to the first header from there on, there or due: less than a record.
+    header_ahead: u8,
+    reserved: [u8; 2],
 }
 
-const _: () = assert!(size_of::<DumpState>() == 116);
+const _: () = assert!(size_of::<DumpState>() == 128);
+const _: () = assert!(BlockingFactor::MAX.blocks() <= 1 << u8::BITS);
 
 impl DumpState {
     /// As it is stored.
@@ -78,7 +85,19 @@ impl DumpState {
         Self::read_from_bytes(bytes).ok()
     }
 
-    /// Blocks of the dump on tape before it goes on: whole records.
+    /// The tape that it goes on on.
+    #[must_use]
+    pub const fn tape(&self) -> TapeNo {
+        TapeNo(self.tape.get())
+    }
+
+    /// The dump's first block on that tape.
+    #[must_use]
+    pub const fn tape_from(&self) -> BlockAddr {
+        BlockAddr(self.tape_from.get())
+    }
+
+    /// Blocks of the dump on its tapes before it goes on: whole records.
     #[must_use]
     pub const fn record_at(&self) -> BlockAddr {
         BlockAddr(self.record_at.get())
@@ -153,7 +172,7 @@ impl DumpState {
     }
 
     fn reached(&self) -> Option<Reached> {
-        let place = TapePlace { block: BlockAddr(self.file_at.get()), tape: TapeNo(self.file_tape.get()) };
+        let place = StreamBlock(self.file_at.get());
         Some(Reached {
             ino: Ino(self.file_ino.get()),
             segment: self.file_segment.get(),
@@ -164,9 +183,13 @@ impl DumpState {
         })
     }
 
-    const fn stream(&self) -> Suspended {
+    fn stream(&self) -> Suspended {
         Suspended {
+            tape: self.tape(),
+            tape_from: self.tape_from(),
             record_at: self.record_at(),
+            next_header: self.record_at().plus(self.header_ahead.into()),
+            ino: self.ino.get(),
             header_at: BlockAddr(self.header_at.get()),
             crc: self.crc.get(),
             flags: self.header_flags.get(),
@@ -215,7 +238,7 @@ pub enum RestartError<E> {
 
 /// Puts the tape behind the last record on it that counts, having verified that it is the dump's tape, and that what
 /// stands before that place is what was written: the last header, all that follows it, and the segment before. `begin` is where the dump
-/// began on the tape, `rest` what was stored with the state, `memory` room for a record.
+/// began on this tape, [`DumpState::tape`], `rest` what was stored with the state, `memory` room for a record.
 ///
 /// # Errors
 /// The dump cannot go on here; nothing was written.
@@ -230,25 +253,25 @@ pub fn find_end<T: TapeDevice, C: Crc32c>(
 ) -> Result<(), RestartError<T::Error>> {
     let needed = blocking.record_len();
     let record = memory.get_mut(..needed).ok_or(RestartError::MemoryTooSmall { needed })?;
-    let blocks = u64::from(blocking.blocks());
-    let record_of = |block: u64| block.checked_div(blocks).unwrap_or(0);
-    let (end, last_header) = (record_of(state.record_at.get()), state.header_at.get());
+    let mut records = Records { tape, begin, from: state.tape_from(), blocks: blocking.blocks().into() };
+    let (end, last_header) = (records.number(state.record_at()), state.header_at.get());
     if end == 0 {
-        return to(tape, begin, 0, blocks);
+        return records.go_to(0);
     }
-    to(tape, begin, 0, blocks)?;
-    read(tape, record, 0, blocks)?;
-    if header_at::<C>(record, dump, BlockAddr(0)).is_none_or(|header| header.kind != HeaderKind::Tape) {
+    records.go_to(0)?;
+    records.read(0, record)?;
+    let is_its_first = |header: HeaderRepr| header.kind == HeaderKind::Tape && header.tape == state.tape();
+    if !header_at::<C>(record, dump, state.tape_from()).is_some_and(is_its_first) {
         return Err(RestartError::OtherDump);
     }
     // The segment before the last header as well, which that header has the checksum of.
     let first = last_header.min(state.record_at.get()).saturating_sub(SEGMENT_BLOCKS_MAX as u64 + 1);
-    let mut number = record_of(first).min(end.saturating_sub(1));
-    to(tape, begin, number, blocks)?;
-    let from = BlockAddr(number.saturating_mul(blocks));
+    let mut number = records.number(BlockAddr(first)).min(end.saturating_sub(1));
+    records.go_to(number)?;
+    let from = records.addr(number);
     let mut end_of_dump = EndOfDump { dump, at: from, header: None, crc: 0 };
     while number < end {
-        read(tape, record, number, blocks)?;
+        records.read(number, record)?;
         end_of_dump.take::<C>(record).ok_or(RestartError::Differs { at: from })?;
         number += 1;
     }
@@ -257,29 +280,41 @@ pub fn find_end<T: TapeDevice, C: Crc32c>(
     if is_it { Ok(()) } else { Err(RestartError::Differs { at: from }) }
 }
 
-fn to<T: TapeDevice>(
-    tape: &mut T,
+/// The dump's records on one tape.
+struct Records<'t, T> {
+    tape: &'t mut T,
     begin: TapePosition,
-    record: u64,
+    /// The first block.
+    from: BlockAddr,
+    /// Blocks of each.
     blocks: u64,
-) -> Result<(), RestartError<T::Error>> {
-    let place = TapePosition { file: begin.file, record: begin.record.saturating_add(record) };
-    match tape.locate(place).map_err(RestartError::Tape)? {
-        Spaced::Done => Ok(()),
-        _ => Err(RestartError::Missing { at: BlockAddr(record.saturating_mul(blocks)) }),
-    }
 }
 
-fn read<T: TapeDevice>(
-    tape: &mut T,
-    record: &mut [u8],
-    number: u64,
-    blocks: u64,
-) -> Result<(), RestartError<T::Error>> {
-    match tape.read(record).map_err(RestartError::Tape)? {
-        TapeRead::Record(len) if len == record.len() => Ok(()),
-        TapeRead::Record(_) | TapeRead::BufferTooSmall { .. } if number == 0 => Err(RestartError::OtherDump),
-        _ => Err(RestartError::Missing { at: BlockAddr(number.saturating_mul(blocks)) }),
+impl<T: TapeDevice> Records<'_, T> {
+    fn number(&self, addr: BlockAddr) -> u64 {
+        addr.since(self.from).and_then(|blocks| blocks.checked_div(self.blocks)).unwrap_or(0)
+    }
+
+    const fn addr(&self, number: u64) -> BlockAddr {
+        self.from.plus(number.saturating_mul(self.blocks))
+    }
+
+    fn go_to(&mut self, number: u64) -> Result<(), RestartError<T::Error>> {
+        let record = self.begin.record.saturating_add(number);
+        match self.tape.locate(TapePosition { record, ..self.begin }).map_err(RestartError::Tape)? {
+            Spaced::Done => Ok(()),
+            _ => Err(RestartError::Missing { at: self.addr(number) }),
+        }
+    }
+
+    fn read(&mut self, number: u64, record: &mut [u8]) -> Result<(), RestartError<T::Error>> {
+        match self.tape.read(record).map_err(RestartError::Tape)? {
+            TapeRead::Record(len) if len == record.len() => Ok(()),
+            TapeRead::Record(_) | TapeRead::BufferTooSmall { .. } if number == 0 => {
+                Err(RestartError::OtherDump)
+            }
+            _ => Err(RestartError::Missing { at: self.addr(number) }),
+        }
     }
 }
 
@@ -346,6 +381,10 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, 
         let (stream, _) = self.writer.suspended();
         let DumpSummary { directories, others, unchanged, handled, incomplete, data_len, .. } = self.summary;
         let mut state = DumpState {
+            tape: stream.tape.0.into(),
+            tape_from: stream.tape_from.0.into(),
+            ino: stream.ino.into(),
+            header_ahead: stream.next_header.0.saturating_sub(stream.record_at.0) as u8,
             record_at: stream.record_at.0.into(),
             header_at: stream.header_at.0.into(),
             directories: directories.into(),
@@ -366,14 +405,16 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, 
         if self.told_directories {
             state.told |= TOLD_DIRECTORIES;
         }
+        if self.tape_ends {
+            state.told |= TAPE_ENDS;
+        }
         if let Some(Some(reached)) = reached {
             state.told |= IN_FILE;
             state.file_ino = reached.ino.0.into();
             state.file_segment = reached.segment.into();
             state.file_blocks = reached.blocks.into();
             state.file_size = reached.size.into();
-            state.file_at = reached.place.block.0.into();
-            state.file_tape = reached.place.tape.0.into();
+            state.file_at = reached.place.0.into();
             state.file_flaws = reached.flaws.bits();
         }
         Ok(Some(state))
@@ -423,6 +464,7 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, 
             return Err(DumpError::NotThisDump);
         }
         dump.summary = state.progress();
+        dump.tape_ends = state.told & TAPE_ENDS != 0;
         dump.told_names = state.told & TOLD_NAMES != 0;
         dump.told_directories = state.told & TOLD_DIRECTORIES != 0;
         dump.source.will_open(dump.pending.bytes());

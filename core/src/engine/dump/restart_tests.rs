@@ -112,7 +112,7 @@ impl Run<'_> {
         let Self { options, tape, disk, steps, every } = self;
         let (source, faults) = volume();
         let source = FaultInjector::scheduled(source, &faults);
-        let mut stream = vec![0; options.blocking.record_len() * 2];
+        let mut stream = vec![0; 1024 + options.blocking.record_len() * 2];
         let (mut maps, mut catalog_memory) = ([(); 3].map(|()| vec![0; MAP_LEN]), vec![0; 64 << 10]);
         if let Some((stored, _)) = &from {
             maps = stored.maps.clone();

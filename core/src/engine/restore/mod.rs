@@ -711,7 +711,10 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
     /// The next tape of the dump, at the beginning of the dump's tape file there. For [`RestoreEvent::NeedTape`]; gives back the tape before.
     pub fn next_tape(&mut self, tape: T) -> T {
         self.want_tape = false;
-        self.reader.handle_next_tape();
+        match self.way.handle_tape() {
+            Some(tape) => self.reader.handle_tape(tape),
+            None => self.reader.handle_next_tape(),
+        }
         core::mem::replace(&mut self.tape, tape)
     }
 
@@ -761,7 +764,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             Phase::Stream if self.want_tape => {
                 // Asked for and not given.
                 self.want_tape = false;
-                self.truncated()
+                if self.way.turn().is_some() { self.lack_tape() } else { self.truncated() }
             }
             Phase::Stream if self.way.is_departing() => self.depart(),
             Phase::Stream => match self.held.take() {

@@ -8,7 +8,7 @@
 
 use super::begin::is_linux_extended;
 use super::{Damage, Object, Phase, Restore, RestoreError, RestoreEvent, RestoreResult, Use};
-use crate::catalog::{CatalogError, View};
+use crate::catalog::{CatalogError, TapePlace, View};
 use crate::checksum::Crc32c;
 use crate::device::block::BlockDevice;
 use crate::device::tape::{Spaced, TapeDevice, TapePosition};
@@ -40,8 +40,10 @@ pub enum Leg {
 pub struct Stop {
     /// The object.
     pub ino: Ino,
-    /// Its first header, as a block of the tape file, counted from the dump's first; of the dump's first tape.
+    /// Its first header, counted from the dump's first.
     pub block: BlockAddr,
+    /// The tape that it is on.
+    pub tape: TapeNo,
 }
 
 /// The route cannot be told; whoever made it knows why.
@@ -70,15 +72,17 @@ pub struct ChainStop {
     pub block: BlockAddr,
     /// What it is.
     pub ino: Ino,
+    /// The tape of the dump that it is on.
+    pub tape: TapeNo,
 }
 
 /// Stops in their order, without doubles.
 impl Route for &[ChainStop] {
     fn next_stop(&mut self, dump: u32, leg: Leg, from: BlockAddr) -> Result<Option<Stop>, RouteFailed> {
-        let first = ChainStop { dump, leg, block: from, ino: Ino(0) };
+        let first = ChainStop { dump, leg, block: from, ino: Ino(0), tape: TapeNo(0) };
         let found = self.get(self.partition_point(|stop| *stop < first)).copied();
         let found = found.filter(|stop| stop.dump == dump && stop.leg == leg);
-        Ok(found.map(|stop| Stop { ino: stop.ino, block: stop.block }))
+        Ok(found.map(|stop| Stop { ino: stop.ino, block: stop.block, tape: stop.tape }))
     }
 }
 
@@ -106,7 +110,7 @@ pub fn stops_on_the_way<D: BlockDevice, C: Crc32c>(
     Ok(Some(ino))
 }
 
-/// Tells the stops at one object. `Some(true)`: it is a directory; `None`: no dump has it, or not on its first tape.
+/// Tells the stops at one object. `Some(true)`: it is a directory; `None`: no dump has it.
 ///
 /// # Errors
 /// A page of a catalog is damaged, or the device failed.
@@ -116,16 +120,14 @@ pub fn stops_at<D: BlockDevice, C: Crc32c>(
     visit: &mut impl FnMut(ChainStop),
 ) -> Result<Option<bool>, CatalogError<D::Error>> {
     let Some((dump, row)) = view.newest(ino)? else { return Ok(None) };
-    // What begins on a further tape is not gone to: the way there leads through the tapes before.
-    let Some(place) = row.place.filter(|place| place.tape == TapeNo::FIRST) else { return Ok(None) };
     let age = u32::try_from(view.len().saturating_sub(1).saturating_sub(dump)).unwrap_or(u32::MAX);
+    let (Some(block), Some(catalog)) = (row.place, view.catalog(dump)) else { return Ok(None) };
     let leg = if row.is_directory { Leg::Directories } else { Leg::Others };
-    visit(ChainStop { dump: age, leg, block: place.block, ino });
-    if let Some(apart) = view.catalog(dump).map(|catalog| catalog.apart(ino)).transpose()?.flatten() {
-        if apart.tape != TapeNo::FIRST {
-            return Ok(None);
-        }
-        visit(ChainStop { dump: age, leg: Leg::Attributes, block: apart.block, ino });
+    let TapePlace { tape, block } = catalog.place(block)?;
+    visit(ChainStop { dump: age, leg, block, ino, tape });
+    if let Some(block) = catalog.apart(ino)? {
+        let TapePlace { tape, block } = catalog.place(block)?;
+        visit(ChainStop { dump: age, leg: Leg::Attributes, block, ino, tape });
     }
     Ok(Some(row.is_directory))
 }
@@ -141,9 +143,15 @@ pub(super) struct Way<'m> {
     sought: bool,
     /// The next stop is gone to, wherever the tape is.
     departing: bool,
-    /// The dump's first record, and the blocks of its records.
+    /// The dump's first record on the present tape, and the blocks of its records.
     begin: Option<TapePosition>,
     record_blocks: u64,
+    /// The tape that was asked for out of turn: nothing goes on on it that was read before.
+    turn: Option<TapeNo>,
+    /// It is in place, and nothing was read there yet.
+    arriving: bool,
+    /// The last one that was asked for and not given.
+    lacking: Option<TapeNo>,
 }
 
 impl<'m> Way<'m> {
@@ -157,6 +165,9 @@ impl<'m> Way<'m> {
             departing: false,
             begin: None,
             record_blocks: 0,
+            turn: None,
+            arriving: false,
+            lacking: None,
         }
     }
 
@@ -173,6 +184,7 @@ impl<'m> Way<'m> {
         self.begin_leg(leg);
         self.begin = None;
         self.record_blocks = 0;
+        self.lacking = None;
     }
 
     const fn begin_leg(&mut self, leg: Leg) {
@@ -181,6 +193,28 @@ impl<'m> Way<'m> {
         self.stop = None;
         self.sought = false;
         self.departing = false;
+    }
+
+    /// Another tape is in place. The one that was asked for out of turn, if it was that.
+    pub(super) const fn handle_tape(&mut self) -> Option<TapeNo> {
+        self.begin = None;
+        let turn = self.turn.take();
+        self.arriving |= turn.is_some();
+        turn
+    }
+
+    /// The tape that was asked for out of turn.
+    pub(super) const fn turn(&self) -> Option<TapeNo> {
+        self.turn
+    }
+
+    /// The tape asked for was not given: nothing on it is looked for.
+    pub(super) const fn lack_tape(&mut self, next: TapeNo) {
+        self.lacking = Some(match self.turn.take() {
+            Some(tape) => tape,
+            None => next,
+        });
+        self.departing = true;
     }
 
     /// Where the dump begins on its tape is yet to be known.
@@ -266,6 +300,10 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
     /// A header came: it is taken up, passed over, or left behind for the next stop.
     #[inline(never)]
     pub(super) fn follow(&mut self, header: HeaderRepr) -> RestoreResult<(), T, V, B> {
+        if core::mem::replace(&mut self.way.arriving, false) {
+            self.way.departing = true;
+            return Ok(());
+        }
         if header.kind == HeaderKind::Tape {
             return self.begin_object(header);
         }
@@ -289,7 +327,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             return Ok(());
         }
         let near = self.way.record_blocks.saturating_mul(NEAR_RECORDS);
-        if ours && stop.block.0.saturating_sub(header.addr.0) <= near {
+        if ours && stop.tape == self.reader.tape() && stop.block.0.saturating_sub(header.addr.0) <= near {
             let attributes = header.attributes.unwrap_or(Attributes::new(Kind::File));
             let mut object = Object::new(&header, Ino(0), attributes, Use::Discard);
             object.data_entries = header.count as usize;
@@ -313,12 +351,24 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
 
     fn seek(&mut self, stop: Stop) -> RestoreResult<(), T, V, B> {
         self.way.departing = false;
+        if stop.tape != self.reader.tape() && self.way.lacking != Some(stop.tape) {
+            self.way.turn = Some(stop.tape);
+            self.want_tape = true;
+            self.tell(RestoreEvent::NeedTape(stop.tape));
+            return Ok(());
+        }
+        let ahead = self.reader.tape_from().and_then(|first| stop.block.since(first));
+        let Some(ahead) = ahead.filter(|_| stop.tape == self.reader.tape()) else {
+            self.miss(stop);
+            self.way.departing = true;
+            return Ok(());
+        };
         let begin = self.way.begin.unwrap_or_default();
         let blocks = self.way.record_blocks.max(1);
-        let record = begin.record.saturating_add(stop.block.0 / blocks);
+        let record = begin.record.saturating_add(ahead / blocks);
         match self.tape.locate(TapePosition { file: begin.file, record }) {
             Ok(Spaced::Done) => {
-                self.reader.handle_seek(stop.block, (stop.block.0 % blocks) as usize * TAPE_BLOCK_LEN);
+                self.reader.handle_seek(stop.block, (ahead % blocks) as usize * TAPE_BLOCK_LEN);
                 self.way.sought = true;
                 self.summary.seeks = self.summary.seeks.saturating_add(1);
                 return Ok(());
@@ -344,6 +394,12 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
         }
         self.end_object()?;
         self.way.departing = true;
+        Ok(())
+    }
+
+    /// A tape that was asked for is not there.
+    pub(super) fn lack_tape(&mut self) -> RestoreResult<(), T, V, B> {
+        self.way.lack_tape(self.reader.tape().next());
         Ok(())
     }
 

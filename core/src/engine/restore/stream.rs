@@ -3,7 +3,8 @@
 use super::admission::{Piece, QtreePlace};
 use super::begin::is_linux_extended;
 use super::{
-    Catalog, Collect, Damage, DumpInfo, EMPTY_NAME, Phase, Restore, RestoreError, RestoreEvent, is_final,
+    Catalog, Collect, Damage, DumpInfo, EMPTY_NAME, Object, Phase, Restore, RestoreError, RestoreEvent,
+    is_final,
 };
 use super::{RestoreResult, Use};
 use crate::catalog::WhichMap;
@@ -20,7 +21,7 @@ use crate::record::extension::extension_flags;
 use crate::record::header::{Header, HeaderKind, HeaderRepr, LINUX_EXTENDED_XATTR};
 use crate::record::linux_xattr::LinuxXattrs;
 use crate::stream::reader::{Preceding, ReaderAction};
-use crate::units::{BlockingFactor, Ino, TAPE_BLOCK_LEN, TapeNo};
+use crate::units::{BlockingFactor, Ino, TAPE_BLOCK_LEN};
 
 /// Attribute blocks of Linux that an object has: one in its inode, one beside it.
 const LINUX_XATTRS_MAX: u32 = 2;
@@ -59,10 +60,12 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
                 self.header(repr, preceding)
             }
             ReaderAction::Data { entry, .. } => self.take_data(entry),
-            ReaderAction::Ended if self.way.is_on() => self.end_at_stop(),
+            ReaderAction::Ended if self.way.is_on() && !is_taken_up(self.object.as_ref()) => {
+                self.end_at_stop()
+            }
             ReaderAction::Ended => {
                 self.want_tape = true;
-                self.tell(RestoreEvent::NeedTape(TapeNo(self.reader.tape().0.saturating_add(1))));
+                self.tell(RestoreEvent::NeedTape(self.reader.tape().next()));
                 Ok(())
             }
         }
@@ -186,6 +189,9 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             }
         }
         self.end_object()?;
+        if self.way.is_on() {
+            return self.lack_tape();
+        }
         self.end_of_dump = true;
         Ok(())
     }
@@ -437,6 +443,11 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
         }
         Ok(())
     }
+}
+
+/// Whether something comes of the object: then it goes on, or is known to be good, on the next tape.
+fn is_taken_up(object: Option<&Object>) -> bool {
+    object.is_some_and(|object| object.taken != Use::Discard)
 }
 
 fn dump_info(repr: &HeaderRepr, view: Header<'_>) -> DumpInfo {

@@ -55,7 +55,8 @@ fn write(state: &StateDir, id: DumpId, to: impl Write, path: Option<&Path>) -> R
         write!(out, "{HEAD}{date}\n\nino\ttapeno\ttapepos\n")?;
         while let Some(row) = catalog.next_by_number(&mut cursor).map_err(wrong)? {
             // Directories are read in any case.
-            if let Some(place) = row.place.filter(|_| row.is_on_tape() && !row.is_directory) {
+            if let Some(block) = row.place.filter(|_| row.is_on_tape() && !row.is_directory) {
+                let place = catalog.place(block).map_err(wrong)?;
                 writeln!(out, "{}\t{}\t{}", row.ino.0, place.tape.0, place.block.byte_offset())?;
             }
         }

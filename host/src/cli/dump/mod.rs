@@ -261,7 +261,7 @@ fn write(
     let ino_limit = source.ino_limit().map_err(CliError::failed)?;
     let mut maps = Maps::new(plan, ino_limit, &start)?;
     let record_len = plan.blocking.record_len();
-    let mut stream = vec![0; STREAM_LEN.div_ceil(record_len) * record_len];
+    let mut stream = vec![0; TAPE_BLOCK_LEN + STREAM_LEN.div_ceil(record_len) * record_len];
     // What is on the tape from here on is gone with the first record.
     if plan.mode == Mode::Write(Existing::Overwrite) {
         forget(state, &plan.tape)?;

@@ -160,7 +160,7 @@ fn of_all(view: &mut HostView<'_, '_>, unit: u64) -> Answer<Need> {
             if let Some(before) = last
                 && view.newest(before.ino)?.is_some_and(|(newest, _)| newest == dump)
             {
-                let next = row.and_then(|row| row.place).map(|place| place.block).or(end);
+                let next = row.and_then(|row| row.place).or(end);
                 let blocks = before.place.and_then(|place| next?.since(place.block));
                 need.add(room_of(&before, blocks, unit));
             }
@@ -206,11 +206,11 @@ fn blocks_of(view: &mut HostView<'_, '_>, dump: usize, row: &ObjectRow) -> Answe
     while let Some(ino) = catalog.next_in_map(WhichMap::OnTape, from)? {
         let next = catalog.object(ino)?.filter(|next| !next.is_directory).and_then(|next| next.place);
         if let Some(next) = next {
-            return Ok(next.block.since(place.block));
+            return Ok(next.since(place));
         }
         from = ino.next();
     }
-    Ok(catalog.attributes_from().and_then(|end| end.since(place.block)))
+    Ok(catalog.attributes_from().and_then(|end| end.since(place)))
 }
 
 /// Bytes that an object takes on a file system of such units, if it has so many tape blocks.

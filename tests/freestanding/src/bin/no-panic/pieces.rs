@@ -4,7 +4,7 @@ use core::hint::black_box;
 
 use tapedump_core::catalog::{
     Catalog, CatalogIdentity, CatalogSize, CatalogWriter, Cursor, EntryBuf, MapCursor, NameRow, ObjectRow,
-    TableBuilder, TapePlace, View, WhichMap, region_len,
+    TableBuilder, View, WhichMap, region_len,
 };
 use tapedump_core::checksum::combine;
 use tapedump_core::device::mem::{MemSnapshot, MemSnapshots, MemVolume, Node, differs};
@@ -26,7 +26,7 @@ use tapedump_core::record::payload::{PayloadParser, Row, payload_head, row_head,
 use tapedump_core::record::qtree::{QTREE_LEN_MAX, Qtree};
 use tapedump_core::stream::reader::{Reader, ReaderAction};
 use tapedump_core::stream::writer::{DumpIdentity, Writer};
-use tapedump_core::units::{BlockAddr, BlockingFactor, DumpId, Ino, Level, TAPE_BLOCK_LEN, TapeNo};
+use tapedump_core::units::{BlockAddr, BlockingFactor, DumpId, Ino, Level, StreamBlock, TAPE_BLOCK_LEN, TapeNo};
 
 use crate::opaque::{Opaque, Unit, attributes};
 
@@ -281,12 +281,12 @@ pub fn dump_catalog() {
         let row = NameRow { parent: ino, name: bytes(&mut name), ino, kind: black_box(Some(Kind::File)) };
         black_box(writer.name(row)).ok();
         let mut row = black_box(ObjectRow::skipped(ino, black_box(true)));
-        row.place = black_box(Some(TapePlace { block: BlockAddr(1), tape: TapeNo::FIRST }));
+        row.place = black_box(Some(StreamBlock(1)));
         row.digest = black_box(Some([0; 32]));
         black_box(writer.object(&black_box(row))).ok();
         black_box(writer.tape(black_box(TapeNo::FIRST), BlockAddr(black_box(1)))).ok();
         writer.attributes(BlockAddr(black_box(1)));
-        let place = TapePlace { block: BlockAddr(black_box(1)), tape: TapeNo::FIRST };
+        let place = StreamBlock(black_box(1));
         black_box(writer.apart(ino, black_box(place))).ok();
         black_box(writer.size());
     }
@@ -330,6 +330,7 @@ fn ask(catalog: &mut Catalog<'_, Opaque, Unit>, ino: Ino, which: WhichMap, name:
         black_box(catalog.path_of(ino, bytes(name))).ok();
         black_box((catalog.contains(&mut map, ino), catalog.next_in_map(which, ino))).0.ok();
         black_box(catalog.next_tape(black_box(TapeNo::FIRST))).ok();
+        black_box(catalog.place(black_box(StreamBlock(1)))).ok();
         if let Ok(mut cursor) = catalog.names_from(ino, bytes(name)) {
             black_box(catalog.next_name(&mut cursor)).ok();
         }
