@@ -203,7 +203,7 @@ fn dumped(world: &mut World<'_>, known: &mut [u8], level: u32, date: u32, base_d
     let options = DumpOptions { identity, blocking, label: [0; 16] };
     let mut bytes = vec![0; TAPE_LEN];
     let mut tape = MemTape::blank(&mut bytes);
-    let mut stream = vec![0; RECORD_LEN];
+    let mut stream = vec![0; TAPE_BLOCK_LEN + RECORD_LEN];
     let (mut in_use, mut on_tape) = (vec![0; MAP_LEN], vec![0; MAP_LEN]);
     let memory = DumpMemory { stream: &mut stream, in_use: &mut in_use, on_tape: &mut on_tape, known };
     let mut dump = Dump::<_, _, PortableCrc32c>::new(&mut world.volume, &mut tape, memory, options).unwrap();

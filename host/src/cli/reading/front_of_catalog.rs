@@ -55,7 +55,11 @@ pub fn fill(front: &mut Front, catalog: &mut HostCatalog<'_>) -> Result<(), NotT
     let mut maker = Maker { front, catalog, template, region };
     let mut before: Option<(ObjectRow, BlockAddr)> = None;
     while let Some(row) = maker.catalog.next_on_tape(&mut cursor)? {
-        let Some(place) = row.place.filter(|place| place.tape == TapeNo::FIRST) else { break };
+        let Some(block) = row.place else { break };
+        let place = maker.catalog.place(block)?;
+        if place.tape != TapeNo::FIRST {
+            break;
+        }
         match before {
             Some((directory, at)) => maker.directory(&directory, at, place.block)?,
             None => maker.bookkeeping(place.block)?,

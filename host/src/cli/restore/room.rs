@@ -161,7 +161,7 @@ fn of_all(view: &mut HostView<'_, '_>, unit: u64) -> Answer<Need> {
                 && view.newest(before.ino)?.is_some_and(|(newest, _)| newest == dump)
             {
                 let next = row.and_then(|row| row.place).or(end);
-                let blocks = before.place.and_then(|place| next?.since(place.block));
+                let blocks = before.place.and_then(|place| next?.since(place));
                 need.add(room_of(&before, blocks, unit));
             }
             if row.is_none() {
