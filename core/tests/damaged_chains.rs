@@ -1,26 +1,26 @@
-//! Random damage to the tapes of chains of three dumps (R-RESTORE-1, `format.md` on damage): whatever is restored and is
+//! Random damage to the tapes of chains of three dumps, of which every other chain has several tapes for a dump (R-RESTORE-1, `format.md` on damage): whatever is restored and is
 //! not as it was must have been told. `TAPEDUMP_EXHAUSTIVE=1` does more than 10,000 of them.
 
 mod world;
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tapedump_core::checksum::PortableCrc32c;
-use tapedump_core::device::mem::{MemBlock, MemTape, MemVolume, Node, differs};
+use tapedump_core::device::ErrorKind;
+use tapedump_core::device::mem::{MemBlock, MemVolume, Node, differs};
 use tapedump_core::device::tape::{
     Space, Spaced, TapeCapabilities, TapeDevice, TapePosition, TapeRead, TapeWrite,
 };
-use tapedump_core::device::{DeviceError, ErrorKind};
 use tapedump_core::engine::dump::{Dump, DumpEvent, DumpMemory, DumpOptions};
 use tapedump_core::engine::restore::{Damage, Restore, RestoreEvent, RestoreMemory, RestoreSummary};
 use tapedump_core::stream::writer::DumpIdentity;
-use tapedump_core::units::{BlockingFactor, DumpId, Ino, Level, TAPE_BLOCK_LEN};
+use tapedump_core::units::{BlockingFactor, DumpId, Ino, Level, TAPE_BLOCK_LEN, TapeNo};
 use world::{NODES, Random, World};
 
 const BLOCKING: u32 = 4;
 const RECORD_LEN: usize = BLOCKING as usize * TAPE_BLOCK_LEN;
-const TAPE_LEN: usize = 4 << 20;
+/// Of a dump on one tape, and of one on several.
+const TAPE_LENS: [usize; 2] = [usize::MAX, 260 << 10];
 const ARENA_LEN: usize = 4 << 20;
 const MAP_LEN: usize = 64;
 /// Longer than a segment: the file goes on in further ones.
@@ -31,36 +31,32 @@ const FIXED: (u64, u64) = (6, 40);
 const NEW: (u64, u64) = (2, 40);
 const EXHAUSTIVE: (u64, u64) = (42, 250);
 
-/// A tape that is read only; a dump may have several.
-#[derive(Clone)]
-struct ReadTape<'t> {
-    bytes: &'t [u8],
+/// A drive: with a tape that is read, or with blank ones, one after the other, that are written.
+struct Drive<'t> {
+    read: &'t [u8],
     at: usize,
+    written: Tapes,
+    capacity: usize,
 }
 
-#[derive(Debug)]
-struct Unsupported;
+impl<'t> Drive<'t> {
+    fn with(read: &'t [u8]) -> Self {
+        Self { read, at: 0, written: Vec::new(), capacity: 0 }
+    }
 
-impl fmt::Display for Unsupported {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("this tape is only read")
+    fn blank(capacity: usize) -> Self {
+        Self { read: &[], at: 0, written: vec![Vec::new()], capacity }
     }
 }
 
-impl DeviceError for Unsupported {
-    fn kind(&self) -> ErrorKind {
-        ErrorKind::Unsupported
-    }
-}
-
-impl TapeDevice for ReadTape<'_> {
-    type Error = Unsupported;
+impl TapeDevice for Drive<'_> {
+    type Error = ErrorKind;
 
     fn capabilities(&self) -> TapeCapabilities {
         TapeCapabilities::new(RECORD_LEN)
     }
-    fn read(&mut self, buf: &mut [u8]) -> Result<TapeRead, Unsupported> {
-        let rest = &self.bytes[self.at..];
+    fn read(&mut self, buf: &mut [u8]) -> Result<TapeRead, ErrorKind> {
+        let rest = &self.read[self.at..];
         if rest.is_empty() {
             return Ok(TapeRead::EndOfData);
         }
@@ -69,29 +65,38 @@ impl TapeDevice for ReadTape<'_> {
         self.at += len;
         Ok(TapeRead::Record(len))
     }
-    fn write(&mut self, _: &[u8]) -> Result<TapeWrite, Unsupported> {
-        Err(Unsupported)
+    fn write(&mut self, record: &[u8]) -> Result<TapeWrite, ErrorKind> {
+        let tape = self.written.last_mut().unwrap();
+        if tape.len() + record.len() > self.capacity {
+            return Ok(TapeWrite::EndOfMedium);
+        }
+        tape.extend_from_slice(record);
+        Ok(TapeWrite::Written)
     }
-    fn write_filemark(&mut self) -> Result<TapeWrite, Unsupported> {
-        Err(Unsupported)
+    fn write_filemark(&mut self) -> Result<TapeWrite, ErrorKind> {
+        Ok(TapeWrite::Written)
     }
-    fn flush(&mut self) -> Result<(), Unsupported> {
+    fn flush(&mut self) -> Result<(), ErrorKind> {
         Ok(())
     }
-    fn position(&mut self) -> Result<TapePosition, Unsupported> {
+    fn position(&mut self) -> Result<TapePosition, ErrorKind> {
         Ok(TapePosition { file: 0, record: (self.at / RECORD_LEN) as u64 })
     }
-    fn locate(&mut self, _: TapePosition) -> Result<Spaced, Unsupported> {
-        Err(Unsupported)
+    fn locate(&mut self, _: TapePosition) -> Result<Spaced, ErrorKind> {
+        Err(ErrorKind::Unsupported)
     }
-    fn space(&mut self, _: Space) -> Result<Spaced, Unsupported> {
-        Err(Unsupported)
+    fn space(&mut self, _: Space) -> Result<Spaced, ErrorKind> {
+        Err(ErrorKind::Unsupported)
     }
-    fn rewind(&mut self) -> Result<(), Unsupported> {
-        Err(Unsupported)
+    fn rewind(&mut self) -> Result<(), ErrorKind> {
+        Err(ErrorKind::Unsupported)
     }
-    fn unload(&mut self) -> Result<(), Unsupported> {
+    fn unload(&mut self) -> Result<(), ErrorKind> {
         Ok(())
+    }
+    fn next_tape(&mut self, _: TapeNo) -> Result<bool, ErrorKind> {
+        self.written.push(Vec::new());
+        Ok(true)
     }
 }
 
@@ -164,8 +169,8 @@ fn stretch(len: u64, random: &mut Random) -> (usize, usize) {
     (at as usize, to.min(len) as usize)
 }
 
-/// Three dumps, the newest first, and the tree as it was then.
-fn made(world: &mut World<'_>) -> Vec<Tapes> {
+/// Three dumps, the newest first, each on as many tapes of this length as it takes.
+fn made(world: &mut World<'_>, capacity: usize) -> Vec<Tapes> {
     let mut known = vec![0; MAP_LEN];
     let mut base_date = 0;
     let mut chain = Vec::new();
@@ -189,27 +194,31 @@ fn made(world: &mut World<'_>) -> Vec<Tapes> {
             }
         }
         let date = u32::try_from(world.now).unwrap();
-        chain.insert(0, dumped(world, &mut known, level, date, base_date));
+        chain.insert(0, dumped(world, &mut known, [level, date, base_date], capacity));
         base_date = date;
         world.now += 10;
     }
     chain
 }
 
-fn dumped(world: &mut World<'_>, known: &mut [u8], level: u32, date: u32, base_date: u32) -> Tapes {
+fn dumped(
+    world: &mut World<'_>,
+    known: &mut [u8],
+    [level, date, base_date]: [u32; 3],
+    capacity: usize,
+) -> Tapes {
     let level = Level::new(level).unwrap();
     let identity = DumpIdentity { id: DumpId(u128::from(date).to_be_bytes()), date, base_date, level };
     let blocking = BlockingFactor::new(BLOCKING).unwrap();
     let options = DumpOptions { identity, blocking, label: [0; 16] };
-    let mut bytes = vec![0; TAPE_LEN];
-    let mut tape = MemTape::blank(&mut bytes);
+    let mut drive = Drive::blank(capacity);
     let mut stream = vec![0; TAPE_BLOCK_LEN + RECORD_LEN];
     let (mut in_use, mut on_tape) = (vec![0; MAP_LEN], vec![0; MAP_LEN]);
     let memory = DumpMemory { stream: &mut stream, in_use: &mut in_use, on_tape: &mut on_tape, known };
-    let mut dump = Dump::<_, _, PortableCrc32c>::new(&mut world.volume, &mut tape, memory, options).unwrap();
+    let mut dump = Dump::<_, _, PortableCrc32c>::new(&mut world.volume, &mut drive, memory, options).unwrap();
     while !matches!(dump.step().unwrap(), DumpEvent::Done(_)) {}
     drop(dump);
-    vec![tape.records(0).flatten().copied().collect()]
+    drive.written
 }
 
 /// How a restore ended, and what was told.
@@ -231,7 +240,7 @@ fn restore(chain: &[Tapes], target: &mut MemVolume<'_>) -> Told {
         names: &mut names,
         attributes: &mut [],
     };
-    let tape = |dump: usize, tape: usize| chain[dump].get(tape).map(|bytes| ReadTape { bytes, at: 0 });
+    let tape = |dump: usize, tape: usize| chain[dump].get(tape).map(|bytes| Drive::with(bytes));
     let first = tape(0, 0).unwrap();
     let mut restore =
         Restore::<_, _, _, PortableCrc32c>::of_chain(first, target, scratch, memory, chain.len() as u32)
@@ -347,7 +356,9 @@ impl Figures {
 fn run(seed: u64, damages: u64, figures: &mut [Figures; KINDS.len()]) -> Vec<String> {
     let (mut nodes, mut arena) = (vec![Node::EMPTY; NODES], vec![0; ARENA_LEN]);
     let mut world = World::new(MemVolume::new(&mut nodes, &mut arena).unwrap(), seed);
-    let chain = made(&mut world);
+    let capacity = TAPE_LENS[seed as usize % TAPE_LENS.len()];
+    let chain = made(&mut world, capacity);
+    assert!(capacity == usize::MAX || chain.iter().any(|tapes| tapes.len() > 2), "seed {seed}");
     let files = world.objects(false);
     let mut random = Random(!seed);
     let mut silent = Vec::new();
