@@ -135,6 +135,7 @@ impl Chain {
         let last = tape.records.iter().rposition(|record| record.is_directory()).expect("directories");
         BTreeMap::from([
             ("the tape header", 0..1),
+            ("all before the files", 0..stretch(&is_directory).end),
             ("the maps", stretch(&is_map)),
             ("a directory", stretch(&|at| at == last)),
             ("the directories", stretch(&is_directory)),

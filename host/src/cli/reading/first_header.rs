@@ -12,6 +12,7 @@ use tapedump_core::device::tape::{TapeDevice, TapePosition, TapeRead};
 use tapedump_core::device::volume::VolumeNames;
 use tapedump_core::device::{DeviceError, ErrorKind};
 use tapedump_core::engine::restore::DumpInfo;
+use tapedump_core::limits::{READ_ERRORS_MAX, SEARCH_LEN_MAX};
 use tapedump_core::record::header::{Header, HeaderRepr, TapeBlock};
 use tapedump_core::units::{DumpId, TAPE_BLOCK_LEN, VolumeId};
 
@@ -31,24 +32,24 @@ impl FirstHeader {
     }
 }
 
-/// Records in which the first header is looked for, where the very first is damaged.
-const RECORDS_MAX: usize = 64;
-
 /// Reads the first header behind the place where the tape stands, up to behind the record with it. Where that is not a dump's
 /// very first, any later one tells the same.
 pub fn first_header(tape: &mut Box<dyn Tape>) -> Result<Option<FirstHeader>, TapeError> {
     let mut record = vec![0; RECORD_LEN_MAX];
     let mut failed = None;
-    for _ in 0..RECORDS_MAX {
+    let (mut searched, mut errors) = (0, 0);
+    while searched <= SEARCH_LEN_MAX && errors <= READ_ERRORS_MAX {
         let len = match tape.read(&mut record) {
             Ok(TapeRead::Record(len)) => len,
             Ok(_) => break,
             Err(error) if error.kind() == ErrorKind::Medium => {
                 failed = Some(error);
+                errors += 1;
                 continue;
             }
             Err(error) => return Err(error),
         };
+        searched += len as u64;
         let blocks = record.get(..len).unwrap_or_default().as_chunks::<TAPE_BLOCK_LEN>().0;
         if let Some(found) = blocks.iter().find_map(header_in) {
             return Ok(Some(found));

@@ -12,7 +12,7 @@ use crate::cli::interrupt::Interrupt;
 use crate::state::StateDir;
 use crate::state::catalogs;
 use crate::tape::{Tape, TapeSpec};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tapedump_core::device::tape::{Spaced, TapeDevice, TapePosition};
 use tapedump_core::device::volume::TargetVolume;
@@ -27,8 +27,8 @@ pub type Found = (Damage, Vec<u8>);
 pub struct Survey {
     /// The dumps of ours that were read, by their places in the chain.
     ids: BTreeMap<usize, DumpId>,
-    /// Those of them that are damaged.
-    damaged: BTreeMap<usize, DumpId>,
+    /// The dumps that are damaged; it may show before it is known which they are.
+    found: BTreeSet<usize>,
 }
 
 impl Survey {
@@ -39,19 +39,31 @@ impl Survey {
         }
     }
 
-    /// Its tape is damaged.
-    pub fn damage(&mut self, index: usize) {
-        if let Some(id) = self.ids.get(&index) {
-            self.damaged.insert(index, *id);
+    /// Its tape is damaged in a way that a copy may make good. What the dump itself says of its objects no copy has otherwise.
+    pub fn damage(&mut self, index: usize, damage: &Damage) {
+        let may_help = matches!(
+            damage,
+            Damage::Gap(_)
+                | Damage::Unreadable { .. }
+                | Damage::Truncated { .. }
+                | Damage::Maps
+                | Damage::Directory { .. }
+                | Damage::Missing { .. }
+        );
+        if may_help {
+            self.found.insert(index);
         }
+    }
+
+    /// The dumps of ours that are damaged, and their places in the chain.
+    fn damaged(&self) -> impl Iterator<Item = (usize, DumpId)> {
+        self.found.iter().filter_map(|index| Some((*index, *self.ids.get(index)?)))
     }
 
     /// Whether a copy of what is damaged may be had.
     pub fn is_worth_mending(&self, sources: &Sources, state: &StateDir) -> bool {
-        let may_have = |(index, id): (&usize, &DumpId)| {
-            sources.spec(*index).is_some_and(|spec| may_have_copy(spec, *id, state))
-        };
-        self.damaged.iter().any(may_have)
+        self.damaged()
+            .any(|(index, id)| sources.spec(index).is_some_and(|spec| may_have_copy(spec, id, state)))
     }
 }
 
@@ -94,13 +106,13 @@ impl Mending {
         interrupt: &Interrupt,
     ) -> Result<Self, CliError> {
         let mut mending = Self { found, ..Self::default() };
-        for (index, id) in &survey.damaged {
-            let Some(spec) = sources.spec(*index).filter(|spec| may_have_copy(spec, *id, state)) else {
+        for (index, id) in survey.damaged() {
+            let Some(spec) = sources.spec(index).filter(|spec| may_have_copy(spec, id, state)) else {
                 mending.lacks = true;
                 continue;
             };
-            let mut front = Front::new(*id, state.scratch_file()?);
-            let mut tape = sources.reopen(*index)?;
+            let mut front = Front::new(id, state.scratch_file()?);
+            let mut tape = sources.reopen(index)?;
             let file = tape.position()?.file;
             let failed = |error| CliError::failed(format!("the scratch file failed: {error}"));
             front.gather(&mut tape, interrupt).map_err(failed)?;
@@ -113,11 +125,11 @@ impl Mending {
                 mending.copies.push(format!("{spec}, tape file {}", behind.file));
             }
             if !front.is_whole() {
-                mending.take_from_state(&mut front, *id, state);
+                mending.take_from_state(&mut front, id, state);
             }
             mending.lacks |= !front.is_whole();
             if front.blocks() > own {
-                mending.fronts.insert(*index, Arc::new(front));
+                mending.fronts.insert(index, Arc::new(front));
             }
         }
         Ok(mending)

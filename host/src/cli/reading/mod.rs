@@ -417,10 +417,10 @@ impl<W> Drive<'_, W> {
                 Ok(RestoreEvent::Damage(damage)) if self.is_early() => {
                     self.lost |= names::may_lose_objects(&damage);
                     let culprit = engine.culprit().to_vec();
-                    self.early.get_or_insert_default().push((damage, culprit));
                     if let Some(survey) = &mut self.survey {
-                        survey.damage(self.sources.present());
+                        survey.damage(self.sources.present(), &damage);
                     }
+                    self.early.get_or_insert_default().push((damage, culprit));
                     Flow::On
                 }
                 Ok(RestoreEvent::Catalogued) => {
