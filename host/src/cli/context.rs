@@ -28,7 +28,9 @@ pub fn run(raw: Raw) -> Result<Ended, CliError> {
     match raw.command {
         ContextCommand::List { json } => list(&state, json),
         ContextCommand::Show { id, json } => show(&state, find(&state, &id)?, json),
-        ContextCommand::Restart { id, tape, turn } => again::run(find(&state, &id)?, tape.as_deref(), turn),
+        ContextCommand::Restart { id, tape, turn, cartridges } => {
+            again::run(find(&state, &id)?, &tape, turn, cartridges)
+        }
         ContextCommand::Delete { id } => delete(&state, find(&state, &id)?),
     }
 }
@@ -81,6 +83,11 @@ fn known(state: &StateDir, id: DumpId) -> Result<Known, ContextFailure> {
             Err(error) => return Err(error),
         }
     }
+}
+
+/// The tape that the dump goes on on.
+fn tape_of(request: &Request) -> String {
+    request.tapes.last().map_or_else(String::new, |tape| printable(&tape.path.0))
 }
 
 fn volume_of(request: &Request) -> Option<Subvolume> {
@@ -150,7 +157,7 @@ impl Known {
             ("Status", self.status().into()),
             ("Snapshot", self.snapshot()),
             ("State", self.state().into()),
-            ("Tape", printable(&request.tape.0)),
+            ("Tape", tape_of(request)),
             ("Stage", self.state.stage().number().into()),
             ("On tape", size(done.blocks * TAPE_BLOCK_LEN as u64)),
         ]
@@ -207,7 +214,7 @@ impl<'a> ContextJson<'a> {
             status: known.status(),
             snapshot: request.snapshot.as_ref().map(|name| printable(&name.0)),
             state: known.state(),
-            tape: printable(&request.tape.0),
+            tape: tape_of(request),
             stage: known.state.stage().number(),
             blocks: known.state.progress().blocks,
         }

@@ -8,12 +8,14 @@ use crate::text::{printable, printable_path};
 use crate::volume::btrfs::Role;
 use crate::volume::identity::TreeIdentity;
 use crate::volume::source::{self, LinuxSource, NumberMap};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tapedump_core::chain::{
     Access, Application, BaseError, BaseRef, BaselineReason, CatalogPlace, Dump, DumpRequest, Dumps, Entry,
     Maker, Numbering, Outcome, Point, Release, Tape, VolumeState, base, plan,
 };
+use tapedump_core::device::tape::TapePosition;
 use tapedump_core::engine::dump::DumpSummary;
 use tapedump_core::limits::NAME_LEN_MAX;
 use tapedump_core::record::extension::EXTENSION_VERSION;
@@ -94,14 +96,9 @@ impl Base {
         let folder = DumpFolder::of(state, dump.id);
         let without = |error: StateError| CliError::failed(format!("{error}; {WITHOUT_IT}"));
         // Where that is not known, its tape may be written over unnoticed, now or earlier.
-        let base_place = folder.known_tape().map_err(without)?;
-        if let Some(place) = overwritten.and_then(place_of)
-            && base_place == place
-        {
-            return Err(CliError::failed(format!(
-                "{}: it holds the dump that this one is based on: take another tape, or --append",
-                printable_path(&place)
-            )));
+        folder.known_tapes().map_err(without)?;
+        if let Some(spec) = overwritten {
+            check_base_is_elsewhere(state, Some(dump.id), spec)?;
         }
         let known = folder.known().map_err(without)?.into();
         let numbers = match dump.numbering {
@@ -132,6 +129,22 @@ impl Base {
             map.iter_mut().zip(base.known.iter()).for_each(|(to, from)| *to = *from);
         }
     }
+}
+
+/// Refuses a tape that is to be written over and holds the dump that is the base.
+pub fn check_base_is_elsewhere(
+    state: &StateDir,
+    base: Option<DumpId>,
+    spec: &TapeSpec,
+) -> Result<(), CliError> {
+    let (Some(base), Some(place)) = (base, place_of(spec)) else { return Ok(()) };
+    if !DumpFolder::of(state, base).tapes().contains(&place) {
+        return Ok(());
+    }
+    Err(CliError::failed(format!(
+        "{}: it holds the dump that this one is based on: take another tape, or --append",
+        printable_path(&place)
+    )))
 }
 
 /// What the newest volume was that had the name of this one, if no dump of this one is recorded.
@@ -172,6 +185,16 @@ fn numbers_in(folder: &DumpFolder) -> Result<NumberMap, StateError> {
     NumberMap::read(folder.numbers()?).map_err(|error| folder.failed("numbers", &error))
 }
 
+/// A tape that a dump is written to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsedTape {
+    pub spec: TapeSpec,
+    /// Where on it the dump begins.
+    pub begin: TapePosition,
+    /// The dump's first block on it.
+    pub first: BlockAddr,
+}
+
 /// A dump that was made, for the history.
 pub struct Made<'a> {
     pub base: &'a Base,
@@ -182,8 +205,8 @@ pub struct Made<'a> {
     pub known: &'a [u8],
     /// The generation of the volume that was read, and the objects that were in use, if the next dump can go by it.
     pub generation: Option<(Generation, &'a [u8])>,
-    pub spec: &'a TapeSpec,
-    pub file: u32,
+    /// The tapes in order.
+    pub tapes: &'a [UsedTape],
     pub blocking: BlockingFactor,
     pub summary: &'a DumpSummary,
     /// Bytes of the catalog in the state directory, if there is one.
@@ -195,7 +218,10 @@ pub struct Made<'a> {
 impl Made<'_> {
     /// Takes the dump up in the history: from here on increments can be based on it.
     pub fn record(&self, state: &StateDir) -> Result<(), CliError> {
-        let Some(place) = place_of(self.spec) else { return Ok(()) };
+        let places: Vec<PathBuf> = self.tapes.iter().filter_map(|tape| place_of(&tape.spec)).collect();
+        if places.is_empty() {
+            return Ok(());
+        }
         let folder = DumpFolder::of(state, self.identity.id);
         let dense = self.source.numbering() == source::Numbering::Dense;
         if dense {
@@ -204,10 +230,12 @@ impl Made<'_> {
         if let Some((generation, in_use)) = self.generation.filter(|_| !dense) {
             folder.keep_generation(generation, in_use)?;
         }
-        folder.keep(self.known, &place)?;
-        let label = place.file_name().unwrap_or(place.as_os_str());
-        let tapes =
-            [Tape::new([0; 16], std::os::unix::ffi::OsStrExt::as_bytes(label), self.file, BlockAddr(0))];
+        folder.keep(self.known, &places)?;
+        let tape = |(place, used): (&PathBuf, &UsedTape)| {
+            let label = place.file_name().unwrap_or(place.as_os_str());
+            Tape::new([0; 16], label.as_bytes(), used.begin.file, used.first)
+        };
+        let tapes: Vec<Tape> = places.iter().zip(self.tapes).map(tape).collect();
         let incomplete = u32::try_from(self.summary.incomplete).unwrap_or(u32::MAX);
         let dump = Dump {
             id: self.identity.id,
@@ -254,26 +282,55 @@ pub fn forget(state: &StateDir, spec: &TapeSpec) -> Result<(), CliError> {
     Ok(())
 }
 
+/// A tape of a recorded dump, and its tape file there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TapeAt {
+    pub path: PathBuf,
+    pub file: u32,
+}
+
 /// A dump of a chain, and where it is.
 #[derive(Clone, Debug)]
 pub struct Placed {
     pub id: DumpId,
     pub level: Level,
     pub date: Timestamp,
-    /// Empty: not known.
-    pub tape: PathBuf,
-    pub file: u32,
+    /// In order; none: not known.
+    pub tapes: Vec<TapeAt>,
 }
 
 impl Placed {
     /// For messages.
     pub fn text(&self) -> String {
         let (level, date) = (self.level, crate::cli::list::utc(self.date.secs));
-        if self.tape.as_os_str().is_empty() {
-            return format!("level {level} of {date}");
+        match self.tapes.as_slice() {
+            [] => format!("level {level} of {date}"),
+            [TapeAt { path, file }] => {
+                format!("level {level} of {date} on {}, tape file {file}", printable_path(path))
+            }
+            [TapeAt { path, file }, further @ ..] => format!(
+                "level {level} of {date} on {}, tape file {file}, and {} further tapes",
+                printable_path(path),
+                further.len()
+            ),
         }
-        format!("level {level} of {date} on {}, tape file {}", printable_path(&self.tape), self.file)
     }
+}
+
+/// The tapes of a dump; none: the history does not have it.
+pub fn tapes_of(state: &StateDir, id: DumpId) -> Result<Vec<TapeAt>, CliError> {
+    let mut history = HistoryFile::open(state).map_err(CliError::failed)?;
+    let mut files = None;
+    history
+        .visit(|_, entry| {
+            if entry.dump.id == id {
+                files = Some(entry.tapes.iter().map(Tape::file).collect::<Vec<_>>());
+            }
+            files.is_none()
+        })
+        .map_err(CliError::failed)?;
+    let at = |(path, file)| TapeAt { path, file };
+    Ok(DumpFolder::of(state, id).tapes().into_iter().zip(files.unwrap_or_default()).map(at).collect())
 }
 
 /// The chain of a dump, the newest first; `None`: the history does not have it.
@@ -299,10 +356,12 @@ pub fn chain_of(state: &StateDir, id: DumpId) -> Result<Option<Vec<Placed>>, Cli
                     .iter()
                     .rev()
                     .map(|link| {
-                        let tape = dumps.tape(link.place, 0)?;
-                        let place = DumpFolder::of(state, link.id).tape().unwrap_or_default();
-                        let file = tape.map_or(0, |tape| tape.file());
-                        Ok(Placed { id: link.id, level: link.level, date: link.date, tape: place, file })
+                        let mut tapes = Vec::new();
+                        for (index, path) in DumpFolder::of(state, link.id).tapes().into_iter().enumerate() {
+                            let file = dumps.tape(link.place, index)?.map_or(0, |tape| tape.file());
+                            tapes.push(TapeAt { path, file });
+                        }
+                        Ok(Placed { id: link.id, level: link.level, date: link.date, tapes })
                     })
                     .collect::<Result<_, _>>()
                     .map(Ok)?,

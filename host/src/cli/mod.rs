@@ -7,6 +7,7 @@ mod context;
 mod dump;
 mod event;
 mod exit;
+mod further;
 mod generate;
 mod history;
 mod increments;

@@ -47,6 +47,11 @@ impl Progress {
         Self { bar, stage: String::new(), total: 0, begin: now, last: now, steps: 0, journal: None }
     }
 
+    /// Where it is noted.
+    pub fn journal(&self) -> Option<Journal> {
+        self.journal.clone()
+    }
+
     /// The same, that leaves all but figures in the backup log.
     pub fn noted(journal: Option<Journal>) -> Self {
         let mut progress = Self::new();

@@ -20,7 +20,7 @@ use tapedump_core::engine::dump::restart::DumpState;
 use tapedump_core::units::DumpId;
 
 /// Version of the request.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Longest request: arguments of any length that Linux takes, with names of qtrees.
 const REQUEST_LEN_MAX: u64 = 4 << 20;
 
@@ -31,8 +31,8 @@ pub struct Request {
     pub format: u32,
     /// The command line.
     pub arguments: Vec<Bytes>,
-    /// The tape, by its absolute path.
-    pub tape: Bytes,
+    /// The tapes so far, in order; the last is the one that the dump goes on on.
+    pub tapes: Vec<TapeUsed>,
     /// Label of the dump.
     pub label: String,
     /// The snapshot that is read.
@@ -55,6 +55,17 @@ pub struct Request {
     pub volume_name: Bytes,
     /// The tree, by its absolute path.
     pub path: Bytes,
+}
+
+/// A tape of a dump.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TapeUsed {
+    /// Its absolute path.
+    pub path: Bytes,
+    /// The tape file in which the dump begins there.
+    pub file: u32,
+    /// The dump's first block on it.
+    pub first: u64,
 }
 
 /// Any bytes.
@@ -83,7 +94,7 @@ impl Request {
         Self {
             format: FORMAT,
             arguments: Vec::new(),
-            tape: Bytes::default(),
+            tapes: Vec::new(),
             label: String::new(),
             snapshot: None,
             image: Bytes::default(),
@@ -365,10 +376,10 @@ mod tests {
 
     #[test]
     fn bytes_are_any() {
-        let request = Request { tape: Bytes(vec![0, 0xff, b'a']), ..Request::new() };
+        let request = Request { path: Bytes(vec![0, 0xff, b'a']), ..Request::new() };
         let text = serde_json::to_string(&request).unwrap();
         assert!(text.contains("00ff61"), "{text}");
-        assert_eq!(serde_json::from_str::<Request>(&text).unwrap().tape, request.tape);
+        assert_eq!(serde_json::from_str::<Request>(&text).unwrap().path, request.path);
         for bad in ["0", "0g", "+1"] {
             assert!(Bytes::try_from(bad.to_owned()).is_err(), "{bad}");
         }

@@ -6,7 +6,7 @@
 //! dumps/ID/known     map of the objects that a restore of the dump's chain gives rightly
 //! dumps/ID/numbers   the numbers of its objects, where they are not the volume's own
 //! dumps/ID/catalog   the dump's catalog, see `catalogs`
-//! dumps/ID/tape      where the dump was written: a path, or "-"
+//! dumps/ID/tape      where the dump was written: a path for each of its tapes, with zeros between, or "-"
 //! ```
 //!
 //! The folder of a dump is durable before the dump is in the history; a folder without an entry is of no use.
@@ -16,10 +16,11 @@ use super::{StateDir, StateError, mode_700};
 use crate::checksum::HostCrc32c;
 use crate::text::printable_path;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use tapedump_core::chain::history::{History, HistoryError, memory_len};
 use tapedump_core::chain::{Dump, Entry, Place};
@@ -209,20 +210,21 @@ impl DumpFolder {
     ///
     /// # Errors
     /// They cannot be written.
-    pub fn keep(&self, known: &[u8], tape: &Path) -> Result<(), StateError> {
+    pub fn keep(&self, known: &[u8], tapes: &[PathBuf]) -> Result<(), StateError> {
         let used = known.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         let known = &known[..used];
         let crc = HostCrc32c::update(0, known).to_be_bytes();
         self.put("known", |file| [&crc[..], known].iter().try_for_each(|part| file.write_all(part)))?;
-        self.keep_tape(tape)
+        self.keep_tapes(tapes)
     }
 
     /// Makes durable where the dump is, and what else was stored.
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn keep_tape(&self, tape: &Path) -> Result<(), StateError> {
-        self.put("tape", |file| file.write_all(tape.as_os_str().as_bytes()))?;
+    pub fn keep_tapes(&self, tapes: &[PathBuf]) -> Result<(), StateError> {
+        let tapes: Vec<&[u8]> = tapes.iter().map(|tape| tape.as_os_str().as_bytes()).collect();
+        self.put("tape", |file| file.write_all(&tapes.join(&0)))?;
         sync_directory(&self.path)
             .and_then(|()| sync_directory(self.path.parent().unwrap_or(Path::new("/"))))
             .map_err(|error| self.failed("", &error))
@@ -303,23 +305,24 @@ impl DumpFolder {
         Some((Generation { number: u64::from_be_bytes(*number), mark: *mark }, in_use.to_vec()))
     }
 
-    /// Where the dump was written; `None`: that is not known.
+    /// Where the dump was written; nothing: that is not known.
     #[must_use]
-    pub fn tape(&self) -> Option<PathBuf> {
-        self.known_tape().ok()
+    pub fn tapes(&self) -> Vec<PathBuf> {
+        self.known_tapes().unwrap_or_default()
     }
 
-    /// Where the dump was written.
+    /// Where the dump was written: its tapes in order, at least one.
     ///
     /// # Errors
     /// That is not known.
-    pub fn known_tape(&self) -> Result<PathBuf, StateError> {
+    pub fn known_tapes(&self) -> Result<Vec<PathBuf>, StateError> {
         let bytes = read_kept(&self.path.join("tape")).map_err(|error| self.failed("tape", &error))?;
-        // An absolute path, or `-`.
-        if bytes.first() != Some(&b'/') && bytes != b"-" || bytes.contains(&0) {
+        let tapes = bytes.split(|byte| *byte == 0);
+        // Absolute paths, or `-`.
+        if bytes != b"-" && !tapes.clone().all(|tape| tape.first() == Some(&b'/')) {
             return Err(self.failed("tape", &"it is not as it was written"));
         }
-        Ok(PathBuf::from(std::ffi::OsString::from_vec(bytes)))
+        Ok(tapes.map(|tape| PathBuf::from(OsStr::from_bytes(tape))).collect())
     }
 
     /// Removes it. What cannot be removed is of no use, and harms nobody.
@@ -339,7 +342,7 @@ pub fn forget_tape(
 ) -> Result<usize, HistoryFailure> {
     let mut gone: Vec<(Place, Dump)> = Vec::new();
     history.visit(|place, entry| {
-        if DumpFolder::of(state, entry.dump.id).tape().as_deref() == Some(tape) {
+        if DumpFolder::of(state, entry.dump.id).tapes().iter().any(|of_dump| of_dump == tape) {
             gone.push((place, entry.dump));
         }
         true

@@ -22,6 +22,8 @@ struct Copy {
     len: u64,
     limit: Arc<AtomicU64>,
     failure: Option<io::Error>,
+    /// What follows is on another tape.
+    is_cut: bool,
 }
 
 impl Copied {
@@ -34,7 +36,7 @@ impl Copied {
     /// What is written goes to `file` as well, as far as `limit` bytes, which may be set while it is being written.
     #[must_use]
     pub fn to(tape: Box<dyn Tape>, file: File, limit: Arc<AtomicU64>) -> Self {
-        Self { tape, copy: Some(Copy { file, len: 0, limit, failure: None }) }
+        Self { tape, copy: Some(Copy { file, len: 0, limit, failure: None, is_cut: false }) }
     }
 
     /// The file has this many bytes already, which were written before.
@@ -44,6 +46,14 @@ impl Copied {
             copy.len = len;
         }
         self
+    }
+
+    /// Writes to another tape from now on. What is kept ends with the one before: it is of no use, if it was to have more.
+    pub fn put_in(&mut self, tape: Box<dyn Tape>) {
+        self.tape = tape;
+        if let Some(copy) = &mut self.copy {
+            copy.is_cut = true;
+        }
     }
 
     /// Gives the tape back, and the file with what it was to have.
@@ -60,7 +70,10 @@ impl Copy {
     fn take(&mut self, record: &[u8]) {
         let left = self.limit.load(Ordering::Relaxed).saturating_sub(self.len);
         let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(record.len());
-        if wanted > 0
+        if wanted > 0 && self.is_cut {
+            let what = "its names are on several tapes";
+            self.failure.get_or_insert_with(|| io::Error::new(io::ErrorKind::Unsupported, what));
+        } else if wanted > 0
             && self.failure.is_none()
             && let Err(failure) = self.file.write_all_at(&record[..wanted], self.len)
         {

@@ -280,7 +280,8 @@ fn duplicate(name: &'static str, fd: std::os::fd::BorrowedFd<'_>) -> Result<File
 }
 
 /// Lets a thread work ahead (reading) or behind (writing records of `record_len`) of the tape that `spec` named, by up to
-/// `queue_len` bytes. `stop` ends waiting for a pipe.
+/// `queue_len` bytes. `stop` ends waiting for a pipe. No more is written behind than a tape takes after its early warning;
+/// on a small one each record is written at once.
 ///
 /// # Errors
 /// The system gives no thread.
@@ -294,13 +295,28 @@ pub fn ahead_or_behind(
 ) -> Result<Box<dyn Tape>, TapeError> {
     Ok(match mode {
         Mode::Read => Box::new(ReadAhead::new(tape, queue_len, stop)?),
-        Mode::Write(_) => Box::new(WriteBehind::new(
-            spec.to_string(),
-            tape,
-            (queue_len / record_len.max(1)).clamp(2, 1024),
-            stop,
-        )?),
+        Mode::Write(_) => {
+            // The record that is warned of is one of those that fit.
+            let left = early_warning(spec)?.saturating_sub(record_len);
+            let depth = left.min(queue_len) / record_len.max(1);
+            match depth.min(1024) {
+                0 => tape,
+                depth => Box::new(WriteBehind::new(spec.to_string(), tape, depth, stop)?),
+            }
+        }
     })
+}
+
+/// Bytes that a tape takes after its early warning, as far as that is known: a tape without an end takes any.
+fn early_warning(spec: &TapeSpec) -> Result<usize, TapeError> {
+    match spec {
+        TapeSpec::Virtual(dir) => {
+            let label = VirtualTape::inspect(dir)?;
+            let warning = usize::try_from(label.early_warning).unwrap_or(usize::MAX);
+            Ok(if label.capacity.is_some() { warning } else { usize::MAX })
+        }
+        _ => Ok(usize::MAX),
+    }
 }
 
 #[cfg(test)]

@@ -261,7 +261,11 @@ impl Browser<'_, '_> {
         let raw = raw::Restore {
             paths: self.shown.marks.iter().map(|path| OsString::from_vec(path.clone())).collect(),
             to: Some(to.clone()),
-            from: raw::From { tape: Vec::new(), file: None, cartridges: raw::Cartridges { changer: None } },
+            from: raw::From {
+                tape: Vec::new(),
+                file: None,
+                cartridges: raw::Cartridges { changer: None, prompt: false },
+            },
             moment: Moment { at: Some(When::Dump(dump.dump.id.to_string().replace('-', ""))), of: None },
             plan: false,
             json: false,

@@ -128,16 +128,16 @@ impl Found {
         let mut catalog = catalogs::open(state, id, &mut memory).map_err(CliError::failed)?;
         let len = catalog.figures().len;
         let folder = DumpFolder::of(state, id);
-        let place = place_of(spec).unwrap_or_else(|| "-".into());
+        let places = [place_of(spec).unwrap_or_else(|| "-".into())];
         let mut history = HistoryFile::open(state).map_err(CliError::failed)?;
         let known = self.known(state, &mut catalog)?;
         let kept = self.keep_catalog(&mut history, len)?;
         let is_ours = self.dump.maker != Maker::Foreign;
         match known.filter(|_| is_ours && folder.known().is_err()) {
-            Some(known) if kept => folder.keep(&known, &folder.tape().unwrap_or(place))?,
-            Some(known) => folder.keep(&known, &place)?,
+            Some(known) if kept => folder.keep(&known, &folder.known_tapes().unwrap_or(places.to_vec()))?,
+            Some(known) => folder.keep(&known, &places)?,
             None if kept => {}
-            None => folder.keep_tape(&place)?,
+            None => folder.keep_tapes(&places)?,
         }
         if kept {
             return Ok(false);

@@ -6,7 +6,7 @@ use super::super::progress::count;
 use super::entry::Found;
 use crate::checksum::HostCrc32c;
 use crate::cli::list::utc;
-use crate::cli::raw::{Cartridges, From, Rebuild as Raw};
+use crate::cli::raw::{From, Rebuild as Raw};
 use crate::cli::reading::first_header::{first_header, id_of, until_nul};
 use crate::cli::reading::sources::Scope;
 use crate::cli::reading::tape_file::{self, is_there, last_dump};
@@ -184,7 +184,7 @@ impl Work<'_> {
         let mut from = From {
             tape: self.raw.from.tape.clone(),
             file: self.file,
-            cartridges: Cartridges { changer: self.raw.from.cartridges.changer.clone() },
+            cartridges: self.raw.from.cartridges.clone(),
         };
         if let (true, TapeSpec::Virtual(dir)) = (from.tape.is_empty(), self.spec) {
             from.tape.push(dir.clone().into());

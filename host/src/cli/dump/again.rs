@@ -1,24 +1,26 @@
 //! Going on with a dump that ended early (R-RESTART-4).
 
-use super::super::changer::Changer;
 use super::behind::wants_catalog;
 use super::image::Choice;
 use super::keep::{Keeper, junctions};
 use super::note;
-use super::plan::{Created, Plan, label_of};
+use super::output::UsedTapes;
+use super::plan::{self, Created, Plan, label_of};
 use super::{Finished, Placed, Start, open_tree, write};
 use crate::checksum::HostCrc32c;
 use crate::cli::exit::{CliError, Ended};
-use crate::cli::increments::{Base, chain_of};
+use crate::cli::further::Further;
+use crate::cli::increments::{Base, UsedTape, chain_of};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::journal::Journal;
 use crate::cli::progress::Progress;
 use crate::cli::raw;
 use crate::cli::raw::session::Turn;
 use crate::cli::session;
+use crate::cli::tape::existing;
 use crate::state::StateDir;
 use crate::state::backup_log::LogEvent;
-use crate::state::contexts::{ContextFile, Request, Suspended};
+use crate::state::contexts::{ContextFile, Request, Suspended, TapeUsed};
 use crate::state::history::parse_id;
 use crate::tape::{Existing, Mode, Tape, TapeError, TapeSpec, open};
 use crate::text::printable_path;
@@ -34,10 +36,15 @@ use tapedump_core::device::tape::{Spaced, TapeDevice, TapePosition, TapeRead};
 use tapedump_core::device::volume::PropertyKinds;
 use tapedump_core::engine::dump::Stage;
 use tapedump_core::engine::dump::restart::{RestartError, find_end};
-use tapedump_core::units::{BlockAddr, DumpId, TAPE_BLOCK_LEN, Timestamp};
+use tapedump_core::units::{BlockAddr, DumpId, TAPE_BLOCK_LEN, TapeNo, Timestamp};
 
 /// Restarts the dump of a context; its tape can be named when it is elsewhere by now.
-pub fn run(id: DumpId, tape: Option<&OsStr>, turn: Turn) -> Result<Ended, CliError> {
+pub fn run(
+    id: DumpId,
+    tapes: &[OsString],
+    turn: Turn,
+    cartridges: raw::Cartridges,
+) -> Result<Ended, CliError> {
     let state = StateDir::find()?;
     let interrupt = Interrupt::install()?;
     let mut context = ContextFile::open(&state, id, true).map_err(CliError::failed)?;
@@ -48,7 +55,9 @@ pub fn run(id: DumpId, tape: Option<&OsStr>, turn: Turn) -> Result<Ended, CliErr
             "the dump {id} cannot be restarted; delete its context with: tapedump context delete {id}"
         )));
     }
-    let raw = asked_for(&request, tape)?;
+    let mut raw = asked_for(&request, tapes)?;
+    raw.cartridges.changer = cartridges.changer.or(raw.cartridges.changer);
+    raw.cartridges.prompt |= cartridges.prompt;
     let mut session = session::begin(&state, session::dump(&raw), turn, &interrupt)?;
     let journal = session.journal().clone();
     journal.note(LogEvent::Restart, &format!("level {}", raw.level.number()));
@@ -75,7 +84,8 @@ fn go_on(
     note::base(journal, plan, &taken);
     if chain_of(state, plan.identity.id)?.is_some() {
         // It was cut off when all was done, and only the context was left.
-        Keeper::again(state, context, record, request, plan.context_interval).end();
+        let used = UsedTapes::new(Vec::new());
+        Keeper::again(state, context, record, request, used, plan.context_interval).end();
         eprintln!("the dump on {} is whole, and in the history", plan.tape);
         return Finished::Over(Ok(Ended::Done)).end(taken, state);
     }
@@ -83,7 +93,7 @@ fn go_on(
     let placed = place(plan, &record, &from)?;
     journal.note(LogEvent::TapeOpen, &plan.tape.to_string());
     let (placed, copied) = copy_beginning(plan, state, placed, &request, &from)?;
-    let placed = placed.written_behind(plan, interrupt)?;
+    let placed = placed.written_behind(&plan.tape, plan, interrupt)?;
     let mut progress = Progress::noted(Some(journal.clone()));
     let opened = open_tree(plan, state, &taken, interrupt, &mut progress).inspect_err(|_| progress.end())?;
     if junctions(&opened.source) != request.junctions {
@@ -95,21 +105,43 @@ fn go_on(
         )));
     }
     let files_from = request.files_from.map(BlockAddr);
-    let keeper = Keeper::again(state, context, record, request, plan.context_interval);
+    let used = UsedTapes::new(tapes_so_far(plan, &record, &request));
+    let keeper = Keeper::again(state, context, record, request, used.clone(), plan.context_interval);
     let (keeper, from) = (Box::new(keeper), Box::new(from));
     let start = Start::Again { keeper, from, copied, files_from };
-    write(plan, state, opened, placed, start, interrupt, progress)?.end(taken, state)
+    write(plan, state, opened, (placed, used), start, interrupt, progress)?.end(taken, state)
 }
 
-/// The command line that began the dump, with absolute paths.
-fn asked_for(request: &Request, tape: Option<&OsStr>) -> Result<raw::Dump, CliError> {
+/// The tapes that the dump is on, the last of which is the present one.
+fn tapes_so_far(plan: &Plan, record: &ContextRecord, request: &Request) -> Vec<UsedTape> {
+    let used = |(spec, kept): (&TapeSpec, &TapeUsed)| UsedTape {
+        spec: spec.clone(),
+        begin: TapePosition { file: kept.file, record: 0 },
+        first: BlockAddr(kept.first),
+    };
+    let mut tapes: Vec<_> = plan.tapes.iter().zip(&request.tapes).map(used).collect();
+    if let Some(present) = tapes.last_mut() {
+        present.begin = record.begin;
+    }
+    tapes
+}
+
+/// The command line that began the dump, with absolute paths. Of its tapes those that follow: the one that it goes on on, and
+/// further ones.
+fn asked_for(request: &Request, tapes: &[OsString]) -> Result<raw::Dump, CliError> {
     let arguments = request.arguments.iter().map(|argument| OsString::from_vec(argument.0.clone()));
     match raw::Arguments::try_parse_from(arguments).map(|arguments| arguments.command) {
-        Ok(raw::Command::Dump(raw)) => Ok(raw::Dump {
-            path: PathBuf::from(OsStr::from_bytes(&request.path.0)),
-            tape: Some(tape.unwrap_or(OsStr::from_bytes(&request.tape.0)).to_owned()),
-            ..raw
-        }),
+        Ok(raw::Command::Dump(mut raw)) => {
+            raw.path = PathBuf::from(OsStr::from_bytes(&request.path.0));
+            raw.tape = match (tapes, request.tapes.last()) {
+                ([], Some(present)) => {
+                    let further = raw.tape.into_iter().skip(request.tapes.len());
+                    std::iter::once(OsString::from_vec(present.path.0.clone())).chain(further).collect()
+                }
+                _ => tapes.to_vec(),
+            };
+            Ok(raw)
+        }
         _ => Err(CliError::failed("the dump cannot be restarted: another release began it")),
     }
 }
@@ -132,13 +164,22 @@ fn plan_of(
             printable_path(&tree)
         )));
     }
-    let mode = Mode::Write(Existing::GoOn(record.blocking.record_len()));
+    let existing = existing(raw.overwrite, raw.append);
+    let kept = |tape: &TapeUsed| TapeSpec::of_existing(Path::new(OsStr::from_bytes(&tape.path.0)));
+    let mut tapes: Vec<TapeSpec> = request.tapes.iter().map(kept).collect();
     // A path, but for one that was named for the restart: that of the tape was kept.
-    let tape = match raw.tape {
-        Some(tape) if tape.as_bytes() != request.tape.0 => TapeSpec::resolve(&tape, &state.library(), mode)?,
-        _ => TapeSpec::of_existing(Path::new(OsStr::from_bytes(&request.tape.0))),
-    };
-    let changer = Changer::find(raw.cartridges.changer.as_deref(), std::iter::once(&tape))?;
+    let present = tapes.pop().ok_or_else(|| CliError::failed("the context names no tape"))?;
+    let is_named = request.tapes.last().zip(raw.tape.first());
+    let is_named = is_named.is_some_and(|(kept, named)| kept.path.0 != named.as_bytes());
+    let mut named = raw.tape.iter();
+    let first = named.next().filter(|_| is_named);
+    let library = state.library();
+    let mode = Mode::Write(existing);
+    let tape = first.map_or(Ok(present), |tape| TapeSpec::resolve(tape, &library, mode))?;
+    tapes.push(tape.clone());
+    let further: Vec<OsString> = named.cloned().collect();
+    tapes.extend(plan::named(&further, &library, mode)?);
+    let further = Further::new(&raw.cartridges, &tapes, library, mode)?;
     let excluded = Excluded {
         patterns: raw.exclude,
         top_level: request.left_out.iter().map(|name| name.0.clone()).collect(),
@@ -146,7 +187,9 @@ fn plan_of(
     Ok(Plan {
         tree,
         tape,
-        mode,
+        tapes,
+        further,
+        existing,
         created: Created::Nothing,
         blocking: record.blocking,
         label: label_of(raw.label.as_deref()),
@@ -158,7 +201,6 @@ fn plan_of(
         threads: raw.threads.unwrap_or(0),
         eject: raw.eject,
         catalog: !raw.no_catalog,
-        changer,
         left_out: if raw.no_acls { PropertyKinds::ACLS } else { PropertyKinds::NONE },
         excluded,
         ignore_ctime: raw.ignore_ctime,
@@ -168,7 +210,7 @@ fn plan_of(
 
 /// Opens the tape, and goes behind what counts of the dump on it, which is verified.
 fn place(plan: &Plan, record: &ContextRecord, from: &Suspended) -> Result<Placed, CliError> {
-    let mut tape = open(&plan.tape, plan.mode)?;
+    let mut tape = open(&plan.tape, Mode::Write(Existing::GoOn(plan.blocking.record_len())))?;
     let mut memory = vec![0; plan.blocking.record_len()];
     let found = find_end::<_, HostCrc32c>(
         &mut tape,
@@ -214,6 +256,10 @@ fn copy_beginning(
     from: &Suspended,
 ) -> Result<(Placed, Option<(File, u64)>), CliError> {
     if !wants_catalog(plan) {
+        return Ok((placed, None));
+    }
+    if from.state.tape() != TapeNo::FIRST {
+        eprintln!("tapedump: there will be no catalog behind the dump: its beginning is on another tape");
         return Ok((placed, None));
     }
     let Placed { mut tape, begin } = placed;

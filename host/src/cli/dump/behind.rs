@@ -3,6 +3,7 @@
 use super::super::interrupt::Interrupt;
 use super::plan::Plan;
 use crate::checksum::HostCrc32c;
+use crate::cli::increments::UsedTape;
 use crate::state::StateDir;
 use crate::state::catalogs;
 use crate::state::scratch::ScratchDevice;
@@ -13,7 +14,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tapedump_core::chain::Release;
-use tapedump_core::device::tape::{TapeDevice, TapePosition};
+use tapedump_core::device::tape::TapeDevice;
 use tapedump_core::engine::catalog_file::{
     CatalogFileWriter, CatalogWriteError, CatalogWriteStep, seal_archive,
 };
@@ -79,7 +80,12 @@ impl Beginning {
 
 /// Whether there is to be a catalog behind the dump.
 pub fn wants_catalog(plan: &Plan) -> bool {
-    plan.catalog && matches!(plan.tape, TapeSpec::Virtual(_) | TapeSpec::Drive(_))
+    plan.catalog && takes_catalog(&plan.tape)
+}
+
+/// A plain file has one tape file only.
+const fn takes_catalog(spec: &TapeSpec) -> bool {
+    matches!(spec, TapeSpec::Virtual(_) | TapeSpec::Drive(_))
 }
 
 /// What is written behind the dump.
@@ -88,8 +94,8 @@ pub struct Behind<'a> {
     pub state: &'a StateDir,
     pub beginning: &'a Beginning,
     pub summary: &'a DumpSummary,
-    /// Where the dump began.
-    pub begin: TapePosition,
+    /// The dump's last tape.
+    pub last: Option<&'a UsedTape>,
     pub ino_limit: Ino,
     pub is_dense: bool,
     /// Length of the catalog.
@@ -104,9 +110,13 @@ impl Behind<'_> {
         copy: io::Result<File>,
         interrupt: &Interrupt,
     ) -> Option<u32> {
+        if !self.last.is_none_or(|tape| takes_catalog(&tape.spec)) {
+            return None;
+        }
         let at = tape.position();
         let written = match (copy, &at) {
             (Ok(file), Ok(_)) => self.try_write(tape, file, interrupt),
+            (Err(error), _) if error.kind() == io::ErrorKind::Unsupported => Err(error.to_string()),
             (Err(error), _) => Err(format!("the scratch file in the state directory failed: {error}")),
             (_, Err(error)) => Err(error.to_string()),
         };
@@ -124,7 +134,7 @@ impl Behind<'_> {
             if let Err(error) = cut {
                 eprintln!(
                     "tapedump: {}: what there is of the catalog could not be removed: {error}",
-                    self.plan.tape
+                    self.last.map_or(&self.plan.tape, |tape| &tape.spec)
                 );
             }
         }
@@ -149,7 +159,7 @@ impl Behind<'_> {
             skipped: self.summary.incomplete,
             ino_limit: self.ino_limit,
             is_dense: self.is_dense,
-            file: self.begin.file,
+            file: self.last.map_or(0, |tape| tape.begin.file),
             blocking: plan.blocking,
             release: [major, minor, patch],
             path: Some(&tree.path),

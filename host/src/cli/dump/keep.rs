@@ -2,13 +2,14 @@
 
 use super::behind::Beginning;
 use super::image::Taken;
+use super::output::UsedTapes;
 use super::plan::{Plan, now};
 use super::{Engine, FailedDump};
 use crate::checksum::HostCrc32c;
-use crate::cli::increments::place_of;
+use crate::cli::increments::{UsedTape, place_of};
 use crate::state::StateDir;
 use crate::state::catalogs;
-use crate::state::contexts::{self, Bytes, ContextFile, Request};
+use crate::state::contexts::{self, Bytes, ContextFile, Request, TapeUsed};
 use crate::tape::TapeSpec;
 use crate::volume::source::LinuxSource;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 use tapedump_core::checksum::Crc32c;
 use tapedump_core::context::{BackupStatus, ContextRecord, ContextState};
 use tapedump_core::device::tape::TapePosition;
+use tapedump_core::units::TapeNo;
 
 /// Of the dump's time, what keeping it restartable takes at most: one part in so many.
 const SHARE: u32 = 100;
@@ -27,6 +29,7 @@ pub struct Keeper {
     file: Option<ContextFile>,
     pub record: ContextRecord,
     request: Request,
+    used: UsedTapes,
     /// At least this long between two times.
     interval: Duration,
     /// The last time: when it was done, and how long it took. `None`: nothing is stored yet.
@@ -61,8 +64,9 @@ impl Keeper {
         state: &StateDir,
         taken: &Taken<'_>,
         source: &LinuxSource,
-        begin: TapePosition,
+        used: UsedTapes,
     ) -> Self {
+        let begin = used.present().map_or_else(TapePosition::default, |tape| tape.begin);
         let record = ContextRecord {
             identity: plan.identity,
             blocking: plan.blocking,
@@ -77,10 +81,8 @@ impl Keeper {
             status: BackupStatus::Unfinished,
             state: ContextState::Dumping,
         };
-        let tape = place_of(&plan.tape).unwrap_or_default();
         let request = Request {
             arguments: std::env::args_os().map(|argument| Bytes(argument.into_vec())).collect(),
-            tape: Bytes(tape.into_os_string().into_vec()),
             label: plan.label_text.clone(),
             snapshot: taken.snapshot().map(|(name, ..)| Bytes(name.bytes().to_vec())),
             image: taken.snapshot().map_or_else(Bytes::default, |(_, image, _)| Bytes(image)),
@@ -94,7 +96,7 @@ impl Keeper {
             ..Request::new()
         };
         let interval = plan.context_interval;
-        Self { state: state.clone(), file: None, record, request, interval, last: None, lost: None }
+        Self { state: state.clone(), file: None, record, request, used, interval, last: None, lost: None }
     }
 
     /// The context of a dump that goes on.
@@ -103,12 +105,13 @@ impl Keeper {
         file: ContextFile,
         mut record: ContextRecord,
         request: Request,
+        used: UsedTapes,
         interval: Duration,
     ) -> Self {
         record.restart_pass = record.restart_pass.saturating_add(1);
         (record.status, record.state) = (BackupStatus::Unfinished, ContextState::Dumping);
         let last = Some((Instant::now(), Duration::ZERO));
-        Self { state: state.clone(), file: Some(file), record, request, interval, last, lost: None }
+        Self { state: state.clone(), file: Some(file), record, request, used, interval, last, lost: None }
     }
 
     /// Stores how to go on from here, if it is time.
@@ -129,6 +132,7 @@ impl Keeper {
         };
         let stored = catalog.and_then(|catalog| {
             self.record.updated = now();
+            self.note_tapes(state.tape());
             self.request.files_from = beginning.files_from().map(|block| block.0);
             let (record, held) = (self.record.to_bytes(), engine.held());
             let request = serde_json::to_vec(&self.request).map_err(|error| error.to_string())?;
@@ -157,6 +161,21 @@ impl Keeper {
             }
         }
         Ok(())
+    }
+
+    /// The dump goes on on that tape.
+    fn note_tapes(&mut self, present: TapeNo) {
+        let used = self.used.all();
+        let used = used.get(..present.0 as usize).unwrap_or(&used);
+        if let Some(tape) = used.last() {
+            self.record.begin = tape.begin;
+        }
+        let tape = |tape: &UsedTape| TapeUsed {
+            path: Bytes(place_of(&tape.spec).unwrap_or_default().into_os_string().into_vec()),
+            file: tape.begin.file,
+            first: tape.first.0,
+        };
+        self.request.tapes = used.iter().map(tape).collect();
     }
 
     /// The dump ended early. Gives why it cannot be restarted, if it cannot.

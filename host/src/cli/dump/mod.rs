@@ -5,6 +5,7 @@ mod behind;
 mod image;
 mod keep;
 mod note;
+mod output;
 mod plan;
 mod report;
 mod tree;
@@ -12,12 +13,13 @@ mod tree;
 use self::behind::{Beginning, Behind};
 use self::image::Taken;
 use self::keep::Keeper;
+use self::output::{Output, UsedTapes};
 use self::plan::{Plan, now, resolve};
 use self::report::{LeftOut, begin_stage, describe, explain, path_of, report, tell_long_name};
 use self::tree::{Opened, open_tree};
 use super::changer::{Wanted, with_changes};
 use super::exit::{CliError, Ended};
-use super::increments::{Made, forget, place_of};
+use super::increments::{Made, UsedTape, forget, place_of};
 use super::interrupt::{Cause, Interrupt};
 use super::journal::Journal;
 use super::progress::{Progress, Progressed};
@@ -31,7 +33,8 @@ use crate::state::contexts::Suspended;
 use crate::state::file_device::FileError;
 use crate::state::history::DumpFolder;
 use crate::tape::copied::Copied;
-use crate::tape::{Existing, Mode, Stop, Tape, TapeError, TapeSpec, ahead_or_behind, open};
+use crate::tape::null::NullTape;
+use crate::tape::{Existing, Mode, Tape, TapeError, TapeSpec, open};
 use crate::volume::VolumeError;
 use crate::volume::source::{LinuxSource, Numbering};
 use std::fs::File;
@@ -52,7 +55,7 @@ const BEHIND_LEN: usize = 4 << 20;
 /// Tape records filled at once, in bytes: as long as the largest segment, and some.
 const STREAM_LEN: usize = 1 << 20;
 
-type Engine<'m> = Dump<'m, LinuxSource, Copied, HostCrc32c, Option<HostCatalogWriter<'m>>>;
+type Engine<'m> = Dump<'m, LinuxSource, Output<'m>, HostCrc32c, Option<HostCatalogWriter<'m>>>;
 
 /// How a dump ended.
 enum Finished {
@@ -103,10 +106,6 @@ impl FailedDump {
     /// Why nothing is won by a restart.
     fn obstacle(&self) -> Option<&'static str> {
         match self {
-            Self::Engine(DumpError::EndOfMedium { .. }) => Some("its tape is full"),
-            Self::Engine(DumpError::Tape { source, .. }) if source.is_end_of_medium() => {
-                Some("its tape is full")
-            }
             // R-RESTART-6.
             Self::Interrupted(cause) if !cause.is_restartable() => Some("an event of the system ended it"),
             Self::Engine(DumpError::NotThisDump) => Some("what it read is not what it was"),
@@ -149,19 +148,6 @@ struct Placed {
     begin: TapePosition,
 }
 
-impl Placed {
-    /// Lets a thread write behind.
-    fn written_behind(self, plan: &Plan, interrupt: &Interrupt) -> Result<Self, TapeError> {
-        if plan.tape == TapeSpec::Null {
-            // Takes no time: handing records to a thread would cost more than it saves.
-            return Ok(self);
-        }
-        let (record_len, stop) = (plan.blocking.record_len(), Stop::when(interrupt.flag()));
-        let tape = ahead_or_behind(&plan.tape, self.tape, plan.mode, BEHIND_LEN, record_len, stop)?;
-        Ok(Self { tape, ..self })
-    }
-}
-
 /// Dumps what was taken of the tree.
 fn to_tape(
     plan: &Plan,
@@ -171,10 +157,10 @@ fn to_tape(
     journal: &Journal,
 ) -> Result<Finished, CliError> {
     let wanted = Wanted { purpose: "write", number: 1, label: &plan.label_text };
-    let placed = with_changes(plan.changer.as_ref(), &plan.tape, &wanted, interrupt, || {
-        let mut tape = open(&plan.tape, plan.mode)?;
+    let placed = with_changes(plan.further.changer.as_ref(), &plan.tape, &wanted, interrupt, || {
+        let mut tape = open(&plan.tape, Mode::Write(plan.existing))?;
         let begin = tape.position()?;
-        Placed { tape, begin }.written_behind(plan, interrupt)
+        Placed { tape, begin }.written_behind(&plan.tape, plan, interrupt)
     });
     let placed = placed.inspect_err(|_| plan.created.remove())?;
     journal.note(LogEvent::TapeOpen, &plan.tape.to_string());
@@ -190,11 +176,13 @@ fn to_tape(
         }
     };
     let obstacle = keep::obstacle(plan, taken, placed.tape.capabilities().can_position);
+    let first = UsedTape { spec: plan.tape.clone(), begin: placed.begin, first: BlockAddr(0) };
+    let used = UsedTapes::new(vec![first]);
     let start = match obstacle {
-        None => Start::New(Ok(Box::new(Keeper::begin(plan, state, taken, &source.source, placed.begin)))),
+        None => Start::New(Ok(Box::new(Keeper::begin(plan, state, taken, &source.source, used.clone())))),
         Some(why) => Start::New(Err(why)),
     };
-    write(plan, state, source, placed, start, interrupt, progress)
+    write(plan, state, source, (placed, used), start, interrupt, progress)
 }
 
 /// Where a dump starts.
@@ -250,7 +238,7 @@ fn write(
     plan: &Plan,
     state: &StateDir,
     opened: Opened,
-    placed: Placed,
+    (placed, used): (Placed, UsedTapes),
     start: Start,
     interrupt: &Interrupt,
     mut progress: Progress,
@@ -263,13 +251,14 @@ fn write(
     let record_len = plan.blocking.record_len();
     let mut stream = vec![0; TAPE_BLOCK_LEN + STREAM_LEN.div_ceil(record_len) * record_len];
     // What is on the tape from here on is gone with the first record.
-    if plan.mode == Mode::Write(Existing::Overwrite) {
+    if plan.existing == Existing::Overwrite && matches!(start, Start::New(_)) {
         forget(state, &plan.tape)?;
     }
     let Maps { in_use, on_tape, known } = &mut maps;
     let memory = DumpMemory { stream: &mut stream, in_use, on_tape, known };
     let mut catalog_memory = vec![0; catalogs::MEMORY_LEN];
-    let begun = begin_engine(plan, state, source, tape, start, memory, &mut catalog_memory)?;
+    let onto = Onto { tape, used: used.clone(), interrupt, journal: progress.journal() };
+    let begun = begin_engine(plan, state, source, onto, start, memory, &mut catalog_memory)?;
     let Begun { mut engine, beginning, mut keeper } = begun;
     engine.leave_out(plan.left_out);
     let keeping = keeper.as_deref_mut().ok();
@@ -284,12 +273,15 @@ fn write(
     let summary = match ended {
         Ok(summary) => summary,
         Err(failure) => {
-            let finished = give_up(&failure, keeper, tape, begin, plan, state);
-            progress.note(LogEvent::TapeClose, &plan.tape.to_string());
+            let present = used.present().map_or_else(|| plan.tape.clone(), |tape| tape.spec);
+            let finished = give_up(&failure, keeper, tape, (begin, &present), plan, state);
+            progress.note(LogEvent::TapeClose, &present.to_string());
             return Ok(finished);
         }
     };
-    let ended = report(&summary, &left_out, &plan.tape, took);
+    let tapes = used.all();
+    let last = tapes.last().map_or(&plan.tape, |tape| &tape.spec);
+    let ended = report(&summary, &left_out, &tapes, took);
     progress.note(LogEvent::End, &note::end(&summary, ended));
     if keeper.is_ok()
         && catalog.as_ref().is_ok_and(Option::is_some)
@@ -304,14 +296,14 @@ fn write(
         state,
         beginning: &beginning,
         summary: &summary,
-        begin,
+        last: tapes.last(),
         ino_limit,
         is_dense,
         len,
     });
     let catalog_file = behind.zip(copy).and_then(|(behind, copy)| behind.write(&mut tape, copy, interrupt));
-    give_back(&mut tape, plan)?;
-    progress.note(LogEvent::TapeClose, &plan.tape.to_string());
+    give_back(&mut tape, last, plan)?;
+    progress.note(LogEvent::TapeClose, &last.to_string());
     source.forget_junctions(&mut maps.known);
     let made = Made {
         base: &plan.base,
@@ -321,8 +313,7 @@ fn write(
         ino_limit,
         known: &maps.known,
         generation: generation.map(|generation| (generation, maps.in_use.as_ref())),
-        spec: &plan.tape,
-        file: begin.file,
+        tapes: &tapes,
         blocking: plan.blocking,
         summary: &summary,
         catalog_len,
@@ -358,11 +349,30 @@ struct Begun<'m> {
     keeper: Result<Box<Keeper>, &'static str>,
 }
 
-fn begin_engine<'m>(
-    plan: &Plan,
-    state: &StateDir,
-    mut source: LinuxSource,
+/// What the engine writes to.
+struct Onto<'p> {
     tape: Box<dyn Tape>,
+    used: UsedTapes,
+    interrupt: &'p Interrupt,
+    journal: Option<Journal>,
+}
+
+impl<'p> Onto<'p> {
+    fn take(&mut self) -> Box<dyn Tape> {
+        std::mem::replace(&mut self.tape, Box::new(NullTape::default()))
+    }
+
+    /// `tape` is what came of the tape that it had.
+    fn output(self, tape: Copied, plan: &'p Plan, state: &'p StateDir, blocks: u64) -> Output<'p> {
+        Output::new(tape, (plan, state), self.interrupt, self.journal, self.used, blocks)
+    }
+}
+
+fn begin_engine<'m>(
+    plan: &'m Plan,
+    state: &'m StateDir,
+    mut source: LinuxSource,
+    mut onto: Onto<'m>,
     start: Start,
     memory: DumpMemory<'m>,
     catalog_memory: &'m mut [u8],
@@ -374,15 +384,17 @@ fn begin_engine<'m>(
         Start::New(keeper) => {
             let catalog = place_of(&plan.tape).map(|_| catalogs::create(state, identity, catalog_memory));
             let catalog = catalog.transpose().map_err(CliError::failed)?;
-            let (beginning, tape) = Beginning::keep(plan, state, tape);
-            let engine = Engine::with_catalog(source, tape, catalog, memory, options).map_err(failed)?;
+            let (beginning, tape) = Beginning::keep(plan, state, onto.take());
+            let output = onto.output(tape, plan, state, 0);
+            let engine = Engine::with_catalog(source, output, catalog, memory, options).map_err(failed)?;
             Ok(Begun { engine, beginning, keeper })
         }
         Start::Again { keeper, from, copied, files_from } => {
             let catalog = catalogs::resume(state, identity, catalog_memory, &from.catalog);
             let catalog = Some(catalog.map_err(CliError::failed)?);
-            let (beginning, tape) = Beginning::keep_again(plan, tape, files_from, copied);
-            let engine = Engine::restarted(source, tape, catalog, memory, options, &from.state, &from.rest);
+            let (beginning, tape) = Beginning::keep_again(plan, onto.take(), files_from, copied);
+            let output = onto.output(tape, plan, state, from.state.record_at().0);
+            let engine = Engine::restarted(source, output, catalog, memory, options, &from.state, &from.rest);
             Ok(Begun { engine: engine.map_err(failed)?, beginning, keeper: Ok(keeper) })
         }
     }
@@ -486,24 +498,25 @@ fn give_up(
     failure: &FailedDump,
     keeper: Result<Box<Keeper>, &'static str>,
     mut tape: Box<dyn Tape>,
-    begin: TapePosition,
+    (begin, present): (TapePosition, &TapeSpec),
     plan: &Plan,
     state: &StateDir,
 ) -> Finished {
-    let message = failure.text(&plan.tape);
+    let message = failure.text(present);
     let id = plan.identity.id;
     let is_new = keeper.as_ref().is_ok_and(|keeper| keeper.record.restart_pass == 0);
     // An error that was on its way is told by the first call; after it the position is the true one.
     let at = tape.position().or_else(|_| tape.position());
     let can_position = tape.capabilities().can_position;
-    if can_position && at.as_ref().is_ok_and(|at| *at == begin) && (is_new || keeper.is_err()) {
+    let is_first = *present == plan.tape;
+    if can_position && is_first && at.as_ref().is_ok_and(|at| *at == begin) && (is_new || keeper.is_err()) {
         DumpFolder::of(state, id).remove();
         drop(tape);
         plan.created.remove();
         return CliError::Failed(format!("{message}; nothing was written")).into();
     }
     let closed = match can_position {
-        true => tape.write_filemark().and_then(|_| give_back(&mut tape, plan)),
+        true => tape.write_filemark().and_then(|_| give_back(&mut tape, present, plan)),
         false => Ok(()),
     };
     let kept = keeper.map_err(String::from).and_then(|keeper| keeper.end_early(failure));
@@ -513,7 +526,13 @@ fn give_up(
         (Err(why), _) => format!(": it cannot be restarted, since {why}"),
         (Ok(()), _) => String::new(),
     };
-    let again = match (&kept, &plan.tape) {
+    let is_full = matches!(failure, FailedDump::Engine(DumpError::EndOfMedium { .. }));
+    let again = match (&kept, present) {
+        (Ok(()), _) if is_full => {
+            format!(
+                "go on with it on another one by: tapedump context restart {id} --tape {present} --tape NEXT"
+            )
+        }
         (Ok(()), _) => format!("go on with it by: tapedump context restart {id}"),
         (Err(_), TapeSpec::Virtual(_) | TapeSpec::File(_)) => {
             format!("make it anew, over this one with --overwrite{since}")
@@ -521,11 +540,12 @@ fn give_up(
         (Err(_), _) => format!("make it anew{since}"),
     };
     let error = CliError::Failed(match closed {
-        Ok(()) => format!("{message}; the dump on {} is incomplete; {again}", plan.tape),
-        Err(error) => format!(
-            "{message}; the dump on {} is incomplete, and could not be closed: {error}; {again}",
-            plan.tape
-        ),
+        Ok(()) => format!("{message}; the dump on {present} is incomplete; {again}"),
+        Err(error) => {
+            format!(
+                "{message}; the dump on {present} is incomplete, and could not be closed: {error}; {again}"
+            )
+        }
     });
     if kept.is_ok() {
         return Finished::Restartable(error);
@@ -535,6 +555,6 @@ fn give_up(
 }
 
 /// The dump is over, and the filemark behind it durable. A cartridge stays in its drive, for the next dump or program.
-fn give_back(tape: &mut Box<dyn Tape>, plan: &Plan) -> Result<(), TapeError> {
-    if matches!(plan.tape, TapeSpec::Drive(_)) && !plan.eject { Ok(()) } else { tape.unload() }
+fn give_back(tape: &mut Box<dyn Tape>, spec: &TapeSpec, plan: &Plan) -> Result<(), TapeError> {
+    if matches!(spec, TapeSpec::Drive(_)) && !plan.eject { Ok(()) } else { tape.unload() }
 }

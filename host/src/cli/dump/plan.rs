@@ -1,20 +1,22 @@
 //! What a dump is to do, with everything checked that can be checked before anything is touched.
 
-use super::super::changer::Changer;
 use super::super::exit::CliError;
+use super::super::further::Further;
 use super::super::increments::Base;
 use super::image::Choice;
 use crate::cli::raw;
 use crate::cli::tape::{existing, new_name};
 use crate::state::StateDir;
 use crate::state::history::parse_id;
+use crate::tape::library::Library;
 use crate::tape::virtual_tape::{Access, VirtualTape};
-use crate::tape::{Mode, TapeSpec};
+use crate::tape::{Existing, Mode, TapeSpec};
 use crate::text::printable_path;
 use crate::volume::place::is_volume_root;
 use crate::volume::qtree;
 use crate::volume::source::{Excluded, Pattern};
 use rustix::fs::OFlags;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tapedump_core::device::volume::PropertyKinds;
@@ -24,8 +26,14 @@ use tapedump_core::units::{BlockingFactor, DumpId, Level, Timestamp};
 /// What a dump is to do, with everything checked that can be checked before anything is touched.
 pub(super) struct Plan {
     pub(super) tree: PathBuf,
+    /// The tape that it begins or goes on on.
     pub(super) tape: TapeSpec,
-    pub(super) mode: Mode,
+    /// All that are named, by their numbers in the dump.
+    pub(super) tapes: Vec<TapeSpec>,
+    /// Where others come from.
+    pub(super) further: Further,
+    /// What to do with a tape that holds data.
+    pub(super) existing: Existing,
     pub(super) created: Created,
     pub(super) blocking: BlockingFactor,
     pub(super) label: [u8; 16],
@@ -40,7 +48,6 @@ pub(super) struct Plan {
     pub(super) eject: bool,
     /// The catalog goes to the tape, too.
     pub(super) catalog: bool,
-    pub(super) changer: Option<Changer>,
     /// Properties that do not get on the dump.
     pub(super) left_out: PropertyKinds,
     /// Names that do not.
@@ -85,17 +92,17 @@ pub(super) fn resolve(raw: raw::Dump, state: &StateDir) -> Result<Plan, CliError
     let choice = Choice::find(&tree, raw.snapshot.as_deref(), raw.live)?;
     let (mut identity, date) = identity(choice.date())?;
     let library = state.library();
-    let mode = Mode::Write(existing(raw.overwrite, raw.append));
+    let existing = existing(raw.overwrite, raw.append);
     let mut created = Created::Nothing;
-    let tape = match &raw.tape {
-        Some(argument) => {
-            let spec = TapeSpec::resolve(argument, &library, mode)?;
-            if let TapeSpec::File(path) = &spec
+    let named = named(&raw.tape, &library, Mode::Write(existing))?;
+    let tape = match named.first() {
+        Some(spec) => {
+            if let TapeSpec::File(path) = spec
                 && !path.exists()
             {
                 created = Created::File(path.clone());
             }
-            spec
+            spec.clone()
         }
         None if raw.append => {
             let newest = library.newest()?;
@@ -114,7 +121,9 @@ pub(super) fn resolve(raw: raw::Dump, state: &StateDir) -> Result<Plan, CliError
     let base = Base::find(state, &tree, raw.level, date, overwritten).inspect_err(|_| created.remove())?;
     identity.level = raw.level;
     identity.base_date = base.date();
-    let changer = Changer::find(raw.cartridges.changer.as_deref(), std::iter::once(&tape))?;
+    let tapes = if named.is_empty() { vec![tape.clone()] } else { named };
+    let further = Further::new(&raw.cartridges, &tapes, library, Mode::Write(existing));
+    let further = further.inspect_err(|_| created.remove())?;
     let label = label_of(raw.label.as_deref());
     let threads = raw.threads.unwrap_or(0);
     let blocking = raw.blocking_factor;
@@ -122,7 +131,9 @@ pub(super) fn resolve(raw: raw::Dump, state: &StateDir) -> Result<Plan, CliError
     Ok(Plan {
         tree,
         tape,
-        mode,
+        tapes,
+        further,
+        existing,
         created,
         blocking,
         label,
@@ -134,12 +145,36 @@ pub(super) fn resolve(raw: raw::Dump, state: &StateDir) -> Result<Plan, CliError
         threads,
         eject,
         catalog,
-        changer,
         excluded,
         ignore_ctime: raw.ignore_ctime,
         context_interval: raw.context_interval,
         left_out: if raw.no_acls { PropertyKinds::ACLS } else { PropertyKinds::NONE },
     })
+}
+
+/// The tapes that are named. A drive can be named for several cartridges, anything else once.
+pub(super) fn named(
+    arguments: &[OsString],
+    library: &Library,
+    mode: Mode,
+) -> Result<Vec<TapeSpec>, CliError> {
+    let mut named: Vec<TapeSpec> = Vec::new();
+    for argument in arguments {
+        let spec = TapeSpec::resolve(argument, library, mode)?;
+        let is_one_of_several = arguments.len() > 1;
+        match &spec {
+            TapeSpec::Standard | TapeSpec::Null if is_one_of_several => {
+                return Err(CliError::failed(format!(
+                    "{spec}: it never ends, and cannot be one of several tapes"
+                )));
+            }
+            TapeSpec::Virtual(_) | TapeSpec::File(_) if named.contains(&spec) => {
+                return Err(CliError::failed(format!("{spec}: this tape is named twice")));
+            }
+            _ => named.push(spec),
+        }
+    }
+    Ok(named)
 }
 
 /// A label as headers have it.

@@ -4,6 +4,7 @@ use super::super::exit::Ended;
 use super::super::progress::{Progress, count, rate};
 use super::super::reading::names::property;
 use super::Engine;
+use crate::cli::increments::UsedTape;
 use crate::tape::{TapeError, TapeSpec};
 use crate::text::{printable, printable_path, size};
 use crate::volume::VolumeError;
@@ -104,9 +105,9 @@ pub(super) fn describe(event: &DumpEvent) -> Option<(Ino, String)> {
 pub(super) fn explain(error: &DumpError<VolumeError, TapeError>, tape: &TapeSpec) -> String {
     match error {
         DumpError::Source(source) => source.to_string(),
-        DumpError::Tape { source, .. } if !source.is_end_of_medium() => source.to_string(),
-        DumpError::Tape { .. } | DumpError::EndOfMedium { .. } => {
-            format!("{tape}: the tape is full; use a larger one")
+        DumpError::Tape { source, .. } => source.to_string(),
+        DumpError::EndOfMedium { .. } => {
+            format!("{tape}: the tape is full, and there is no further one: name it with --tape")
         }
         DumpError::MapTooSmall { needed } => {
             format!("the maps need {needed} bytes: the tree grew while it was read")
@@ -119,7 +120,14 @@ pub(super) fn explain(error: &DumpError<VolumeError, TapeError>, tape: &TapeSpec
     }
 }
 
-pub(super) fn report(summary: &DumpSummary, left_out: &LeftOut, tape: &TapeSpec, time: Duration) -> Ended {
+pub(super) fn report(summary: &DumpSummary, left_out: &LeftOut, tapes: &[UsedTape], time: Duration) -> Ended {
+    let tape = match tapes {
+        [one] => one.spec.to_string(),
+        several => {
+            let specs: Vec<String> = several.iter().map(|tape| tape.spec.to_string()).collect();
+            format!("{} tapes: {}", specs.len(), specs.join(", "))
+        }
+    };
     let DumpSummary { directories, others, data_len, blocks, incomplete, .. } = summary;
     let tape_len = blocks * TAPE_BLOCK_LEN as u64;
     eprintln!(

@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn names_cannot_steer_the_terminal() {
         let mut dump = recorded("a\x1b[31m", 1, 0, None);
-        dump.place = Some("/tapes/\x1b[0m\n".into());
+        dump.places = vec!["/tapes/\x1b[0m\n".into()];
         let lines = drawn(&Recordings::of(vec![dump], Vec::new()), Glyphs::UNICODE);
         assert!(lines.iter().all(|line| !line.contains(char::is_control)), "{lines:#?}");
     }

@@ -338,7 +338,7 @@ mod tests {
     #[test]
     fn text_is_escaped() {
         let mut dump = recorded("<script>&\"'", 1, 0, None);
-        dump.place = Some("/tapes/<b>".into());
+        dump.places = vec!["/tapes/<b>".into()];
         let svg = drawn(&Recordings::of(vec![dump], Vec::new()));
         assert!(svg.contains("/&lt;script&gt;&amp;&quot;&#39;") && svg.contains("/tapes/&lt;b&gt;"), "{svg}");
         assert!(!svg.contains("<script>") && !svg.contains("<b>"));

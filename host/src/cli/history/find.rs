@@ -330,7 +330,7 @@ impl HeldJson {
             size: row.size,
             modified: exact(row.modified),
             whole: !row.flaws.unread && !row.flaws.changed,
-            tape: by.place.as_ref().map(|place| place.to_string_lossy().into_owned()),
+            tape: by.places.first().map(|place| place.to_string_lossy().into_owned()),
             file: by.file(),
         }
     }

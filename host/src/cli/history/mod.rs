@@ -123,7 +123,7 @@ impl DumpJson {
     pub fn new(recorded: &RecordedDump) -> Self {
         let dump = &recorded.dump;
         let tape =
-            recorded.place.as_ref().map(|place| JsonPath::new(place.as_os_str().as_bytes()).into_parts());
+            recorded.places.first().map(|place| JsonPath::new(place.as_os_str().as_bytes()).into_parts());
         let (tape, tape_bytes) = tape.map_or((None, None), |(text, bytes)| (Some(text), bytes));
         Self {
             dump: dump.id.to_string(),

@@ -1,6 +1,7 @@
 //! All dumps that the history knows, in memory: what the commands that look at it work on.
 
 use crate::cli::exit::{CliError, Ended};
+use crate::cli::increments::TapeAt;
 use crate::cli::progress::count;
 use crate::state::StateDir;
 use crate::state::history::{DumpFolder, HistoryFile};
@@ -25,8 +26,8 @@ pub struct RecordedDump {
     pub blocks: u64,
     pub objects: u32,
     pub tapes: Vec<Tape>,
-    /// Where it was written: a path, or `-`.
-    pub place: Option<PathBuf>,
+    /// Where it was written: a path for each tape, or `-`; nothing: that is not known any more.
+    pub places: Vec<PathBuf>,
 }
 
 /// A tree that was dumped.
@@ -67,9 +68,9 @@ impl RecordedDump {
         }
     }
 
-    /// The tape, as a user names it; one of the library by its name.
+    /// The tape, as a user names it; one of the library by its name. Of several the first, and how many follow.
     pub fn tape(&self, state: &StateDir) -> String {
-        match &self.place {
+        let first = match self.places.first() {
             Some(place) if place == OsStr::new("-") => "(pipe)".into(),
             Some(place) => {
                 let within = place.strip_prefix(state.library().dir()).unwrap_or(place);
@@ -77,7 +78,17 @@ impl RecordedDump {
             }
             // The folder of the dump is gone; the history has the last name of the path.
             None => self.tapes.first().map_or_else(String::new, |tape| printable(tape.label())),
+        };
+        match self.tapes.len().saturating_sub(1) {
+            0 => first,
+            further => format!("{first} (+{further})"),
         }
+    }
+
+    /// Its tapes, and the tape file on each; nothing: that is not known any more.
+    pub fn tapes_at(&self) -> Vec<TapeAt> {
+        let files = self.tapes.iter().map(Tape::file).chain(std::iter::repeat(0));
+        self.places.iter().zip(files).map(|(path, file)| TapeAt { path: path.clone(), file }).collect()
     }
 
     fn is_of(&self, tree: &DumpedTree) -> bool {
@@ -107,7 +118,7 @@ impl Recordings {
                             blocks: entry.blocks,
                             objects: entry.objects,
                             tapes: entry.tapes.to_vec(),
-                            place: None,
+                            places: Vec::new(),
                         }),
                         // It is among the damaged ones then.
                         Err(HistoryError::Damaged { .. }) => {}
@@ -118,7 +129,7 @@ impl Recordings {
             })
             .map_err(CliError::failed)?;
         for recorded in &mut dumps {
-            recorded.place = DumpFolder::of(state, recorded.dump.id).tape();
+            recorded.places = DumpFolder::of(state, recorded.dump.id).tapes();
         }
         Ok(Self::of(dumps, damaged))
     }
@@ -235,7 +246,7 @@ pub mod tests {
             blocks: 2048,
             objects: 12,
             tapes: vec![Tape::new([0; 16], b"weekly", number.into(), BlockAddr(0))],
-            place: Some("/tapes/weekly".into()),
+            places: vec!["/tapes/weekly".into()],
         }
     }
 

@@ -1,7 +1,7 @@
 //! Arguments of `tapedump context`.
 
-use super::TAPE_HELP;
 use super::session::Turn;
+use super::{Cartridges, TAPE_HELP};
 use clap::{Args, Subcommand, ValueHint};
 use std::ffi::OsString;
 
@@ -37,10 +37,19 @@ pub enum ContextCommand {
     Restart {
         /// The context: its identity, or as much of its beginning as no other one has
         id: String,
-        #[arg(short, long, help = format!("{TAPE_HELP} [default: as when the dump began]"), value_hint = ValueHint::AnyPath)]
-        tape: Option<OsString>,
+        #[arg(
+            short,
+            long,
+            help = format!(
+                "{TAPE_HELP}: the one that the dump goes on on; once more for each further tape [default: as when the dump began]"
+            ),
+            value_hint = ValueHint::AnyPath
+        )]
+        tape: Vec<OsString>,
         #[command(flatten)]
         turn: Turn,
+        #[command(flatten)]
+        cartridges: Cartridges,
     },
     /// Delete a context: the dump cannot be restarted any more, and its snapshot is let go
     Delete {

@@ -82,8 +82,13 @@ pub struct Dump {
     /// The tree
     #[arg(value_hint = ValueHint::DirPath)]
     pub path: PathBuf,
-    #[arg(short, long, help = format!("{TAPE_HELP}; null: keeps nothing"), value_hint = ValueHint::AnyPath)]
-    pub tape: Option<OsString>,
+    #[arg(
+        short,
+        long,
+        help = format!("{TAPE_HELP}; null: keeps nothing. Once more for each further tape, should the one before be full"),
+        value_hint = ValueHint::AnyPath
+    )]
+    pub tape: Vec<OsString>,
     /// Level, 0 to 31: 0 dumps everything, a higher one what changed since the last dump of a lower level
     #[arg(short = 'L', long, value_name = "N", default_value = "0", value_parser = level)]
     pub level: Level,
@@ -182,6 +187,10 @@ pub struct Cartridges {
     /// one when there is none. With a robot: mtx -f /dev/sg3 next 0
     #[arg(long, value_name = "COMMAND", value_hint = ValueHint::CommandString)]
     pub changer: Option<OsString>,
+    /// Ask for further tapes: a line of standard input for each, with its name or empty for another cartridge in the same drive
+    /// [default: only on a terminal]
+    #[arg(long)]
+    pub prompt: bool,
 }
 
 /// Restore a dump, or some paths of it

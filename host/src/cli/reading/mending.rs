@@ -205,8 +205,7 @@ impl<W> Drive<'_, W> {
 
     /// Whether the reading is to begin again, with copies of what is damaged.
     pub(super) fn is_to_begin_again(&self) -> bool {
-        let at_first_tapes = self.tapes.further.len() == self.further && self.tapes.changes == 0;
-        at_first_tapes
+        !self.moved
             && self.survey.as_ref().is_some_and(|survey| survey.is_worth_mending(self.sources, self.state))
     }
 }

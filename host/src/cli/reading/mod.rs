@@ -22,8 +22,9 @@ use self::tape_file::find_file;
 use self::tapes::Tapes;
 pub use self::visitor::{Entry, Flow, Visitor};
 use crate::checksum::HostCrc32c;
-use crate::cli::changer::{Changer, Wanted, with_changes};
+use crate::cli::changer::{Wanted, with_changes};
 use crate::cli::exit::{CliError, Ended};
+use crate::cli::further::Further;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::journal::Journal;
 use crate::cli::progress::{Progress, Progressed};
@@ -34,7 +35,6 @@ use crate::state::scratch::ScratchDevice;
 use crate::tape::null::NullTape;
 use crate::tape::{Mode, Stop, Tape, TapeError, TapeSpec, ahead_or_behind, open};
 use crate::text::printable;
-use std::collections::VecDeque;
 use std::fmt::Display;
 use std::path::PathBuf;
 use tapedump_core::device::volume::{FailedPart, TargetVolume};
@@ -65,6 +65,8 @@ const EARLY_MAX: usize = 10_000;
 pub struct Reading {
     tape: Box<dyn Tape>,
     tapes: Tapes,
+    /// The tapes that the user named.
+    named: Vec<TapeSpec>,
     sources: Sources,
     /// The tape, for messages.
     pub name: String,
@@ -93,33 +95,32 @@ impl Reading {
         interrupt: &Interrupt,
     ) -> Result<Self, CliError> {
         let library = state.library();
-        let mut specs = VecDeque::new();
+        let mut specs = Vec::new();
         for tape in &from.tape {
-            specs.push_back(TapeSpec::resolve(tape, &library, Mode::Read)?);
+            specs.push(TapeSpec::resolve(tape, &library, Mode::Read)?);
         }
-        let spec = match specs.pop_front() {
-            Some(spec) => spec,
-            None => {
-                let newest = library.newest()?;
-                eprintln!("reading {}, the newest tape of the library", newest.name);
-                TapeSpec::Virtual(newest.path)
-            }
-        };
-        let changer = Changer::find(from.cartridges.changer.as_deref(), specs.iter().chain([&spec]))?;
+        if specs.is_empty() {
+            let newest = library.newest()?;
+            eprintln!("reading {}, the newest tape of the library", newest.name);
+            specs.push(TapeSpec::Virtual(newest.path));
+        }
+        let spec = specs.first().cloned().unwrap_or(TapeSpec::Null);
+        let further = Further::new(&from.cartridges, &specs, library, Mode::Read)?;
         let wanted = Wanted { purpose: "read", number: 1, label: "" };
-        let (mut tape, found) = with_changes(changer.as_ref(), &spec, &wanted, interrupt, || {
+        let (mut tape, found) = with_changes(further.changer.as_ref(), &spec, &wanted, interrupt, || {
             let mut tape = open(&spec, Mode::Read)?;
             let found = find_file(&spec, &mut tape, from.file)?;
             Ok((tape, found))
         })?;
-        let (sources, older_len) = Sources::find(&mut tape, &spec, scope, paths, state)?;
+        let (sources, older_len) = Sources::find(&mut tape, &specs, scope, paths, state)?;
         let tape = if sources.is_short() { tape } else { read_ahead(&spec, tape, interrupt)? };
         let name = spec.to_string();
         let (data, len) = found.unzip();
         let len = len.map(|len| len + older_len);
-        let data = data.filter(|_| specs.is_empty() && sources.len() == 1);
-        let tapes = Tapes { present: spec, further: specs, changer, label: String::new(), changes: 0 };
-        Ok(Self { tape, tapes, sources, name, len, data, state: state.clone(), journal: None })
+        let data = data.filter(|_| sources.tapes() == 1 && sources.len() == 1);
+        let tapes = Tapes::new(spec, further);
+        let named = specs;
+        Ok(Self { tape, tapes, named, sources, name, len, data, state: state.clone(), journal: None })
     }
 
     /// The tape file with the dump.
@@ -148,7 +149,7 @@ impl Reading {
             Ending::Over(target, summary) => return Ok((target, summary)),
             Ending::Again(target, survey, found) => (target, survey, found),
         };
-        self.sources.begin_again();
+        self.sources.begin_again(&mut self.tapes);
         let mending = Mending::gather(&self.sources, &survey, found, &self.state, interrupt)?;
         let tape = read_ahead(&self.tapes.present, self.sources.reopen(0)?, interrupt)?;
         let tape = mending.over(0, tape);
@@ -193,8 +194,7 @@ impl Reading {
             names: &mut names,
             attributes: &mut attributes,
         };
-        let Self { tapes, sources, name, journal, state, .. } = self;
-        let further = tapes.further.len();
+        let Self { tapes, named, sources, name, journal, state, .. } = self;
         let stops = sources.stops().map(<[_]>::to_vec);
         let mut route = stops.as_deref();
         let mut engine = Engine::of_chain(tape, target, scratch, memory, sources.len())
@@ -211,13 +211,14 @@ impl Reading {
         let survey = (mending.is_none() && visitor.takes_copies()).then(Survey::default);
         let mut drive = Drive {
             tapes,
+            named,
             sources,
             visitor,
             interrupt,
             progress: &mut progress,
             is_again: mending.is_some(),
             survey,
-            further,
+            moved: false,
             mending: mending.unwrap_or_default(),
             state,
             made_good: 0,
@@ -265,6 +266,7 @@ impl Reading {
 /// The engine's steps, and what is told of them.
 struct Drive<'a, W> {
     tapes: &'a mut Tapes,
+    named: &'a [TapeSpec],
     sources: &'a mut Sources,
     visitor: &'a mut W,
     interrupt: &'a Interrupt,
@@ -282,8 +284,8 @@ struct Drive<'a, W> {
     is_again: bool,
     /// What is found before the names are known, where the reading may begin again.
     survey: Option<Survey>,
-    /// Further tapes at the beginning.
-    further: usize,
+    /// Another tape of a dump was asked for.
+    moved: bool,
     mending: Mending,
     state: &'a StateDir,
     /// Damage of which the copies had what was lost.
@@ -352,10 +354,11 @@ impl<W> Drive<'_, W> {
         V: TargetVolume,
         W: Visitor<V>,
     {
-        if self.enough {
+        // Going straight to what is wanted, not all are.
+        if self.enough || self.sources.stops().is_some() {
             return Ok(summary);
         }
-        for spec in self.tapes.further.drain(..) {
+        for spec in self.named.iter().skip(self.tapes.highest as usize) {
             let text = format!("{spec}: this tape was not read: the dump ends before it; name it alone");
             self.visitor.finding(&Finding::about(Kind::Failure, None, None, text), self.progress)?;
             summary.failed += 1;
@@ -396,8 +399,9 @@ impl<W> Drive<'_, W> {
                     if self.tapes.may_change() =>
                 {
                     let why = format!("{}: this is not tape {} of the dump", self.tapes.present, wanted.0);
+                    self.moved = true;
                     self.tapes.changes += 1;
-                    self.tapes.put_in(engine, wanted.0, Some(&why), self.interrupt, self.progress)?;
+                    self.tapes.change(engine, wanted.0, &why, self.interrupt, self.progress)?;
                     Flow::On
                 }
                 // It is the destination's matter, and not the tape's.
@@ -407,11 +411,13 @@ impl<W> Drive<'_, W> {
                 Err(error) => return Err(Stopped::Engine(explain::<V>(&error))),
                 Ok(RestoreEvent::Done(summary)) => return Ok(self.counted(summary)),
                 Ok(RestoreEvent::NeedTape(number)) => {
-                    self.tapes.next(engine, number.0, self.interrupt, self.progress)?;
+                    self.moved = true;
+                    let place = self.sources.place(number.0);
+                    self.tapes.bring(engine, number.0, place, self.interrupt, self.progress)?;
                     Flow::On
                 }
                 Ok(RestoreEvent::NeedDump { index }) => {
-                    self.sources.give(engine, index, &self.mending, self.interrupt)?;
+                    self.sources.give(engine, index, self.tapes, &self.mending, self.interrupt)?;
                     Flow::On
                 }
                 Ok(RestoreEvent::Damage(damage)) if self.is_early() => {
@@ -481,6 +487,7 @@ impl<W> Drive<'_, W> {
                             survey.found(self.sources.present(), info.id);
                         }
                         self.tapes.label = printable(label_text(&info.label));
+                        self.tapes.dump = info.id;
                     }
                     if self.is_again { Flow::On } else { tell(engine, event, self.visitor, self.progress)? }
                 }

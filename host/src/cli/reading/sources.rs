@@ -1,25 +1,29 @@
 //! The dumps of a chain that is read: found, opened and checked before anything is written.
 
+use crate::cli::changer::Wanted;
 use crate::cli::exit::CliError;
-use crate::cli::increments::chain_of;
+use crate::cli::increments::{TapeAt, chain_of, tapes_of};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::list::utc;
 use crate::cli::reading::directions;
 use crate::cli::reading::first_header::{id_of, peek};
 use crate::cli::reading::mending::Mending;
-use crate::cli::reading::tape_file::find_file;
+use crate::cli::reading::tape_file::{find_file, find_part};
+use crate::cli::reading::tapes::Tapes;
 use crate::cli::reading::{Engine, read_ahead};
 use crate::state::StateDir;
 use crate::tape::null::NullTape;
 use crate::tape::{Mode, Tape, TapeError, TapeSpec, open};
+use crate::text::printable_path;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use tapedump_core::device::ErrorKind;
 use tapedump_core::device::tape::{Spaced, TapeDevice, TapePosition};
 use tapedump_core::device::volume::TargetVolume;
 use tapedump_core::engine::restore::{ChainStop, DumpInfo};
-use tapedump_core::record::header::HeaderRepr;
-use tapedump_core::units::DumpId;
+use tapedump_core::record::header::{HeaderKind, HeaderRepr};
+use tapedump_core::units::{DumpId, TapeNo};
 
 /// How much of an increment's chain is to be read.
 #[derive(Clone, Copy, Debug)]
@@ -35,11 +39,21 @@ const UNKNOWN: &str = "the chain has no such dump";
 /// More stops than these are worth reading ahead.
 const STOPS_FEW: usize = 256;
 
+/// Where a tape of a dump is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TapePlace {
+    pub spec: TapeSpec,
+    /// Its tape file there, if that is known.
+    pub file: Option<u32>,
+}
+
 /// A dump of the chain.
 #[derive(Clone, Debug)]
 pub struct Source {
-    spec: TapeSpec,
-    file: Option<u32>,
+    /// Its first tape.
+    first: TapePlace,
+    /// The further ones in order, as far as they are known.
+    further: Vec<TapePlace>,
     id: Option<DumpId>,
     /// For messages.
     pub text: String,
@@ -59,16 +73,20 @@ impl Sources {
     /// dumps' tape files, as far as they are known.
     pub fn find(
         tape: &mut Box<dyn Tape>,
-        spec: &TapeSpec,
+        named: &[TapeSpec],
         scope: Scope<'_>,
         paths: &[Vec<u8>],
         state: &StateDir,
     ) -> Result<(Self, u64), CliError> {
+        let (Some(spec), further) = (named.first(), named.get(1..).unwrap_or_default()) else {
+            return Err(CliError::failed("no tape is named"));
+        };
         let at = tape.position().unwrap_or_default();
-        let newest = Source { spec: spec.clone(), file: Some(at.file), id: None, text: spec.to_string() };
+        let first = TapePlace { spec: spec.clone(), file: Some(at.file) };
+        let further = further.iter().map(|spec| TapePlace { spec: spec.clone(), file: None }).collect();
+        let newest = Source { first, further, id: None, text: spec.to_string() };
         let mut sources = Self { dumps: vec![newest], present: 0, stops: None };
         let bases = match scope {
-            Scope::Dump if paths.is_empty() => return Ok((sources, 0)),
             Scope::Dump => &[],
             Scope::Chain { bases } => bases,
         };
@@ -82,7 +100,13 @@ impl Sources {
         // What is no dump is refused where it is read.
         let Some(first) = peek(tape, at)? else { return Ok((sources, 0)) };
         let (id, header) = (first.id(), first.repr);
+        if header.kind == HeaderKind::Tape && header.tape > TapeNo::FIRST {
+            return Err(not_first(spec, header.tape, &tapes_of(state, id)?));
+        }
         sources.dumps[0].id = Some(id);
+        if sources.dumps[0].further.is_empty() {
+            sources.dumps[0].further = tapes_of(state, id)?.into_iter().skip(1).map(TapePlace::of).collect();
+        }
         if header.level == 0 || matches!(scope, Scope::Dump) {
             sources.find_stops(paths, state)?;
             return Ok((sources, 0));
@@ -121,7 +145,7 @@ impl Sources {
 
     /// What a dump is on.
     pub fn spec(&self, index: usize) -> Option<&TapeSpec> {
-        self.dumps.get(index).map(|source| &source.spec)
+        self.dumps.get(index).map(|source| &source.first.spec)
     }
 
     /// The place in the chain of the dump that is being read.
@@ -130,8 +154,11 @@ impl Sources {
     }
 
     /// All is to be read once more, from the newest dump on, and read through.
-    pub fn begin_again(&mut self) {
+    pub fn begin_again(&mut self, tapes: &mut Tapes) {
         self.present = 0;
+        if let Some(newest) = self.dumps.first() {
+            (tapes.present, tapes.number) = (newest.first.spec.clone(), 1);
+        }
         self.stops = None;
     }
 
@@ -155,8 +182,11 @@ impl Sources {
                 wanted = None;
                 continue;
             }
-            let checked =
-                if source.spec == self.dumps[0].spec { source.check_on(tape) } else { source.look() };
+            let checked = if source.first.spec == self.dumps[0].first.spec {
+                source.check_on(tape)
+            } else {
+                source.look()
+            };
             match checked {
                 Ok((header, _)) if wanted.is_some_and(|wanted| header.date != wanted) => {
                     missing.push(format!(
@@ -195,7 +225,7 @@ impl Sources {
 
     /// The tape file of the newest dump.
     pub fn file(&self) -> u32 {
-        self.dumps.first().and_then(|dump| dump.file).unwrap_or(0)
+        self.dumps.first().and_then(|dump| dump.first.file).unwrap_or(0)
     }
 
     /// How many dumps there are.
@@ -213,15 +243,31 @@ impl Sources {
         }
     }
 
-    /// Opens the tape with a dump that was read before, and goes there.
+    /// Opens the first tape of a dump that was read before, and goes there.
     pub fn reopen(&self, index: usize) -> Result<Box<dyn Tape>, CliError> {
         let wanted = self.dumps.get(index).ok_or_else(|| CliError::failed(UNKNOWN))?;
-        let mut tape = open(&wanted.spec, Mode::Read)?;
-        match wanted.file {
-            Some(_) => wanted.go_on(&mut tape)?,
-            None => drop(find_file(&wanted.spec, &mut tape, None)?),
+        let TapePlace { spec, file } = &wanted.first;
+        let mut tape = open(spec, Mode::Read)?;
+        match (wanted.id, file) {
+            (_, Some(_)) => wanted.go_on(&mut tape)?,
+            (Some(id), None) => find_part(spec, &mut tape, id, 1)?,
+            (None, None) => drop(find_file(spec, &mut tape, None)?),
         }
         Ok(tape)
+    }
+
+    /// Where a tape of the dump that is read is, if that is known.
+    pub fn place(&self, number: u32) -> Option<&TapePlace> {
+        let source = self.dumps.get(self.present)?;
+        match number.checked_sub(2) {
+            None => Some(&source.first),
+            Some(index) => source.further.get(index as usize),
+        }
+    }
+
+    /// Tapes of the newest dump, as far as they are known.
+    pub fn tapes(&self) -> u32 {
+        self.dumps.first().map_or(1, |dump| 1 + dump.further.len() as u32)
     }
 
     /// Gives the engine the dump it asked for.
@@ -229,51 +275,74 @@ impl Sources {
         &mut self,
         engine: &mut Engine<'_, V>,
         index: u32,
+        tapes: &mut Tapes,
         mending: &Mending,
         interrupt: &Interrupt,
     ) -> Result<(), CliError> {
         let unknown = || CliError::failed(UNKNOWN);
         let wanted = self.dumps.get(index as usize).ok_or_else(unknown)?;
-        let present = self.dumps.get(self.present).ok_or_else(unknown)?;
-        if wanted.spec == present.spec && mending.is_empty() {
-            let tape = engine.tape_mut();
-            wanted.go_on(tape)?;
+        let TapePlace { spec, file } = &wanted.first;
+        let is_drive = matches!(spec, TapeSpec::Drive(_));
+        if *spec == tapes.present && (tapes.number == 1 || !is_drive) && mending.is_empty() {
+            wanted.go_on(engine.tape_mut())?;
             drop(engine.next_dump(None));
         } else {
-            // Closed before the next one is opened, since both may be in one drive.
+            // Closed before the next one is put in, since both may be in one drive.
             drop(engine.next_dump(Some(Box::new(NullTape::default()))));
+            if *spec == tapes.present && tapes.number != 1 && is_drive {
+                let why = format!("{spec}: the {} begins on another tape", wanted.text);
+                let asked = Wanted { purpose: "read", number: 1, label: &tapes.label };
+                if tapes.further.bring(&asked, spec, &why, interrupt)?.is_none() {
+                    return Err(CliError::failed(format!(
+                        "{why}; put it in, and name the command that changes tapes with --changer"
+                    )));
+                }
+            }
             let tape = if mending.is_empty() {
-                let mut tape = open(&wanted.spec, Mode::Read)?;
-                find_file(&wanted.spec, &mut tape, wanted.file)?;
+                let mut tape = open(spec, Mode::Read)?;
+                match (wanted.id, file) {
+                    (Some(id), None) => find_part(spec, &mut tape, id, 1)?,
+                    _ => drop(find_file(spec, &mut tape, *file)?),
+                }
                 tape
             } else {
                 self.reopen(index as usize)?
             };
-            let tape = if self.is_short() { tape } else { read_ahead(&wanted.spec, tape, interrupt)? };
+            let tape = if self.is_short() { tape } else { read_ahead(spec, tape, interrupt)? };
             drop(engine.next_dump(Some(mending.over(index as usize, tape))));
         }
+        tapes.dump = wanted.id;
+        (tapes.present, tapes.number) = (spec.clone(), 1);
         self.present = index as usize;
         Ok(())
+    }
+}
+
+impl TapePlace {
+    fn of(at: TapeAt) -> Self {
+        let spec =
+            if at.path == OsStr::new("-") { TapeSpec::Standard } else { TapeSpec::of_existing(&at.path) };
+        Self { spec, file: Some(at.file) }
     }
 }
 
 impl Source {
     /// Whether the dump is where it was written; gives its header, and the length of its tape file as far as it is known.
     pub fn look(&self) -> Result<(HeaderRepr, u64), String> {
-        if self.spec == TapeSpec::Standard {
+        if self.first.spec == TapeSpec::Standard {
             return Err("it went through a pipe: name where it is now with --base".into());
         }
-        if matches!(&self.spec, TapeSpec::File(path) if path.as_os_str().is_empty()) {
+        if matches!(&self.first.spec, TapeSpec::File(path) if path.as_os_str().is_empty()) {
             return Err("it is not known any more where it was written: name where it is with --base".into());
         }
-        let mut tape = open(&self.spec, Mode::Read).map_err(|error| error.to_string())?;
+        let mut tape = open(&self.first.spec, Mode::Read).map_err(|error| error.to_string())?;
         self.check_on(&mut tape)
     }
 
     /// Whether the dump is on this tape; gives its header, and the length of its tape file as far as it is known.
     fn check_on(&self, tape: &mut Box<dyn Tape>) -> Result<(HeaderRepr, u64), String> {
         let rewound = go_to(tape, TapePosition::default());
-        let found = rewound.and_then(|()| find_file(&self.spec, tape, self.file));
+        let found = rewound.and_then(|()| find_file(&self.first.spec, tape, self.first.file));
         let len = found.map_err(|error| error.to_string())?;
         let at = tape.position().map_err(|error| error.to_string())?;
         let first = peek(tape, at).map_err(|error| error.to_string())?.ok_or("there is no dump")?;
@@ -284,7 +353,7 @@ impl Source {
     }
 
     fn go_on(&self, tape: &mut Box<dyn Tape>) -> Result<(), CliError> {
-        go_to(tape, TapePosition { file: self.file.unwrap_or(0), record: 0 }).map_err(CliError::failed)
+        go_to(tape, TapePosition { file: self.first.file.unwrap_or(0), record: 0 }).map_err(CliError::failed)
     }
 }
 
@@ -308,9 +377,21 @@ pub fn go_to(tape: &mut Box<dyn Tape>, at: TapePosition) -> Result<(), TapeError
 }
 
 pub fn from_history(placed: &crate::cli::increments::Placed) -> Source {
-    let spec =
-        if placed.tape == OsStr::new("-") { TapeSpec::Standard } else { TapeSpec::of_existing(&placed.tape) };
-    Source { spec, file: Some(placed.file), id: Some(placed.id), text: placed.text() }
+    let mut tapes = placed.tapes.iter().cloned().map(TapePlace::of);
+    // A file without a name is nowhere.
+    let nowhere = || TapePlace { spec: TapeSpec::File(PathBuf::new()), file: None };
+    let first = tapes.next().unwrap_or_else(nowhere);
+    Source { first, further: tapes.collect(), id: Some(placed.id), text: placed.text() }
+}
+
+/// Reading begins with the first tape.
+fn not_first(spec: &TapeSpec, found: TapeNo, tapes: &[TapeAt]) -> CliError {
+    let first =
+        tapes.first().map_or_else(String::new, |first| format!(": it is {}", printable_path(&first.path)));
+    CliError::failed(format!(
+        "{spec}: this is tape {} of a dump; name its first tape{first}, and the further ones behind it",
+        found.0
+    ))
 }
 
 /// `TAPE` or `TAPE:N`.
@@ -327,5 +408,5 @@ pub fn from_argument(argument: &OsStr, state: &StateDir) -> Result<Source, CliEr
     };
     let spec = TapeSpec::resolve(tape, &library, Mode::Read)?;
     let text = spec.to_string();
-    Ok(Source { spec, file, id: None, text })
+    Ok(Source { first: TapePlace { spec, file }, further: Vec::new(), id: None, text })
 }

@@ -2,6 +2,7 @@
 
 use crate::checksum::HostCrc32c;
 use crate::cli::reading::RECORD_LEN_MAX;
+use crate::cli::reading::first_header::peek;
 use crate::cli::tape::dumps;
 use crate::tape::label::{TapeFile, data_path};
 use crate::tape::virtual_tape::VirtualTape;
@@ -12,7 +13,7 @@ use tapedump_core::device::ErrorKind;
 use tapedump_core::device::tape::{Space, Spaced, TapeDevice, TapePosition, TapeRead};
 use tapedump_core::record::dialect::Dialect;
 use tapedump_core::record::header::Header;
-use tapedump_core::units::TAPE_BLOCK_LEN;
+use tapedump_core::units::{DumpId, TAPE_BLOCK_LEN};
 
 /// Goes to the tape file with the dump, by default the last one; gives where its data is, and how long.
 pub fn find_file(
@@ -83,6 +84,31 @@ pub fn find_file(
         },
         TapeSpec::Standard | TapeSpec::Null => Ok(None),
     }
+}
+
+/// Goes to the tape file with that part of a dump. Where there is none, to that of [`find_file`], which may be of a program that
+/// marks its dumps with nothing.
+pub fn find_part(
+    spec: &TapeSpec,
+    tape: &mut Box<dyn Tape>,
+    dump: DumpId,
+    number: u32,
+) -> Result<(), TapeError> {
+    let can_have_several = matches!(spec, TapeSpec::Virtual(_) | TapeSpec::Drive(_));
+    let mut file = 0;
+    while can_have_several && is_there(tape, file)? != Found::Nothing {
+        let begin = TapePosition { file, record: 0 };
+        // What cannot be read is not it, or is told when it is read.
+        if let Ok(Some(first)) = peek(tape, begin)
+            && first.id() == dump
+            && first.repr.tape.0 == number
+        {
+            return Ok(());
+        }
+        file += 1;
+    }
+    tape.rewind()?;
+    find_file(spec, tape, None).map(drop)
 }
 
 /// The last tape file with a dump; where there are only catalogs, the last of these.

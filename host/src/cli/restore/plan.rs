@@ -87,7 +87,7 @@ pub fn choose(raw: &Restore, state: &StateDir) -> Result<Option<From>, CliError>
         newest.dump.level,
         recordings.short(newest.dump.id)
     );
-    let tape: Vec<OsString> = newest.place.iter().map(|place| place.clone().into_os_string()).collect();
+    let tape: Vec<OsString> = newest.places.iter().map(|place| place.clone().into_os_string()).collect();
     Ok(Some(From { tape, file: newest.file(), cartridges: raw.from.cartridges.clone() }))
 }
 
@@ -98,20 +98,16 @@ fn of_way(way: &Way<'_>, only: bool, state: &StateDir) -> Vec<Needed> {
 }
 
 fn of_recorded(recorded: &RecordedDump, state: &StateDir) -> Needed {
-    let missing = match &recorded.place {
-        None => {
-            Some("where it was written is not known any more: name its tape with --tape or --base".into())
-        }
-        Some(place) => {
-            let placed = Placed {
-                id: recorded.dump.id,
-                level: recorded.dump.level,
-                date: recorded.dump.date,
-                tape: place.clone(),
-                file: recorded.file().unwrap_or(0),
-            };
-            from_history(&placed).look().err()
-        }
+    let missing = if recorded.places.is_empty() {
+        Some("where it was written is not known any more: name its tape with --tape or --base".into())
+    } else {
+        let placed = Placed {
+            id: recorded.dump.id,
+            level: recorded.dump.level,
+            date: recorded.dump.date,
+            tapes: recorded.tapes_at(),
+        };
+        from_history(&placed).look().err()
     };
     Needed {
         id: Some(recorded.dump.id),

@@ -37,8 +37,8 @@ pub struct Running {
 
 /// What a dump is about.
 pub fn dump(raw: &raw::Dump) -> About {
-    let tape = raw.tape.as_deref().map_or_else(String::new, |tape| printable(tape.as_bytes()));
-    about(Kind::Dump, &raw.path, Some(raw.level.number()), tape)
+    let tapes: Vec<String> = raw.tape.iter().map(|tape| printable(tape.as_bytes())).collect();
+    about(Kind::Dump, &raw.path, Some(raw.level.number()), tapes.join(" "))
 }
 
 /// Begins the session of a restore; one that writes nothing is none.

@@ -36,7 +36,7 @@ impl Extent {
     pub const fn text(self) -> &'static str {
         match self {
             Self::Complete => "complete",
-            Self::CutShort => "cut short",
+            Self::CutShort => "cut short, or goes on on a further tape",
             Self::BeingWritten => "being written",
             Self::Unknown => "not known whether complete",
         }
@@ -56,6 +56,8 @@ pub struct DumpHead {
     /// The tree that was dumped.
     #[serde(flatten)]
     source: JsonPath,
+    /// Which tape of the dump this is.
+    tape: u32,
     #[serde(skip)]
     source_bytes: Vec<u8>,
     extent: Extent,
@@ -82,8 +84,9 @@ impl DumpHead {
     /// The line for a person.
     pub fn line(&self) -> String {
         let label = self.label.as_deref().map_or_else(String::new, |label| format!(" '{label}'"));
+        let part = if self.tape > 1 { format!("tape {} of the ", self.tape) } else { String::new() };
         format!(
-            "dump{label} of {}:{}, level {}, {}, {}",
+            "{part}dump{label} of {}:{}, level {}, {}, {}",
             self.host,
             printable(&self.source_bytes),
             self.level,
@@ -112,6 +115,7 @@ pub fn look(path: &Path, len: u64) -> io::Result<Option<DumpHead>> {
     let label = text(&header.label());
     Ok(Some(DumpHead {
         label: (!label.is_empty() && label != "none").then_some(label),
+        tape: first.tape.0,
         level: first.level,
         date: first.date,
         host: text(&names.host),
