@@ -20,6 +20,8 @@ mod catalogs;
 mod commands;
 #[path = "integration/damage.rs"]
 mod damage;
+#[path = "integration/damaged_chains.rs"]
+mod damaged_chains;
 #[path = "integration/direct.rs"]
 mod direct;
 #[path = "integration/events.rs"]
@@ -112,6 +114,7 @@ fn main() {
         ("catalogs", catalogs::CASES),
         ("commands", commands::CASES),
         ("damage", damage::CASES),
+        ("damaged_chains", damaged_chains::CASES),
         ("direct", direct::CASES),
         ("events", events::CASES),
         ("exclude", exclude::CASES),

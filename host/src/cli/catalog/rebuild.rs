@@ -314,6 +314,11 @@ impl Visitor<NullTarget> for Scanner<'_, '_> {
         }
     }
 
+    fn takes_copies(&self) -> bool {
+        // It was looked for a copy of the whole catalog first; and what is taken down is taken down once.
+        false
+    }
+
     fn event(
         &mut self,
         engine: &mut Engine<'_, NullTarget>,

@@ -53,6 +53,10 @@ pub trait Visitor<V: TargetVolume> {
     fn directories_only(&self) -> bool {
         false
     }
+    /// What is damaged on the tapes may be taken from elsewhere.
+    fn takes_copies(&self) -> bool {
+        true
+    }
     /// What the dump is read for.
     fn purpose(&self) -> Purpose {
         Purpose::Look
