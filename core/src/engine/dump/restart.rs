@@ -255,13 +255,21 @@ pub fn find_end<T: TapeDevice, C: Crc32c>(
     let record = memory.get_mut(..needed).ok_or(RestartError::MemoryTooSmall { needed })?;
     let mut records = Records { tape, begin, from: state.tape_from(), blocks: blocking.blocks().into() };
     let (end, last_header) = (records.number(state.record_at()), state.header_at.get());
-    if end == 0 {
-        return records.go_to(0);
-    }
     records.go_to(0)?;
+    let is_its_first = |record: &[u8]| {
+        header_at::<C>(record, dump, state.tape_from())
+            .is_some_and(|header| header.kind == HeaderKind::Tape && header.tape == state.tape())
+    };
+    if end == 0 {
+        // Nothing that counts is there; what does not, but is of this dump, may be written over, and nothing else.
+        return match records.tape.read(record).map_err(RestartError::Tape)? {
+            TapeRead::EndOfData => records.go_to(0),
+            TapeRead::Record(len) if record.get(..len).is_some_and(is_its_first) => records.go_to(0),
+            _ => Err(RestartError::OtherDump),
+        };
+    }
     records.read(0, record)?;
-    let is_its_first = |header: HeaderRepr| header.kind == HeaderKind::Tape && header.tape == state.tape();
-    if !header_at::<C>(record, dump, state.tape_from()).is_some_and(is_its_first) {
+    if !is_its_first(record) {
         return Err(RestartError::OtherDump);
     }
     // The segment before the last header as well, which that header has the checksum of.

@@ -363,8 +363,8 @@ impl<'p> Onto<'p> {
     }
 
     /// `tape` is what came of the tape that it had.
-    fn output(self, tape: Copied, plan: &'p Plan, state: &'p StateDir, blocks: u64) -> Output<'p> {
-        Output::new(tape, (plan, state), self.interrupt, self.journal, self.used, blocks)
+    fn output(self, tape: Copied, plan: &'p Plan, state: &'p StateDir, from: (u64, bool)) -> Output<'p> {
+        Output::new(tape, (plan, state), self.interrupt, self.journal, self.used, from)
     }
 }
 
@@ -385,7 +385,7 @@ fn begin_engine<'m>(
             let catalog = place_of(&plan.tape).map(|_| catalogs::create(state, identity, catalog_memory));
             let catalog = catalog.transpose().map_err(CliError::failed)?;
             let (beginning, tape) = Beginning::keep(plan, state, onto.take());
-            let output = onto.output(tape, plan, state, 0);
+            let output = onto.output(tape, plan, state, (0, false));
             let engine = Engine::with_catalog(source, output, catalog, memory, options).map_err(failed)?;
             Ok(Begun { engine, beginning, keeper })
         }
@@ -393,7 +393,7 @@ fn begin_engine<'m>(
             let catalog = catalogs::resume(state, identity, catalog_memory, &from.catalog);
             let catalog = Some(catalog.map_err(CliError::failed)?);
             let (beginning, tape) = Beginning::keep_again(plan, onto.take(), files_from, copied);
-            let output = onto.output(tape, plan, state, from.state.record_at().0);
+            let output = onto.output(tape, plan, state, (from.state.record_at().0, true));
             let engine = Engine::restarted(source, output, catalog, memory, options, &from.state, &from.rest);
             Ok(Begun { engine: engine.map_err(failed)?, beginning, keeper: Ok(keeper) })
         }

@@ -67,16 +67,16 @@ pub struct Output<'p> {
 }
 
 impl<'p> Output<'p> {
-    /// Goes on on `tape`, the last of `used`, behind so many blocks.
+    /// Goes on on `tape`, the last of `used`, behind so many blocks; `again`: in a dump that was cut off.
     pub fn new(
         tape: Copied,
         (plan, state): (&'p Plan, &'p StateDir),
         interrupt: &'p Interrupt,
         journal: Option<Journal>,
         used: UsedTapes,
-        blocks: u64,
+        (blocks, again): (u64, bool),
     ) -> Self {
-        Self { tape, plan, state, interrupt, journal, used, blocks, again: blocks > 0 }
+        Self { tape, plan, state, interrupt, journal, used, blocks, again }
     }
 
     /// The present tape, and the file with the beginning of the dump.
