@@ -453,7 +453,7 @@ check_spanned() {
 	check 'a dump over three cartridges, with a changer' run 0 dump volume/tree -t $drive --changer "$by_number"
 	check '  goes on on the last one' says "tape 3: $drive"
 	cartridge 0 vol1
-	check '  and comes back' restored_same volume/tree -t $drive --changer "$by_number"
+	check '  and comes back' restored_same volume/tree --force -t $drive --changer "$by_number"
 	cartridge 0 vol1
 	rm -rf to
 	id=$("$binary" catalog export --qfa -t $drive | awk '$2 == 3 { print $1 }' | tail -1)
@@ -471,7 +471,7 @@ check_spanned() {
 	id=$("$binary" context list | cut -d' ' -f1)
 	check '  and is gone on from' run 0 context restart "$id" --changer "$by_number"
 	cartridge 0 vol1
-	check '  to the end' restored_same volume/tree -t $drive --changer "$by_number"
+	check '  to the end' restored_same volume/tree --force -t $drive --changer "$by_number"
 	rm -f /run/vtape/vol?.tap
 	cartridge 0 vol1
 	check 'a write error on the second cartridge' run 3 dump volume/tree -t $drive --changer "$by_number; $failing"
@@ -480,7 +480,7 @@ check_spanned() {
 	id=$("$binary" context list | cut -d' ' -f1)
 	check '  and the dump is restarted, from the first cartridge on' run 0 context restart "$id" --changer "$by_number"
 	cartridge 0 vol1
-	check '  and comes back' restored_same volume/tree -t $drive --changer "$by_number"
+	check '  and comes back' restored_same volume/tree --force -t $drive --changer "$by_number"
 	rm -f /run/vtape/vol?.tap
 	cartridge 1 vol1
 	check 'a drive that hardly warns' run 3 dump volume/tree -t $poor --changer "${by_number/0.ctl/1.ctl}"
@@ -488,7 +488,7 @@ check_spanned() {
 	id=$("$binary" context list | cut -d' ' -f1)
 	check '  and a restart writes all of it' run 0 context restart "$id"
 	cartridge 1 vol1
-	check '  and it comes back' restored_same volume/tree -t $poor --changer "${by_number/0.ctl/1.ctl}"
+	check '  and it comes back' restored_same volume/tree --force -t $poor --changer "${by_number/0.ctl/1.ctl}"
 	check 'no context is left' test -z "$("$binary" context list | grep level)"
 	umount volume
 }
