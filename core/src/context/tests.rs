@@ -111,6 +111,45 @@ fn a_power_cut_leaves_one_context_or_the_other() {
     assert!(seen.iter().all(|count| *count > 20), "{seen:?}");
 }
 
+/// A store that fails at any operation may leave a copy that is there and not durable. What is stored next must not cost
+/// the older one, which is.
+#[test]
+fn a_store_that_failed_and_a_power_cut_in_the_next_one() {
+    let mut before = vec![0; LEN];
+    let device = MemBlock::new(&mut before, 512).unwrap();
+    let mut store = ContextStore::blank(device, 0..LEN as u64);
+    store.store(&borrowed(&parts(1))).unwrap();
+    store.store(&borrowed(&parts(2))).unwrap();
+    let (mut cuts, mut failures) = (0, 0);
+    for failing in 0..60 {
+        for cut in failing + 1.. {
+            let mut bytes = before.clone();
+            let mut journal = vec![0; LEN * 4];
+            let faults = [
+                Fault { when: When::Any(failing), what: What::Error(ErrorKind::Medium) },
+                Fault { when: When::Any(cut), what: What::PowerCut },
+            ];
+            let device = MemBlock::new(&mut bytes, 512).unwrap();
+            let device = FaultInjector::scheduled(device, &faults).with_seed(cut).with_journal(&mut journal);
+            let Ok(mut store) = ContextStore::open(device, 0..LEN as u64) else { break };
+            failures += u32::from(store.store(&borrowed(&parts(3))).is_err());
+            // As another process does that finds it.
+            let again = ContextStore::open(store.into_device(), 0..LEN as u64);
+            let done = again.and_then(|mut store| store.store(&borrowed(&parts(4)))).is_ok();
+            let found = stored(&mut bytes).unwrap();
+            assert!(
+                found == parts(4) || !done && (found == parts(3) || found == parts(2)),
+                "operation {failing} failed, power cut at {cut}"
+            );
+            if done {
+                break;
+            }
+            cuts += 1;
+        }
+    }
+    assert!(cuts > 200 && failures > 20, "{cuts} cuts, {failures} failures");
+}
+
 #[test]
 fn no_changed_byte_is_believed() {
     let mut good = vec![0; LEN];
