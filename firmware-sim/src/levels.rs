@@ -21,7 +21,7 @@ use tapedump_core::device::volume::SourceVolume;
 use tapedump_core::engine::dump::DumpSummary;
 use tapedump_core::engine::restore::{ChainStop, Leg, RestoreSummary, stops_on_the_way};
 use tapedump_core::stream::writer::DumpIdentity;
-use tapedump_core::units::{BlockAddr, BlockingFactor, DumpId, Ino, Level, Timestamp, VolumeId};
+use tapedump_core::units::{BlockAddr, BlockingFactor, DumpId, Ino, Level, TapeNo, Timestamp, VolumeId};
 
 use crate::board::{Board, Report};
 use crate::demo::{Demo, Deviation, STORAGE_LEN, equal, quiet};
@@ -82,7 +82,8 @@ struct Stops {
 
 impl Stops {
     const fn new() -> Self {
-        let nothing = ChainStop { dump: 0, leg: Leg::Directories, block: BlockAddr(0), ino: Ino(0) };
+        let (block, tape) = (BlockAddr(0), TapeNo::FIRST);
+        let nothing = ChainStop { dump: 0, leg: Leg::Directories, block, ino: Ino(0), tape };
         Self { list: [nothing; STOPS_MAX], len: 0 }
     }
 
@@ -334,7 +335,9 @@ impl<'d, T: TapeDevice, L: Board> Demo<'d, '_, T, L> {
         let found = stops_on_the_way(&mut view, tree::CHANGED, &mut |stop| stops.insert(stop));
         let ino = found.map_err(catalog_deviation)?.ok_or(Deviation::NotFound)?;
         let (dump, row) = view.newest(ino).map_err(catalog_deviation)?.ok_or(Deviation::NotFound)?;
-        let place = row.place.filter(|_| dump == 1).ok_or(Deviation::NotFound)?;
+        let block = row.place.filter(|_| dump == 1).ok_or(Deviation::NotFound)?;
+        let catalog = view.catalog(dump).ok_or(Deviation::NotFound)?;
+        let place = catalog.place(block).map_err(catalog_deviation)?;
         self.board.log(&Report::Newest { ino, level: dump as u32, place });
         Ok(stops)
     }
