@@ -13,7 +13,6 @@ use tapedump_core::device::mem::MemVolume;
 use tapedump_core::device::tape::{TapeDevice, TapePosition};
 use tapedump_core::engine::dump::Dump;
 use tapedump_core::engine::dump::restart::{DumpState, Held, find_end};
-use tapedump_core::stream::writer::DumpIdentity;
 use tapedump_core::units::{BlockAddr, Timestamp};
 
 use crate::demo::Deviation;
@@ -22,8 +21,6 @@ use crate::part::Part;
 
 /// What a dump goes on from, besides the maps and what of the stream was not on tape: these are in the memory lent.
 pub struct Kept {
-    /// What it is made as.
-    pub record: ContextRecord,
     /// How the dump stood.
     pub state: DumpState,
     /// How its catalog stood.
@@ -68,12 +65,12 @@ impl<'d> Contexts<'d> {
         Ok(Self { store: store.map_err(deviation)?, kept: None, stored_at: BlockAddr(0) })
     }
 
-    /// Reads what a dump is to go on from, if there is such a thing.
+    /// Reads what this dump is to go on from, if there is such a thing.
     ///
     /// # Errors
-    /// It is damaged or does not fit, or the device failed.
+    /// It is another dump's, is damaged or does not fit, or the device failed.
     #[inline(never)]
-    pub fn find(&mut self, lent: &mut Lent<'_>) -> Result<(), Deviation> {
+    pub fn find(&mut self, job: &Job<'d>, lent: &mut Lent<'_>) -> Result<(), Deviation> {
         let Lent { memory, idle } = lent;
         let store = &mut self.store;
         let mut read = |part, to: &mut [u8]| match store.read(part, to) {
@@ -85,7 +82,9 @@ impl<'d> Contexts<'d> {
             return Ok(());
         }
         let damaged = Deviation::Context(ErrorKind::Medium);
-        let record = memory.stream.get(..len).and_then(ContextRecord::from_bytes).ok_or(damaged)?;
+        if memory.stream.get(..len) != Some(&record(job)) {
+            return Err(Deviation::Context(ErrorKind::Invalid));
+        }
         let len = read(ContextPart::State, memory.stream)?;
         let state = memory.stream.get(..len).and_then(DumpState::from_bytes).ok_or(damaged)?;
         let len = read(ContextPart::Catalog, memory.stream)?;
@@ -99,7 +98,7 @@ impl<'d> Contexts<'d> {
             read(part, map)?;
         }
         self.stored_at = state.record_at();
-        self.kept = Some(Kept { record, state, catalog, rest_len });
+        self.kept = Some(Kept { state, catalog, rest_len });
         Ok(())
     }
 
@@ -131,7 +130,7 @@ impl<'d> Contexts<'d> {
         // A dump without a catalog any more is not worth going on with here.
         let Ok(catalog) = dump.catalog_mut() else { return Ok(()) };
         let catalog = catalog.suspend().map_err(|error| Deviation::Catalog(error.kind()))?;
-        let record = record(job).to_bytes();
+        let record = record(job);
         let Held { rest, in_use, pending, known } = dump.held();
         let parts = [&record[..], &[], state.bytes(), catalog.bytes(), rest, in_use, pending, known];
         self.store.store(&parts).map_err(deviation)?;
@@ -141,8 +140,9 @@ impl<'d> Contexts<'d> {
 }
 
 /// What is known of a dump.
-fn record(job: &Job<'_>) -> ContextRecord {
-    ContextRecord {
+#[inline(never)]
+fn record(job: &Job<'_>) -> [u8; ContextRecord::LEN] {
+    let record = ContextRecord {
         identity: job.identity,
         blocking: job.blocking,
         volume: job.volume,
@@ -155,7 +155,8 @@ fn record(job: &Job<'_>) -> ContextRecord {
         restart_pass: 0,
         status: BackupStatus::Unfinished,
         state: ContextState::Dumping,
-    }
+    };
+    record.to_bytes()
 }
 
 impl Kept {
@@ -167,13 +168,12 @@ impl Kept {
     pub fn find_end<T: TapeDevice>(
         &self,
         tape: &mut Tape<'_, T>,
-        identity: &DumpIdentity,
+        job: &Job<'_>,
         lent: &mut Lent<'_>,
     ) -> Result<(), Deviation> {
-        let ContextRecord { begin, blocking, .. } = self.record;
         let rest = lent.idle.get(..self.rest_len).unwrap_or_default();
-        let room = &mut *lent.memory.stream;
-        find_end::<_, CompactCrc32c>(tape, begin, identity, blocking, &self.state, rest, room)
+        let (begin, room) = (TapePosition::default(), &mut *lent.memory.stream);
+        find_end::<_, CompactCrc32c>(tape, begin, &job.identity, job.blocking, &self.state, rest, room)
             .map_err(|_| Deviation::NotThisTape)
     }
 }

@@ -183,7 +183,7 @@ pub fn dump<'d, T: TapeDevice>(
             CatalogWriter::<_, CompactCrc32c>::new(job.catalog, 0..u64::MAX, names, identity)
         }
         Some(kept) => {
-            kept.find_end(tape, &job.identity, &mut lent)?;
+            kept.find_end(tape, job, &mut lent)?;
             CatalogWriter::resumed(job.catalog, 0..u64::MAX, names, identity, &kept.catalog)
         }
     };
@@ -220,18 +220,16 @@ fn stream_out<'d, T: TapeDevice>(
     let Lent { memory, idle } = lent;
     let rest_max = idle.len();
     let options = DumpOptions { identity: job.identity, blocking: job.blocking, label: LABEL };
-    let mut dump = match contexts.as_ref().and_then(|contexts| contexts.kept.as_ref()) {
-        None => Dump::<_, _, CompactCrc32c, _>::with_catalog(source, tape, catalog, memory, options),
-        Some(kept) => {
-            let rest = idle.get(..kept.rest_len).unwrap_or_default();
-            Dump::restarted(source, tape, catalog, memory, options, &kept.state, rest)
-        }
-    };
+    let mut dump = Dump::<_, _, CompactCrc32c, _>::with_catalog(source, tape, catalog, memory, options);
     // Used where it is: taken out of the result, it would be on the stack once more.
     let dump = match &mut dump {
         Ok(dump) => dump,
         Err(error) => return Err(dump_deviation(error)),
     };
+    if let Some(kept) = contexts.as_ref().and_then(|contexts| contexts.kept.as_ref()) {
+        let rest = idle.get(..kept.rest_len).unwrap_or_default();
+        dump.restart(&kept.state, rest).map_err(|error| dump_deviation(&error))?;
+    }
     loop {
         match dump.step().map_err(|error| dump_deviation(&error))? {
             DumpEvent::Working | DumpEvent::CatalogLost => {}

@@ -11,7 +11,7 @@ use crate::board::{Board, Report};
 use crate::contexts::Contexts;
 use crate::demo::{Demo, Deviation, equal, quiet};
 use crate::drive::Drive;
-use crate::engine::{BLOCKING_MAX, Dumped, Job, dump, restore};
+use crate::engine::{Dumped, Job, dump, restore};
 
 impl<'d, T: TapeDevice, L: Board> Demo<'d, '_, T, L> {
     /// Dumps all of the volume to two tapes, undisturbed and then with the power cut at each record.
@@ -94,19 +94,10 @@ impl<'d, T: TapeDevice, L: Board> Demo<'d, '_, T, L> {
         end: Fault,
     ) -> Result<(Dumped, Option<TapeNo>), Deviation> {
         let mut contexts = Contexts::open(self.context())?;
-        let (mut lent, _) = self.work.lend(BLOCKING_MAX).ok_or(Deviation::Memory)?;
-        contexts.find(&mut lent)?;
+        let (mut lent, _) = self.work.lend(job.blocking).ok_or(Deviation::Memory)?;
+        contexts.find(job, &mut lent)?;
         let tape = contexts.kept.as_ref().map(|kept| kept.state.tape());
-        let (dumped, _) = match &contexts.kept {
-            None => self.dump_over(source, job, &[end], Some(&mut contexts))?,
-            Some(kept) => {
-                // The board knows nothing of the dump but its context.
-                let record = kept.record;
-                let mut job = self.whole(record.blocking);
-                (job.identity, job.volume) = (record.identity, record.volume);
-                self.dump_over(source, &job, &[end], Some(&mut contexts))?
-            }
-        };
+        let (dumped, _) = self.dump_over(source, job, &[end], Some(&mut contexts))?;
         Ok((dumped, tape))
     }
 

@@ -75,8 +75,9 @@ demo_big_endian() {
 }
 
 same_tapes() {
-    for tape in demo demo-1 demo-2; do
-        cmp "$work/native/$tape.tape" "$1/$tape.tape" || return 1
+    local tape
+    for tape in demo.tape demo-1.tape demo-2.tape pair-001 pair-002; do
+        cmp "$work/native/$tape" "$1/$tape" || return 1
     done
 }
 
@@ -114,7 +115,7 @@ sections() {
 # restore of one step, the rules of chains and the opening of catalogs are inlined there).
 engine_code() {
     llvm-nm-22 -C --print-size "$1" | awk '$3 ~ /^[tTrR]$/ { print $2, $0 }' |
-        sed -nE -e 's/^([0-9a-f]+) [0-9a-f]+ [0-9a-f]+ . <?(tapedump_core::(engine|stream|record|catalog|chain|checksum|units)|tapedump_firmware_sim::engine)::.*/\1/p' \
+        sed -nE -e 's/^([0-9a-f]+) [0-9a-f]+ [0-9a-f]+ . <?(tapedump_core::(engine|stream|record|catalog|chain|context|checksum|units)|tapedump_firmware_sim::(engine|contexts))::.*/\1/p' \
             -e 's/^([0-9a-f]+) [0-9a-f]+ [0-9a-f]+ . <tapedump_firmware_sim::demo::Demo<.*>>::(base|record|level|catalogs|look_up)(::.*)?$/\1/p' |
         { total=0; while read -r bytes; do total=$((total + 0x$bytes)); done; echo "$total"; }
 }

@@ -448,7 +448,6 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, 
     ///
     /// # Errors
     /// As [`with_catalog`](Self::with_catalog), and [`DumpError::NotThisDump`].
-    #[inline(never)]
     pub fn restarted(
         source: S,
         tape: T,
@@ -458,22 +457,41 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, 
         state: &DumpState,
         rest: &[u8],
     ) -> Result<Self, DumpError<S::Error, T::Error>> {
-        let mut dump = Self::prepared(source, tape, catalog, memory, options, false)?;
-        dump.state = state.state().filter(|_| state.is_possible()).ok_or(DumpError::NotThisDump)?;
-        if !dump.writer.resume(state.stream(), rest) {
+        let mut dump = Self::with_catalog(source, tape, catalog, memory, options)?;
+        dump.restart(state, rest)?;
+        Ok(dump)
+    }
+
+    /// Before the first [`step`](Self::step): makes it the dump that was suspended, as [`restarted`](Self::restarted) does,
+    /// where the dump stands in memory.
+    ///
+    /// # Errors
+    /// [`DumpError::NotThisDump`], and what opening the object that it stopped in fails with; the dump is over then.
+    #[inline(never)]
+    pub fn restart(&mut self, state: &DumpState, rest: &[u8]) -> Result<(), DumpError<S::Error, T::Error>> {
+        let gone_on = self.go_on_from(state, rest);
+        if gone_on.is_err() {
+            (self.state, self.body) = (State::Over, None);
+        }
+        gone_on
+    }
+
+    fn go_on_from(&mut self, state: &DumpState, rest: &[u8]) -> Result<(), DumpError<S::Error, T::Error>> {
+        self.state = state.state().filter(|_| state.is_possible()).ok_or(DumpError::NotThisDump)?;
+        if !self.writer.resume(state.stream(), rest) {
             return Err(DumpError::NotThisDump);
         }
-        dump.summary = state.progress();
-        dump.tape_ends = state.told & TAPE_ENDS != 0;
-        dump.told_names = state.told & TOLD_NAMES != 0;
-        dump.told_directories = state.told & TOLD_DIRECTORIES != 0;
-        dump.source.will_open(dump.pending.bytes());
+        self.summary = state.progress();
+        self.tape_ends = state.told & TAPE_ENDS != 0;
+        self.told_names = state.told & TOLD_NAMES != 0;
+        self.told_directories = state.told & TOLD_DIRECTORIES != 0;
+        self.source.will_open(self.pending.bytes());
         if state.told & IN_FILE != 0 {
             let reached = state.reached().ok_or(DumpError::NotThisDump)?;
-            dump.go_on_with(&reached)?;
+            self.go_on_with(&reached)?;
         }
-        dump.stage = state.stage();
-        dump.tell(Some(DumpEvent::Stage(dump.stage)));
-        Ok(dump)
+        self.stage = state.stage();
+        self.tell(Some(DumpEvent::Stage(self.stage)));
+        Ok(())
     }
 }
