@@ -29,9 +29,9 @@ pub struct Kept {
     pub rest_len: usize,
 }
 
-/// The place of a dump's context.
+/// The place of a dump's context. It is looked at anew whenever it is needed: the stack is for the dump.
 pub struct Contexts<'d> {
-    store: ContextStore<Part<'d>, CompactCrc32c>,
+    device: Part<'d>,
     /// What the dump is to go on from.
     pub kept: Option<Kept>,
     /// Blocks on tape when it was last stored.
@@ -51,18 +51,31 @@ type BoardDump<'w, 'a, 'v, 't, 'c, 'd, T> = Dump<
     &'a mut CatalogWriter<'c, Part<'d>, CompactCrc32c>,
 >;
 
+type Store<'d> = ContextStore<Part<'d>, CompactCrc32c>;
+
+/// What is stored there now.
+#[inline(never)]
+fn open(device: Part<'_>) -> Result<Store<'_>, Deviation> {
+    match Store::open_with_crc(device, 0..u64::MAX) {
+        Ok(store) => Ok(store),
+        Err(ContextError::Absent) => Ok(Store::blank_with_crc(device, 0..u64::MAX)),
+        Err(error) => Err(deviation(error)),
+    }
+}
+
+/// Stores something there.
+#[inline(never)]
+fn store(device: Part<'_>, parts: &Parts<'_>) -> Result<(), Deviation> {
+    match &mut open(device) {
+        Ok(store) => store.store(parts).map_err(deviation),
+        Err(deviation) => Err(*deviation),
+    }
+}
+
 impl<'d> Contexts<'d> {
-    /// Looks what is there.
-    ///
-    /// # Errors
-    /// What is there is damaged, or the device failed.
-    #[inline(never)]
-    pub fn open(device: Part<'d>) -> Result<Self, Deviation> {
-        let store = match ContextStore::open_with_crc(device, 0..u64::MAX) {
-            Err(ContextError::Absent) => Ok(ContextStore::blank_with_crc(device, 0..u64::MAX)),
-            opened => opened,
-        };
-        Ok(Self { store: store.map_err(deviation)?, kept: None, stored_at: BlockAddr(0) })
+    /// That of a dump of which nothing is known.
+    pub const fn new(device: Part<'d>) -> Self {
+        Self { device, kept: None, stored_at: BlockAddr(0) }
     }
 
     /// Reads what this dump is to go on from, if there is such a thing.
@@ -72,7 +85,11 @@ impl<'d> Contexts<'d> {
     #[inline(never)]
     pub fn find(&mut self, job: &Job<'d>, lent: &mut Lent<'_>) -> Result<(), Deviation> {
         let Lent { memory, idle } = lent;
-        let store = &mut self.store;
+        let store = &mut open(self.device);
+        let store = match store {
+            Ok(store) => store,
+            Err(deviation) => return Err(*deviation),
+        };
         let mut read = |part, to: &mut [u8]| match store.read(part, to) {
             Err(ContextError::Absent) => Ok(0),
             read => read.map_err(deviation),
@@ -106,10 +123,9 @@ impl<'d> Contexts<'d> {
     ///
     /// # Errors
     /// The device failed.
-    #[inline(never)]
     pub fn forget(&mut self) -> Result<(), Deviation> {
         (self.kept, self.stored_at) = (None, BlockAddr(0));
-        self.store.store(&Parts::default()).map_err(deviation)
+        store(self.device, &Parts::default())
     }
 
     /// Stores how the dump stands, if more of it is on tape than when that was last done, and what is not on it is short.
@@ -133,7 +149,7 @@ impl<'d> Contexts<'d> {
         let record = record(job);
         let Held { rest, in_use, pending, known } = dump.held();
         let parts = [&record[..], &[], state.bytes(), catalog.bytes(), rest, in_use, pending, known];
-        self.store.store(&parts).map_err(deviation)?;
+        store(self.device, &parts)?;
         self.stored_at = state.record_at();
         Ok(())
     }

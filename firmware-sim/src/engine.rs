@@ -5,6 +5,7 @@
 
 use tapedump_core::catalog::{
     CATALOG_MEMORY_MIN, CatalogError, CatalogFigures, CatalogIdentity, CatalogWriter, MEMORY_LEN_MIN,
+    SuspendedCatalog,
 };
 use tapedump_core::checksum::CompactCrc32c;
 use tapedump_core::device::fault::{FaultError, FaultInjector};
@@ -173,27 +174,36 @@ pub fn dump<'d, T: TapeDevice>(
     // A dump that failed before left its object open; else there is nothing to close.
     let _ = source.close();
     let (mut lent, names) = work.lend(job.blocking).ok_or(Deviation::Memory)?;
-    let identity = job.of_catalog();
-    let catalog = match contexts.as_ref().and_then(|contexts| contexts.kept.as_ref()) {
-        None => {
-            rewind(tape)?;
-            if let Some(contexts) = contexts.as_deref_mut() {
-                contexts.forget()?;
-            }
-            CatalogWriter::<_, CompactCrc32c>::new(job.catalog, 0..u64::MAX, names, identity)
-        }
-        Some(kept) => {
-            kept.find_end(tape, job, &mut lent)?;
-            CatalogWriter::resumed(job.catalog, 0..u64::MAX, names, identity, &kept.catalog)
-        }
-    };
-    let mut catalog = catalog.map_err(|error| Deviation::Catalog(error.kind()))?;
+    let kept = contexts.as_ref().and_then(|contexts| contexts.kept.as_ref());
+    match kept {
+        Some(kept) => kept.find_end(tape, job, &mut lent)?,
+        None => rewind(tape)?,
+    }
+    let mut catalog = catalog(job, names, kept.map(|kept| &kept.catalog))?;
+    if let Some(contexts) = contexts.as_deref_mut().filter(|contexts| contexts.kept.is_none()) {
+        contexts.forget()?;
+    }
     let (summary, lost) = stream_out(source, tape, &mut catalog, lent, job, contexts.as_deref_mut(), board)?;
     let catalog = lost.map_or_else(|| finish(catalog), Err);
     if let Some(contexts) = contexts {
         contexts.forget()?;
     }
     Ok(Dumped { summary, lost: lost.is_some(), catalog })
+}
+
+/// A new catalog, or the one that was suspended.
+#[inline(never)]
+fn catalog<'m, 'd>(
+    job: &Job<'d>,
+    memory: &'m mut [u8],
+    suspended: Option<&SuspendedCatalog>,
+) -> Result<CatalogWriter<'m, Part<'d>, CompactCrc32c>, Deviation> {
+    let (device, region, identity) = (job.catalog, 0..u64::MAX, job.of_catalog());
+    let catalog = match suspended {
+        None => CatalogWriter::new(device, region, memory, identity),
+        Some(suspended) => CatalogWriter::resumed(device, region, memory, identity, suspended),
+    };
+    catalog.map_err(|error| Deviation::Catalog(error.kind()))
 }
 
 /// Makes the catalog one that counts.

@@ -180,6 +180,7 @@ impl<'d, T: TapeDevice, L: Board> Demo<'d, '_, T, L> {
     }
 
     /// Dumps of the levels 0 to 2 with changes between them, and what they are good for.
+    #[inline(never)]
     pub fn levels(&mut self, source: &mut MemVolume<'_>, blocking: BlockingFactor) -> Result<(), Deviation> {
         History::<CompactCrc32c>::create_with_crc(
             &mut self.history(),

@@ -15,6 +15,7 @@ use crate::engine::{Dumped, Job, dump, restore};
 
 impl<'d, T: TapeDevice, L: Board> Demo<'d, '_, T, L> {
     /// Dumps all of the volume to two tapes, undisturbed and then with the power cut at each record.
+    #[inline(never)]
     pub fn two_tapes(
         &mut self,
         source: &mut MemVolume<'_>,
@@ -77,7 +78,7 @@ impl<'d, T: TapeDevice, L: Board> Demo<'d, '_, T, L> {
         write: u64,
     ) -> Result<(), Deviation> {
         let cut = Fault { when: When::Nth(Operation::Write, write), what: What::PowerCut };
-        let mut contexts = Contexts::open(self.context())?;
+        let mut contexts = Contexts::new(self.context());
         match self.dump_over(source, job, &[end, cut], Some(&mut contexts)) {
             Err(Deviation::Tape { at: Some(_), kind: ErrorKind::Interrupted }) => Ok(()),
             Err(other) => Err(other),
@@ -93,7 +94,7 @@ impl<'d, T: TapeDevice, L: Board> Demo<'d, '_, T, L> {
         job: &Job<'d>,
         end: Fault,
     ) -> Result<(Dumped, Option<TapeNo>), Deviation> {
-        let mut contexts = Contexts::open(self.context())?;
+        let mut contexts = Contexts::new(self.context());
         let (mut lent, _) = self.work.lend(job.blocking).ok_or(Deviation::Memory)?;
         contexts.find(job, &mut lent)?;
         let tape = contexts.kept.as_ref().map(|kept| kept.state.tape());

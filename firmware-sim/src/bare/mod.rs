@@ -108,16 +108,17 @@ impl BoardFile for HostFile {
 
 /// Called by the machine's entry point, once, with its stack painted.
 fn run() -> ! {
-    let code = match devices() {
-        Ok((mut tapes, mut storage)) => critical_section::with(|cs| {
+    // Used where they are: taken out of the result, they would be on the stack once more.
+    let code = match &mut devices() {
+        Ok((tapes, storage)) => critical_section::with(|cs| {
             let nodes = &mut *DISK_NODES.borrow_ref_mut(cs);
             let arenas = &mut *DISK_ARENAS.borrow_ref_mut(cs);
             let work = &mut *ENGINE_WORK.borrow_ref_mut(cs);
             let memory = Memory { nodes, arenas, work };
-            demo::run(memory, tapes.each_mut(), &mut storage, &mut Emulated).map_or(FAILED, |()| 0)
+            demo::run(memory, tapes.each_mut(), storage, &mut Emulated).map_or(FAILED, |()| 0)
         }),
         Err(kind) => {
-            defmt::error!("cannot open the files of tapes and block device: {}", kind);
+            defmt::error!("cannot open the files of tapes and block device: {}", *kind);
             NO_FILES
         }
     };
@@ -127,6 +128,7 @@ fn run() -> ! {
 
 type Devices = ([FileTape<HostFile>; TAPES], FileBlock<HostFile>);
 
+#[inline(never)]
 fn devices() -> Result<Devices, ErrorKind> {
     let tape = |path| FileTape::new(HostFile::blank(path)?, BLOCKING_MAX.record_len());
     let [one, two, three, first, second] = PATHS.map(tape);

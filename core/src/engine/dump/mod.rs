@@ -306,6 +306,8 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, 
     ///
     /// # Errors
     /// See [`new`](Dump::new).
+    // Apart, as is a step: what they have on the stack is not there while the other is at work, nor while a dump is suspended.
+    #[inline(never)]
     pub fn with_catalog(
         source: S,
         tape: T,
@@ -399,6 +401,7 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, 
     ///
     /// # Errors
     /// The dump cannot go on; what is on tape is not a dump.
+    #[inline(never)]
     pub fn step(&mut self) -> Step<S, T> {
         if let Some(event) = self.waiting.pop_front() {
             return Ok(event);
