@@ -9,15 +9,15 @@ use tapedump_benches::checksums::{Folding, Instruction};
 use tapedump_benches::processor_time::ProcessorTime;
 use tapedump_benches::sizes::Random;
 use tapedump_core::catalog::{
-    Catalog, CatalogIdentity, CatalogWriter, Cursor, NameRow, ObjectRow, Table, TableBuilder, TapePlace,
-    View, WhichMap, region_len,
+    Catalog, CatalogIdentity, CatalogWriter, Cursor, NameRow, ObjectRow, Table, TableBuilder, View, WhichMap,
+    region_len,
 };
 use tapedump_core::checksum::{Crc32c, PortableCrc32c};
 use tapedump_core::device::ErrorKind;
 use tapedump_core::device::block::BlockDevice;
 use tapedump_core::device::mem::MemBlock;
 use tapedump_core::device::volume::{Kind, VolumeNames};
-use tapedump_core::units::{BlockAddr, DumpId, Ino, Level, TapeNo, Timestamp};
+use tapedump_core::units::{DumpId, Ino, Level, StreamBlock, Timestamp};
 
 const ENTRIES: u32 = 50_000;
 const BLOCK_LEN: usize = 512;
@@ -208,7 +208,7 @@ fn row(ino: Ino, kind: Kind, block: &mut u64) -> ObjectRow {
     row.size = u64::from(ino.0.wrapping_mul(0x9e37_79b1) >> 8);
     row.modified = Timestamp { secs: 1_700_000_000 + i64::from(ino.0), nanos: ino.0.wrapping_mul(977) };
     row.changed = Timestamp { secs: row.modified.secs + 1, ..row.modified };
-    row.place = Some(TapePlace { block: BlockAddr(*block), tape: TapeNo::FIRST });
+    row.place = Some(StreamBlock(*block));
     *block += 2 + row.size.min(60_000) / 1024;
     row
 }

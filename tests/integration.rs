@@ -20,6 +20,8 @@ mod catalogs;
 mod commands;
 #[path = "integration/damage.rs"]
 mod damage;
+#[path = "integration/damaged_chains.rs"]
+mod damaged_chains;
 #[path = "integration/direct.rs"]
 mod direct;
 #[path = "integration/events.rs"]
@@ -80,6 +82,8 @@ mod round_trip;
 mod sessions;
 #[path = "integration/snapshots.rs"]
 mod snapshots;
+#[path = "integration/tapes.rs"]
+mod tapes;
 #[path = "integration/telling.rs"]
 mod telling;
 #[path = "integration/turmoil.rs"]
@@ -110,6 +114,7 @@ fn main() {
         ("catalogs", catalogs::CASES),
         ("commands", commands::CASES),
         ("damage", damage::CASES),
+        ("damaged_chains", damaged_chains::CASES),
         ("direct", direct::CASES),
         ("events", events::CASES),
         ("exclude", exclude::CASES),
@@ -140,6 +145,7 @@ fn main() {
         ("generations", generations::CASES),
         ("sessions", sessions::CASES),
         ("snapshots", snapshots::CASES),
+        ("tapes", tapes::CASES),
         ("telling", telling::CASES),
         ("turmoil", turmoil::CASES),
         ("usage", usage::CASES),

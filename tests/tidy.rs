@@ -18,7 +18,7 @@ const CORE: &[Layer] = &[
     ("device", &[]),
     ("device::block", &["device", "limits"]),
     ("device::snapshot", &["device", "limits", "units"]),
-    ("device::tape", &["device"]),
+    ("device::tape", &["device", "units"]),
     ("device::volume", &["device", "limits", "units"]),
     (
         "device::mem",

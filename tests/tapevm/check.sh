@@ -7,7 +7,7 @@
 # except where CI is true: there that is a failure. The last line is "N passed, N failed".
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
-packages=(busybox-static dump e2fsprogs gcc kmod libc6-dev mt-st user-mode-linux)
+packages=(btrfs-progs busybox-static dump e2fsprogs gcc kmod libc6-dev mt-st user-mode-linux)
 
 without_machine() {
 	if [ "${CI-}" = true ]; then

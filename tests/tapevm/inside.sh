@@ -441,6 +441,57 @@ check_two_drives() {
 	check '  as is the first one' restored_same third -t $poor -f 0
 }
 
+check_spanned() {
+	local id
+	/run/modprobe loop
+	truncate -s 300M image.btrfs && mkfs.btrfs -q image.btrfs >out 2>err && mkdir -p volume && mount -o loop image.btrfs volume || say_failed 'a btrfs volume'
+	mkdir volume/tree && cp -a big/. volume/tree/
+	for id in 1 2 3 4 5 6 7; do cp -a big/f2$id volume/tree/again$id; done
+	rm -f /run/vtape/vol?.tap
+	cartridge 0 vol1
+	check 'a dump over three cartridges, with a changer' run 0 dump volume/tree -t $drive --changer "$by_number"
+	check '  goes on on the last one' says "tape 3: $drive"
+	cartridge 0 vol1
+	check '  and comes back' restored_same volume/tree -t $drive --changer "$by_number"
+	cartridge 0 vol1
+	rm -rf to
+	check 'a file on the third one' run 0 restore f69 -t $drive --to to --changer "$by_number"
+	check '  is as it was' cmp volume/tree/f69 to/f69
+	check '  and the second one is passed over' silent_on 'tape 2:'
+	cartridge 0 vol2
+	check 'the second one alone' run 3 verify -t $drive
+	check '  is no beginning' says 'this is tape 2 of a dump'
+	rm -f /run/vtape/vol?.tap
+	cartridge 0 vol1
+	check 'one cartridge only' run 3 dump volume/tree -t $drive
+	check '  is full' says "$drive: the tape is full"
+	id=$("$binary" context list | cut -d' ' -f1)
+	check '  and is gone on from' run 0 context restart "$id" --changer "$by_number"
+	cartridge 0 vol1
+	check '  to the end' restored_same volume/tree -t $drive --changer "$by_number"
+	rm -f /run/vtape/vol?.tap
+	cartridge 0 vol1
+	control 0 'fail 0a 400 1 3 0c 00'
+	check 'a write error on the second cartridge' run 3 dump volume/tree -t $drive --changer "$by_number"
+	check '  is said' says 'cannot write'
+	control 0 'fail 0 0 0 0 0 0'
+	id=$("$binary" context list | cut -d' ' -f1)
+	check '  and the dump is restarted, from the first cartridge on if need be' run 0 context restart "$id"
+	cartridge 0 vol1
+	check '  and comes back' restored_same volume/tree -t $drive --changer "$by_number"
+	rm -f /run/vtape/vol?.tap
+	cartridge 1 vol1
+	check 'a drive that hardly warns' run 3 dump volume/tree -t $poor --changer "${by_number/0.ctl/1.ctl}"
+	check '  loses what is on its way' says 'on their way to it'
+	id=$("$binary" context list | cut -d' ' -f1)
+	check '  and a restart writes all of it' run 0 context restart "$id"
+	cartridge 1 vol1
+	check '  and it comes back' restored_same volume/tree -t $poor --changer "${by_number/0.ctl/1.ctl}"
+	check 'no context is left' test -z "$("$binary" context list | grep level)"
+	umount volume
+}
+silent_on() { ! grep -qF -- "$1" err out; }
+
 check_qualify() {
 	new_cartridge 0 q
 	check 'qualifying needs --overwrite' run 2 tape qualify $drive
@@ -462,7 +513,7 @@ check_qualify() {
 }
 
 make_trees
-for group in round_trips several end_of_medium errors cartridges changes record_lengths devices information changer levels two_drives qualify; do
+for group in round_trips several end_of_medium errors cartridges changes record_lengths devices information changer levels two_drives spanned qualify; do
 	if [ "$wanted" = '  ' ] || [[ $wanted == *" $group "* ]]; then
 		echo "--- $group ($(cut -d' ' -f1 /proc/uptime) s)"
 		# Cartridges are in memory. One that is still in a drive goes when the next one is put in.

@@ -291,7 +291,10 @@ impl<'m, D: BlockDevice, C: Crc32c> CatalogWriter<'m, D, C> {
         Ok(Self { device, region, memory_len, builder, identity, attributes_from, size, directories })
     }
 
-    /// The catalog is complete: makes it durable, and opens it in the same memory.
+    /// The catalog is complete: makes it durable, and opens it in the same memory. What it was
+    /// [`suspended`](Self::suspend) to is overwritten meanwhile: a catalog resumed from that afterwards is damaged, which its own
+    /// `finish` tells. Who may have to resume it keeps a copy of the region, or makes it again from the tapes
+    /// ([`crate::engine::rebuild`]).
     ///
     /// # Errors
     /// The device is too small, damaged, or failed. There is no catalog then.

@@ -158,6 +158,8 @@ pub struct ContextStore<D, C = PortableCrc32c> {
     page: Page,
     /// Which copy is the newer one, and its head's sequence number.
     newest: Option<(u64, u64)>,
+    /// Whoever stored the newer one may have been cut off before it was durable.
+    doubtful: bool,
     crc: PhantomData<fn() -> C>,
 }
 
@@ -167,7 +169,8 @@ impl<D: BlockDevice> ContextStore<D> {
         Self::blank_with_crc(device, region)
     }
 
-    /// The context that was stored here, read through once.
+    /// The context that was stored here, read through once. Where storing it failed or was cut off, the device may lose it
+    /// again for the one before: who gives up something because of what it says, such as a snapshot, flushes the device first.
     ///
     /// # Errors
     /// There is none, it is damaged, or the device failed.
@@ -182,7 +185,7 @@ impl<D: BlockDevice, C: Crc32c> ContextStore<D, C> {
         let end = region.end.min(device.capacity());
         let start = region.start.checked_next_multiple_of(PAGE_LEN as u64).unwrap_or(u64::MAX);
         let copy_len = end.saturating_sub(start) / (2 * PAGE_LEN as u64) * PAGE_LEN as u64;
-        Self { device, start, copy_len, page: [0; PAGE_LEN], newest: None, crc: PhantomData }
+        Self { device, start, copy_len, page: [0; PAGE_LEN], newest: None, doubtful: false, crc: PhantomData }
     }
 
     /// As [`open`](ContextStore::open), with another provider of CRC32C.
@@ -201,7 +204,7 @@ impl<D: BlockDevice, C: Crc32c> ContextStore<D, C> {
         let newer_first = if sequences[1] > sequences[0] { [1_u64, 0] } else { [0, 1] };
         for copy in newer_first {
             if let Some(sequence) = store.check(copy)? {
-                store.newest = Some((copy, sequence));
+                (store.newest, store.doubtful) = (Some((copy, sequence)), true);
                 return Ok(store);
             }
         }
@@ -222,6 +225,11 @@ impl<D: BlockDevice, C: Crc32c> ContextStore<D, C> {
         let needed = region_len(&parts.map(|part| part.len() as u64));
         if needed / 2 > self.copy_len {
             return Err(ContextError::DeviceTooSmall { needed });
+        }
+        if self.doubtful {
+            // The older copy is given up only for one that is durable.
+            self.device.flush().map_err(ContextError::Device)?;
+            self.doubtful = false;
         }
         let (copy, sequence) = self.newest.map_or((0, 1), |(copy, last)| (1 - copy, last.wrapping_add(1)));
         let mut head = RawHead::new_zeroed();

@@ -197,6 +197,12 @@ impl<'a> Header<'a> {
         Self { block }
     }
 
+    /// The block itself.
+    #[must_use]
+    pub const fn block(&self) -> &'a TapeBlock {
+        self.block
+    }
+
     /// Finds the dialect from the magic, and the layout as far as this one header tells it: a tape or map header
     /// tells BSD from Solaris by its flags (`format.md` 3).
     ///

@@ -153,13 +153,11 @@ impl<T: Tape> Shared<T> {
                 Ok(TapeWrite::EarlyWarning) => state.warned = true,
                 Ok(TapeWrite::EndOfMedium) => {
                     let lost = state.queue.len() + 1;
-                    state.fail(TapeError::new(
-                        ErrorKind::Full,
-                        self.name.clone(),
-                        format!(
-                            "the medium ended without early warning with {lost} records on their way to it"
-                        ),
-                    ));
+                    let what = format!(
+                        "the medium ended without early warning with {lost} records on their way to it"
+                    );
+                    let error = TapeError::new(ErrorKind::Full, self.name.clone(), what);
+                    state.fail(error.advise("a restart of the dump writes them again, and each at once"));
                 }
                 Err(error) => state.fail(error),
             }

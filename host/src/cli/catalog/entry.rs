@@ -1,17 +1,19 @@
 //! What the history is told of a dump that was found on a tape.
 
 use super::super::exit::CliError;
-use super::super::increments::place_of;
+use super::super::increments::{UsedTape, place_of};
 use crate::cli::reading::first_header::{id_of, made_up_volume, until_nul};
 use crate::state::StateDir;
 use crate::state::catalogs::{self, HostCatalog};
 use crate::state::history::{DumpFolder, HistoryFile};
 use crate::tape::TapeSpec;
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use tapedump_core::catalog::{Flaws, WhichMap};
 use tapedump_core::chain::{
     BaseRef, CatalogPlace, Dump, Entry, Maker, Numbering, Outcome, Release, Tape as DumpTape, VolumeState,
 };
+use tapedump_core::device::tape::TapePosition;
 use tapedump_core::device::volume::VolumeNames;
 use tapedump_core::engine::restore::DumpInfo;
 use tapedump_core::record::catalog_file::CatalogFileHead;
@@ -30,6 +32,8 @@ pub struct Found {
     /// Its tape file, and that of its catalog.
     pub file: u32,
     pub catalog_file: Option<u32>,
+    /// Its tapes behind the first one.
+    pub further: Vec<UsedTape>,
     /// All that went wrong with its objects is in the catalog.
     pub is_exact: bool,
 }
@@ -74,6 +78,7 @@ impl Found {
             blocks: head.blocks,
             objects: head.objects,
             file,
+            further: Vec::new(),
             catalog_file: Some(catalog_file),
             is_exact: true,
         }
@@ -111,6 +116,7 @@ impl Found {
             blocks: 0,
             objects: 0,
             file,
+            further: Vec::new(),
             catalog_file: None,
             is_exact: true,
         }
@@ -128,13 +134,15 @@ impl Found {
         let mut catalog = catalogs::open(state, id, &mut memory).map_err(CliError::failed)?;
         let len = catalog.figures().len;
         let folder = DumpFolder::of(state, id);
-        let places = [place_of(spec).unwrap_or_else(|| "-".into())];
+        let further = self.further.iter().filter_map(|tape| place_of(&tape.spec));
+        let places: Vec<PathBuf> =
+            place_of(spec).or_else(|| Some("-".into())).into_iter().chain(further).collect();
         let mut history = HistoryFile::open(state).map_err(CliError::failed)?;
         let known = self.known(state, &mut catalog)?;
         let kept = self.keep_catalog(&mut history, len)?;
         let is_ours = self.dump.maker != Maker::Foreign;
         match known.filter(|_| is_ours && folder.known().is_err()) {
-            Some(known) if kept => folder.keep(&known, &folder.known_tapes().unwrap_or(places.to_vec()))?,
+            Some(known) if kept => folder.keep(&known, &folder.known_tapes().unwrap_or(places.clone()))?,
             Some(known) => folder.keep(&known, &places)?,
             None if kept => {}
             None => folder.keep_tapes(&places)?,
@@ -142,9 +150,16 @@ impl Found {
         if kept {
             return Ok(false);
         }
-        let label = place_of(spec).and_then(|place| Some(place.file_name()?.as_bytes().to_vec()));
-        let label = label.unwrap_or_else(|| b"-".to_vec());
-        let tapes = [DumpTape::new([0; 16], &label, self.file, BlockAddr(0))];
+        let first = UsedTape {
+            spec: spec.clone(),
+            begin: TapePosition { file: self.file, record: 0 },
+            first: BlockAddr(0),
+        };
+        let mut tapes = Vec::new();
+        for (used, place) in std::iter::once(&first).chain(&self.further).zip(&places) {
+            let label = place.file_name().unwrap_or(place.as_os_str()).as_bytes();
+            tapes.push(DumpTape::new([0; 16], label, used.begin.file, used.first));
+        }
         let entry = Entry {
             dump: self.dump,
             volume: self.volume,

@@ -5,6 +5,7 @@ use super::super::interrupt::Interrupt;
 use super::super::progress::count;
 use super::entry::Found;
 use crate::checksum::HostCrc32c;
+use crate::cli::increments::UsedTape;
 use crate::cli::list::utc;
 use crate::cli::raw::{From, Rebuild as Raw};
 use crate::cli::reading::first_header::{first_header, id_of, until_nul};
@@ -27,7 +28,7 @@ use tapedump_core::device::tape::{Spaced, TapeDevice, TapePosition};
 use tapedump_core::engine::catalog_file::{CatalogFileReader, CatalogReadError, CatalogReadStep};
 use tapedump_core::engine::rebuild::Rebuild;
 use tapedump_core::engine::restore::{DumpInfo, RestoreEvent};
-use tapedump_core::units::{DumpId, Level};
+use tapedump_core::units::{DumpId, Level, TapeNo};
 
 pub fn run(raw: &Raw, state: &StateDir) -> Result<Ended, CliError> {
     let interrupt = Interrupt::install()?;
@@ -123,6 +124,10 @@ impl Work<'_> {
         tape_file::find_file(self.spec, &mut tape, self.file)?;
         let file = tape.position()?.file;
         let Some(first) = first_header(&mut tape)? else { return Ok(None) };
+        if first.repr.tape > TapeNo::FIRST {
+            // It does not tell where the tapes before are.
+            return Ok(None);
+        }
         let Some(id) = first.repr.extension.map(|extension| extension.dump_id) else { return Ok(None) };
         let behind = file + 1;
         let is_there = match self.spec {
@@ -303,6 +308,17 @@ impl Scanner<'_, '_> {
 }
 
 impl Visitor<NullTarget> for Scanner<'_, '_> {
+    fn tape(&mut self, tape: UsedTape) {
+        if let Some((found, _)) = &mut self.made {
+            found.further.push(tape);
+        }
+    }
+
+    fn takes_copies(&self) -> bool {
+        // It was looked for a copy of the whole catalog first; and what is taken down is taken down once.
+        false
+    }
+
     fn event(
         &mut self,
         engine: &mut Engine<'_, NullTarget>,

@@ -8,6 +8,7 @@ use super::output::UsedTapes;
 use super::plan::{self, Created, Plan, label_of};
 use super::{Finished, Placed, Start, open_tree, write};
 use crate::checksum::HostCrc32c;
+use crate::cli::changer::{Wanted, may_change};
 use crate::cli::exit::{CliError, Ended};
 use crate::cli::further::Further;
 use crate::cli::increments::{Base, UsedTape, chain_of};
@@ -31,7 +32,7 @@ use std::fs::File;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use tapedump_core::context::{ContextRecord, ContextState};
+use tapedump_core::context::{BackupStatus, ContextRecord, ContextState};
 use tapedump_core::device::tape::{Spaced, TapeDevice, TapePosition, TapeRead};
 use tapedump_core::device::volume::PropertyKinds;
 use tapedump_core::engine::dump::Stage;
@@ -90,7 +91,7 @@ fn go_on(
         return Finished::Over(Ok(Ended::Done)).end(taken, state);
     }
     let from = context.suspended().map_err(CliError::failed)?;
-    let placed = place(plan, &record, &from)?;
+    let placed = place(plan, &record, &from, interrupt)?;
     journal.note(LogEvent::TapeOpen, &plan.tape.to_string());
     let (placed, copied) = copy_beginning(plan, state, placed, &request, &from)?;
     let placed = placed.written_behind(&plan.tape, plan, interrupt)?;
@@ -204,13 +205,47 @@ fn plan_of(
         left_out: if raw.no_acls { PropertyKinds::ACLS } else { PropertyKinds::NONE },
         excluded,
         ignore_ctime: raw.ignore_ctime,
+        at_once: record.status == BackupStatus::Tape,
         context_interval: raw.context_interval,
     })
 }
 
-/// Opens the tape, and goes behind what counts of the dump on it, which is verified.
-fn place(plan: &Plan, record: &ContextRecord, from: &Suspended) -> Result<Placed, CliError> {
-    let mut tape = open(&plan.tape, Mode::Write(Existing::GoOn(plan.blocking.record_len())))?;
+/// Opens the tape, and goes behind what counts of the dump on it, which is verified. Where another cartridge is in the drive, the
+/// right one is asked for.
+fn place(
+    plan: &Plan,
+    record: &ContextRecord,
+    from: &Suspended,
+    interrupt: &Interrupt,
+) -> Result<Placed, CliError> {
+    let mut changes = 0;
+    loop {
+        let (why, is_other) = match attempt(plan, record, from) {
+            Ok(placed) => return Ok(placed),
+            Err(why) => why,
+        };
+        let number = from.state.tape().0;
+        let wanted = Wanted { purpose: "write", number, label: &plan.label_text };
+        let is_drive = matches!(plan.tape, TapeSpec::Drive(_));
+        if !(is_other && is_drive && may_change(changes)) {
+            return Err(why);
+        }
+        let brought = plan.further.bring(&wanted, &plan.tape, &why.to_string(), interrupt)?;
+        if brought.is_none_or(|spec| spec != plan.tape) {
+            return Err(why);
+        }
+        changes += 1;
+    }
+}
+
+/// The error, and whether another tape may do.
+fn attempt(plan: &Plan, record: &ContextRecord, from: &Suspended) -> Result<Placed, (CliError, bool)> {
+    let failed = |error: TapeError| {
+        let is_other = error.wants_another_cartridge();
+        (CliError::from(error), is_other)
+    };
+    let mut tape =
+        open(&plan.tape, Mode::Write(Existing::GoOn(plan.blocking.record_len()))).map_err(failed)?;
     let mut memory = vec![0; plan.blocking.record_len()];
     let found = find_end::<_, HostCrc32c>(
         &mut tape,
@@ -223,7 +258,10 @@ fn place(plan: &Plan, record: &ContextRecord, from: &Suspended) -> Result<Placed
     );
     match found {
         Ok(()) => Ok(Placed { tape, begin: record.begin }),
-        Err(error) => Err(refused(&plan.tape, record, &error)),
+        Err(error) => {
+            let is_other = matches!(error, RestartError::OtherDump | RestartError::Missing { .. });
+            Err((refused(&plan.tape, record, &error), is_other))
+        }
     }
 }
 

@@ -190,7 +190,7 @@ impl Placed {
         plan: &Plan,
         interrupt: &Interrupt,
     ) -> Result<Self, TapeError> {
-        if *spec == TapeSpec::Null {
+        if *spec == TapeSpec::Null || plan.at_once {
             // Takes no time: handing records to a thread would cost more than it saves.
             return Ok(self);
         }

@@ -53,6 +53,8 @@ pub(super) struct Plan {
     /// Names that do not.
     pub(super) excluded: Excluded,
     pub(super) ignore_ctime: bool,
+    /// Nothing is written behind: its tape failed before.
+    pub(super) at_once: bool,
     /// How often it is kept restartable, at most.
     pub(super) context_interval: Duration,
 }
@@ -147,6 +149,7 @@ pub(super) fn resolve(raw: raw::Dump, state: &StateDir) -> Result<Plan, CliError
         catalog,
         excluded,
         ignore_ctime: raw.ignore_ctime,
+        at_once: false,
         context_interval: raw.context_interval,
         left_out: if raw.no_acls { PropertyKinds::ACLS } else { PropertyKinds::NONE },
     })

@@ -105,6 +105,9 @@ pub(super) fn describe(event: &DumpEvent) -> Option<(Ino, String)> {
 pub(super) fn explain(error: &DumpError<VolumeError, TapeError>, tape: &TapeSpec) -> String {
     match error {
         DumpError::Source(source) => source.to_string(),
+        DumpError::Tape { source, .. } if source.is_end_of_medium() => {
+            format!("{tape}: the tape is full: {source}")
+        }
         DumpError::Tape { source, .. } => source.to_string(),
         DumpError::EndOfMedium { .. } => {
             format!("{tape}: the tape is full, and there is no further one: name it with --tape")

@@ -5,9 +5,14 @@ use super::names;
 use super::repeats::Repeats;
 use crate::cli::exit::CliError;
 use crate::cli::progress::count;
+use crate::state::scratch::ScratchError;
+use crate::tape::TapeError;
 use crate::text::printable;
 use std::fmt::Display;
+use tapedump_core::catalog::TableError;
 use tapedump_core::device::volume::TargetVolume;
+use tapedump_core::engine::restore::RestoreError;
+use tapedump_core::stream::reader::ReaderError;
 use tapedump_core::units::Ino;
 
 /// Why the engine was stopped.
@@ -16,6 +21,8 @@ pub enum Stopped {
     Full(String),
     /// By itself.
     Engine(String),
+    /// By what was found on the tapes, and can be had from elsewhere: it is to begin again.
+    Again,
     /// By the command.
     Other(CliError),
 }
@@ -36,6 +43,7 @@ impl Stopped {
             )),
             (Self::Full(why), None) => CliError::Failed(why),
             (Self::Engine(why), _) => CliError::Failed(format!("{tape}: {why}")),
+            (Self::Again, _) => CliError::failed(format!("{tape}: damaged")),
             (Self::Other(error), _) => error,
         }
     }
@@ -93,5 +101,27 @@ where
     repeats.rest().for_each(|rest| eprintln!("tapedump: {}", rest.line()));
     if let Some(path) = open {
         eprintln!("tapedump: {}: the last one begun; it may not be whole", printable(path));
+    }
+}
+
+/// Why an engine cannot go on.
+type EngineError<V> = RestoreError<TapeError, <V as TargetVolume>::Error, ScratchError>;
+
+/// Why the engine stopped, with what the devices say.
+pub fn explain<V: TargetVolume>(error: &EngineError<V>) -> String
+where
+    V::Error: Display,
+{
+    match error {
+        RestoreError::Tape { at, source } => format!("the tape failed at {at} of the dump: {source}"),
+        RestoreError::Target { source, .. } => {
+            format!(
+                "the destination can take nothing more, and what follows is not restored: {source}; make room, \
+                 or restore to another place"
+            )
+        }
+        RestoreError::Scratch(TableError::Device { source, .. }) => source.to_string(),
+        RestoreError::Stream(ReaderError::NotADump { .. }) => format!("this tape holds no dump: {error}"),
+        other => other.to_string(),
     }
 }

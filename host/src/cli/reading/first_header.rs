@@ -10,8 +10,10 @@ use crate::state::StateDir;
 use crate::tape::{Mode, Tape, TapeError, TapeSpec, open};
 use tapedump_core::device::tape::{TapeDevice, TapePosition, TapeRead};
 use tapedump_core::device::volume::VolumeNames;
+use tapedump_core::device::{DeviceError, ErrorKind};
 use tapedump_core::engine::restore::DumpInfo;
-use tapedump_core::record::header::{Header, HeaderRepr};
+use tapedump_core::limits::{READ_ERRORS_MAX, SEARCH_LEN_MAX};
+use tapedump_core::record::header::{Header, HeaderRepr, TapeBlock};
 use tapedump_core::units::{DumpId, TAPE_BLOCK_LEN, VolumeId};
 
 /// The first header of a dump, and the names in it.
@@ -30,16 +32,36 @@ impl FirstHeader {
     }
 }
 
-/// Reads the first header before which the tape stands. The tape stands behind it then.
+/// Reads the first header behind the place where the tape stands, up to behind the record with it. Where that is not a dump's
+/// very first, any later one tells the same.
 pub fn first_header(tape: &mut Box<dyn Tape>) -> Result<Option<FirstHeader>, TapeError> {
     let mut record = vec![0; RECORD_LEN_MAX];
-    let TapeRead::Record(len) = tape.read(&mut record)? else { return Ok(None) };
-    let block = record.get(..len).and_then(|record| record.first_chunk::<TAPE_BLOCK_LEN>());
-    Ok(block.and_then(|block| {
-        let header = Header::new(block);
-        let repr = header.parse::<HostCrc32c>(header.detect().ok()?).ok()?;
-        Some(FirstHeader { repr, names: header.names() })
-    }))
+    let mut failed = None;
+    let (mut searched, mut errors) = (0, 0);
+    while searched <= SEARCH_LEN_MAX && errors <= READ_ERRORS_MAX {
+        let len = match tape.read(&mut record) {
+            Ok(TapeRead::Record(len)) => len,
+            Ok(_) => break,
+            Err(error) if error.kind() == ErrorKind::Medium => {
+                failed = Some(error);
+                errors += 1;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        searched += len as u64;
+        let blocks = record.get(..len).unwrap_or_default().as_chunks::<TAPE_BLOCK_LEN>().0;
+        if let Some(found) = blocks.iter().find_map(header_in) {
+            return Ok(Some(found));
+        }
+    }
+    failed.map_or(Ok(None), Err)
+}
+
+fn header_in(block: &TapeBlock) -> Option<FirstHeader> {
+    let header = Header::new(block);
+    let repr = header.parse::<HostCrc32c>(header.detect().ok()?).ok()?;
+    Some(FirstHeader { repr, names: header.names() })
 }
 
 /// As [`first_header`], of a tape that stands at `at`, and does so afterwards.

@@ -3,6 +3,9 @@
 pub mod directions;
 mod ending;
 pub mod first_header;
+mod front;
+mod front_of_catalog;
+mod mending;
 pub mod names;
 pub mod repeats;
 pub mod sources;
@@ -10,7 +13,8 @@ pub mod tape_file;
 mod tapes;
 mod visitor;
 
-use self::ending::{Stopped, list_awaiting, list_missing, settle};
+use self::ending::{Stopped, explain, list_awaiting, list_missing, settle};
+use self::mending::{Ending, Found, Mending, Survey};
 use self::names::{Finding, Kind, Purpose};
 use self::repeats::Repeats;
 use self::sources::{Scope, Sources};
@@ -21,6 +25,7 @@ use crate::checksum::HostCrc32c;
 use crate::cli::changer::{Wanted, with_changes};
 use crate::cli::exit::{CliError, Ended};
 use crate::cli::further::Further;
+use crate::cli::increments::UsedTape;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::journal::Journal;
 use crate::cli::progress::{Progress, Progressed};
@@ -28,25 +33,23 @@ use crate::cli::raw::From;
 use crate::state::StateDir;
 use crate::state::backup_log::LogEvent;
 use crate::state::scratch::ScratchDevice;
+use crate::tape::null::NullTape;
 use crate::tape::{Mode, Stop, Tape, TapeError, TapeSpec, ahead_or_behind, open};
 use crate::text::printable;
 use std::fmt::Display;
 use std::path::PathBuf;
-use tapedump_core::catalog::TableError;
 use tapedump_core::device::volume::{FailedPart, TargetVolume};
 use tapedump_core::device::{DeviceError, ErrorKind};
 use tapedump_core::engine::restore::{
-    Damage, LINUX_XATTRS_LEN_MAX, Reduction, Restore, RestoreError, RestoreEvent, RestoreMemory,
-    RestoreStage, RestoreSummary, Selected,
+    LINUX_XATTRS_LEN_MAX, Reduction, Restore, RestoreError, RestoreEvent, RestoreMemory, RestoreStage,
+    RestoreSummary, Selected,
 };
 use tapedump_core::limits::{MAP_LEN_MAX, SEGMENT_LEN_MAX};
 use tapedump_core::stream::reader::ReaderError;
-use tapedump_core::units::{DumpId, Ino, TAPE_BLOCK_LEN};
+use tapedump_core::units::{BlockAddr, DumpId, Ino, TAPE_BLOCK_LEN};
 
 /// The engine as the host puts it together.
 pub type Engine<'m, V> = Restore<'m, Box<dyn Tape>, V, ScratchDevice, HostCrc32c>;
-type EngineError<V> =
-    RestoreError<TapeError, <V as TargetVolume>::Error, crate::state::scratch::ScratchError>;
 
 /// The longest record that is read: Linux `dump` writes up to 1,024 tape blocks, we no more than 256.
 pub const RECORD_LEN_MAX: usize = 1024 * TAPE_BLOCK_LEN;
@@ -133,11 +136,40 @@ impl Reading {
 
     /// Reads the dump over `target`. Gives the target back, and how it ended: `None` where the visitor had enough.
     pub fn run<V>(
-        self,
+        mut self,
         target: V,
         visitor: &mut impl Visitor<V>,
         interrupt: &Interrupt,
     ) -> Result<(V, RestoreSummary), CliError>
+    where
+        V: TargetVolume,
+        V::Error: Display,
+    {
+        let tape = std::mem::replace(&mut self.tape, Box::new(NullTape::default()));
+        let (target, survey, found) = match self.read(tape, target, visitor, interrupt, None)? {
+            Ending::Over(target, summary) => return Ok((target, summary)),
+            Ending::Again(target, survey, found) => (target, survey, found),
+        };
+        self.sources.begin_again(&mut self.tapes);
+        let mending = Mending::gather(&self.sources, &survey, found, &self.state, interrupt)?;
+        let tape = read_ahead(&self.tapes.present, self.sources.reopen(0)?, interrupt)?;
+        let tape = mending.over(0, tape);
+        match self.read(tape, target, visitor, interrupt, Some(mending))? {
+            Ending::Over(target, summary) => Ok((target, summary)),
+            Ending::Again(..) => Err(CliError::failed("the tapes change while they are read")),
+        }
+    }
+
+    /// Reads it, and gives up when all names are read if there may be copies of what is damaged, unless this is what was
+    /// gathered of them.
+    fn read<V>(
+        &mut self,
+        tape: Box<dyn Tape>,
+        target: V,
+        visitor: &mut impl Visitor<V>,
+        interrupt: &Interrupt,
+        mending: Option<Mending>,
+    ) -> Result<Ending<V>, CliError>
     where
         V: TargetVolume,
         V::Error: Display,
@@ -163,7 +195,7 @@ impl Reading {
             names: &mut names,
             attributes: &mut attributes,
         };
-        let Self { tape, mut tapes, named, mut sources, name, journal, .. } = self;
+        let Self { tapes, named, sources, name, journal, state, .. } = self;
         let stops = sources.stops().map(<[_]>::to_vec);
         let mut route = stops.as_deref();
         let mut engine = Engine::of_chain(tape, target, scratch, memory, sources.len())
@@ -175,15 +207,22 @@ impl Reading {
         if visitor.directories_only() {
             engine.directories_only();
         }
-        let mut progress = Progress::noted(journal);
-        progress.note(LogEvent::TapeOpen, &name);
+        let mut progress = Progress::noted(journal.clone());
+        progress.note(LogEvent::TapeOpen, name);
+        let survey = (mending.is_none() && visitor.takes_copies()).then(Survey::default);
         let mut drive = Drive {
-            tapes: &mut tapes,
-            named: &named,
-            sources: &mut sources,
+            tapes,
+            named,
+            sources,
             visitor,
             interrupt,
             progress: &mut progress,
+            is_again: mending.is_some(),
+            survey,
+            moved: false,
+            mending: mending.unwrap_or_default(),
+            state,
+            made_good: 0,
             object: None,
             lost: false,
             enough: false,
@@ -191,6 +230,11 @@ impl Reading {
             repeats: Repeats::default(),
         };
         let ended = drive.run(&mut engine);
+        if let (Err(Stopped::Again), Some(survey)) = (&ended, drive.survey.take()) {
+            let found = drive.early.take().unwrap_or_default();
+            progress.end();
+            return Ok(Ending::Again(engine.into_devices().1, survey, found));
+        }
         let told = drive.tell_early(&mut engine).and_then(|()| drive.tell_rest::<V>());
         let ended = ended.and_then(|summary| drive.tell_unread::<V>(summary).map_err(Stopped::from));
         let ended = ended.and_then(|summary| told.map(|()| summary).map_err(Stopped::from));
@@ -207,14 +251,14 @@ impl Reading {
             _ => None,
         };
         let (_, mut target, _) = engine.into_devices();
-        progress.note(LogEvent::TapeClose, &name);
+        progress.note(LogEvent::TapeClose, name);
         match ended {
-            Ok(summary) => Ok((target, summary)),
+            Ok(summary) => Ok(Ending::Over(target, summary)),
             Err(error) => {
                 if purpose == Purpose::Restore {
                     settle(&mut target, open.as_deref());
                 }
-                Err(error.told(&name, missing))
+                Err(error.told(name, missing))
             }
         }
     }
@@ -235,8 +279,18 @@ struct Drive<'a, W> {
     /// The visitor did not want to see the end.
     enough: bool,
     /// Damage found before the names are known, with the name it is about: told as soon as they are.
-    early: Option<Vec<(Damage, Vec<u8>)>>,
+    early: Option<Vec<Found>>,
     repeats: Repeats,
+    /// The names are read for the second time, and the visitor was told what comes before them.
+    is_again: bool,
+    /// What is found before the names are known, where the reading may begin again.
+    survey: Option<Survey>,
+    /// Another tape of a dump was asked for.
+    moved: bool,
+    mending: Mending,
+    state: &'a StateDir,
+    /// Damage of which the copies had what was lost.
+    made_good: u64,
 }
 
 impl<W> Drive<'_, W> {
@@ -335,7 +389,9 @@ impl<W> Drive<'_, W> {
                 return Err(interrupted().into());
             }
             let event = engine.step();
-            if let Ok(event) = &event {
+            if let Ok(event) = &event
+                && !self.is_again
+            {
                 self.visitor.event(engine, event)?;
             }
             let flow = match event {
@@ -344,6 +400,7 @@ impl<W> Drive<'_, W> {
                     if self.tapes.may_change() =>
                 {
                     let why = format!("{}: this is not tape {} of the dump", self.tapes.present, wanted.0);
+                    self.moved = true;
                     self.tapes.changes += 1;
                     self.tapes.change(engine, wanted.0, &why, self.interrupt, self.progress)?;
                     Flow::On
@@ -353,23 +410,41 @@ impl<W> Drive<'_, W> {
                     return Err(Stopped::Full(explain::<V>(&error)));
                 }
                 Err(error) => return Err(Stopped::Engine(explain::<V>(&error))),
-                Ok(RestoreEvent::Done(summary)) => return Ok(summary),
+                Ok(RestoreEvent::Done(summary)) => return Ok(self.counted(summary)),
                 Ok(RestoreEvent::NeedTape(number)) => {
                     let place = self.sources.place(number.0);
                     self.tapes.bring(engine, number.0, place, self.interrupt, self.progress)?;
+                    if self.tapes.number == number.0 {
+                        self.moved = true;
+                        let (spec, begin) = (self.tapes.present.clone(), self.tapes.begin);
+                        self.visitor.tape(UsedTape {
+                            spec,
+                            begin,
+                            first: BlockAddr(engine.progress().blocks),
+                        });
+                    }
                     Flow::On
                 }
                 Ok(RestoreEvent::NeedDump { index }) => {
-                    self.sources.give(engine, index, self.tapes, self.interrupt)?;
+                    self.sources.give(engine, index, self.tapes, &self.mending, self.interrupt)?;
                     Flow::On
                 }
                 Ok(RestoreEvent::Damage(damage)) if self.is_early() => {
                     self.lost |= names::may_lose_objects(&damage);
                     let culprit = engine.culprit().to_vec();
+                    if let Some(survey) = &mut self.survey {
+                        survey.damage(self.sources.present(), &damage);
+                    }
                     self.early.get_or_insert_default().push((damage, culprit));
                     Flow::On
                 }
                 Ok(RestoreEvent::Catalogued) => {
+                    if self.is_to_begin_again() {
+                        return Err(Stopped::Again);
+                    }
+                    self.survey = None;
+                    self.is_again = false;
+                    self.tell_mended(engine)?;
                     self.tell_early(engine)?;
                     self.visitor.catalogued(engine)?;
                     Flow::On
@@ -380,6 +455,7 @@ impl<W> Drive<'_, W> {
                     Flow::On
                 }
                 Ok(RestoreEvent::Damage(damage)) => {
+                    self.survey = None;
                     self.lost |= names::may_lose_objects(&damage);
                     let culprit = engine.culprit().to_vec();
                     let finding = names::damage(engine, &damage, &culprit, self.lost);
@@ -416,15 +492,18 @@ impl<W> Drive<'_, W> {
                             return Err(Stopped::Engine(what.into()));
                         }
                         self.sources.found(info)?;
+                        if let Some(survey) = &mut self.survey {
+                            survey.found(self.sources.present(), info.id);
+                        }
                         self.tapes.label = printable(label_text(&info.label));
                         self.tapes.dump = info.id;
                     }
-                    tell(engine, event, self.visitor, self.progress)?
+                    if self.is_again { Flow::On } else { tell(engine, event, self.visitor, self.progress)? }
                 }
             };
             if flow == Flow::Enough {
                 self.enough = true;
-                return Ok(engine.progress());
+                return Ok(self.counted(engine.progress()));
             }
             self.progress.step(|| {
                 let done = engine.progress();
@@ -477,25 +556,6 @@ where
         _ => {}
     }
     Ok(Flow::On)
-}
-
-/// Why the engine stopped, with what the devices say.
-fn explain<V: TargetVolume>(error: &EngineError<V>) -> String
-where
-    V::Error: Display,
-{
-    match error {
-        RestoreError::Tape { at, source } => format!("the tape failed at {at} of the dump: {source}"),
-        RestoreError::Target { source, .. } => {
-            format!(
-                "the destination can take nothing more, and what follows is not restored: {source}; make room, \
-                 or restore to another place"
-            )
-        }
-        RestoreError::Scratch(TableError::Device { source, .. }) => source.to_string(),
-        RestoreError::Stream(ReaderError::NotADump { .. }) => format!("this tape holds no dump: {error}"),
-        other => other.to_string(),
-    }
 }
 
 /// Selects what the user named; what is not there is named before anything is written.

@@ -64,6 +64,8 @@ pub struct Finding {
     names_lost: bool,
     #[serde(skip)]
     end_missing: bool,
+    #[serde(skip)]
+    made_good: bool,
 }
 
 impl Finding {
@@ -81,6 +83,7 @@ impl Finding {
             bytes: path,
             names_lost: false,
             end_missing: false,
+            made_good: false,
         }
     }
 
@@ -113,6 +116,18 @@ impl Finding {
     /// It says that the dump has no end.
     pub const fn is_end_missing(&self) -> bool {
         self.end_missing
+    }
+
+    /// The object has what it lost from elsewhere.
+    pub const fn is_made_good(&self) -> bool {
+        self.made_good
+    }
+
+    /// Says that what is lost was had from elsewhere.
+    #[must_use]
+    pub fn made_good(self) -> Self {
+        let text = format!("{}; made good from the catalog", self.text);
+        Self { text, names_lost: false, made_good: true, ..self }
     }
 
     /// The line for a person.

@@ -7,6 +7,7 @@ use crate::cli::interrupt::Interrupt;
 use crate::cli::list::utc;
 use crate::cli::reading::directions;
 use crate::cli::reading::first_header::{id_of, peek};
+use crate::cli::reading::mending::Mending;
 use crate::cli::reading::tape_file::{find_file, find_part};
 use crate::cli::reading::tapes::Tapes;
 use crate::cli::reading::{Engine, read_ahead};
@@ -32,6 +33,8 @@ pub enum Scope<'a> {
     /// The whole chain; the tapes of the older dumps, where the user named them.
     Chain { bases: &'a [OsString] },
 }
+
+const UNKNOWN: &str = "the chain has no such dump";
 
 /// More stops than these are worth reading ahead.
 const STOPS_FEW: usize = 256;
@@ -140,6 +143,25 @@ impl Sources {
         self.dumps.iter().map(|dump| dump.id).collect()
     }
 
+    /// What a dump is on.
+    pub fn spec(&self, index: usize) -> Option<&TapeSpec> {
+        self.dumps.get(index).map(|source| &source.first.spec)
+    }
+
+    /// The place in the chain of the dump that is being read.
+    pub const fn present(&self) -> usize {
+        self.present
+    }
+
+    /// All is to be read once more, from the newest dump on, and read through.
+    pub fn begin_again(&mut self, tapes: &mut Tapes) {
+        self.present = 0;
+        if let Some(newest) = self.dumps.first() {
+            (tapes.present, tapes.number) = (newest.first.spec.clone(), 1);
+        }
+        self.stops = None;
+    }
+
     /// Where on the dumps the wanted paths are, when that is known.
     pub fn stops(&self) -> Option<&[ChainStop]> {
         self.stops.as_deref()
@@ -221,6 +243,19 @@ impl Sources {
         }
     }
 
+    /// Opens the first tape of a dump that was read before, and goes there.
+    pub fn reopen(&self, index: usize) -> Result<Box<dyn Tape>, CliError> {
+        let wanted = self.dumps.get(index).ok_or_else(|| CliError::failed(UNKNOWN))?;
+        let TapePlace { spec, file } = &wanted.first;
+        let mut tape = open(spec, Mode::Read)?;
+        match (wanted.id, file) {
+            (_, Some(_)) => wanted.go_on(&mut tape)?,
+            (Some(id), None) => find_part(spec, &mut tape, id, 1)?,
+            (None, None) => drop(find_file(spec, &mut tape, None)?),
+        }
+        Ok(tape)
+    }
+
     /// Where a tape of the dump that is read is, if that is known.
     pub fn place(&self, number: u32) -> Option<&TapePlace> {
         let source = self.dumps.get(self.present)?;
@@ -241,19 +276,20 @@ impl Sources {
         engine: &mut Engine<'_, V>,
         index: u32,
         tapes: &mut Tapes,
+        mending: &Mending,
         interrupt: &Interrupt,
     ) -> Result<(), CliError> {
-        let unknown = || CliError::failed("the chain has no such dump");
+        let unknown = || CliError::failed(UNKNOWN);
         let wanted = self.dumps.get(index as usize).ok_or_else(unknown)?;
         let TapePlace { spec, file } = &wanted.first;
         let is_drive = matches!(spec, TapeSpec::Drive(_));
-        if *spec == tapes.present && (tapes.number == 1 || !is_drive) {
+        if *spec == tapes.present && (tapes.number == 1 || !is_drive) && mending.is_empty() {
             wanted.go_on(engine.tape_mut())?;
             drop(engine.next_dump(None));
         } else {
             // Closed before the next one is put in, since both may be in one drive.
             drop(engine.next_dump(Some(Box::new(NullTape::default()))));
-            if *spec == tapes.present {
+            if *spec == tapes.present && tapes.number != 1 && is_drive {
                 let why = format!("{spec}: the {} begins on another tape", wanted.text);
                 let asked = Wanted { purpose: "read", number: 1, label: &tapes.label };
                 if tapes.further.bring(&asked, spec, &why, interrupt)?.is_none() {
@@ -262,13 +298,18 @@ impl Sources {
                     )));
                 }
             }
-            let mut tape = open(spec, Mode::Read)?;
-            match (wanted.id, file) {
-                (Some(id), None) => find_part(spec, &mut tape, id, 1)?,
-                _ => drop(find_file(spec, &mut tape, *file)?),
-            }
+            let tape = if mending.is_empty() {
+                let mut tape = open(spec, Mode::Read)?;
+                match (wanted.id, file) {
+                    (Some(id), None) => find_part(spec, &mut tape, id, 1)?,
+                    _ => drop(find_file(spec, &mut tape, *file)?),
+                }
+                tape
+            } else {
+                self.reopen(index as usize)?
+            };
             let tape = if self.is_short() { tape } else { read_ahead(spec, tape, interrupt)? };
-            drop(engine.next_dump(Some(tape)));
+            drop(engine.next_dump(Some(mending.over(index as usize, tape))));
         }
         tapes.dump = wanted.id;
         (tapes.present, tapes.number) = (spec.clone(), 1);

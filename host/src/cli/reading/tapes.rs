@@ -10,6 +10,7 @@ use crate::cli::interrupt::Interrupt;
 use crate::cli::progress::Progress;
 use crate::tape::null::NullTape;
 use crate::tape::{Mode, TapeSpec, open};
+use tapedump_core::device::tape::{TapeDevice, TapePosition};
 use tapedump_core::device::volume::TargetVolume;
 use tapedump_core::units::DumpId;
 
@@ -28,13 +29,16 @@ pub struct Tapes {
     pub changes: u32,
     /// The highest number of a tape that was read.
     pub highest: u32,
+    /// Where on the present one the dump goes on.
+    pub begin: TapePosition,
 }
 
 impl Tapes {
     /// Of a dump that begins on `first`.
     pub const fn new(first: TapeSpec, further: Further) -> Self {
         let label = String::new();
-        Self { present: first, number: 1, further, dump: None, label, changes: 0, highest: 1 }
+        let begin = TapePosition { file: 0, record: 0 };
+        Self { present: first, number: 1, further, dump: None, label, changes: 0, highest: 1, begin }
     }
 
     /// Whether another one can be had in place of the present one, which is not the right one.
@@ -112,19 +116,20 @@ impl Tapes {
         let file = place.as_ref().and_then(|place| place.file);
         let spec = place.map_or_else(|| self.present.clone(), |place| place.spec);
         let wanted = Wanted { purpose: "read", number, label: &self.label };
-        let tape = progress.print(|| {
+        let (tape, begin) = progress.print(|| {
             with_changes(self.further.changer.as_ref(), &spec, &wanted, interrupt, || {
                 let mut tape = open(&spec, Mode::Read)?;
                 match (file, self.dump) {
                     (None, Some(dump)) => find_part(&spec, &mut tape, dump, number)?,
                     _ => drop(find_file(&spec, &mut tape, file)?),
                 }
-                Ok(tape)
+                let begin = tape.position()?;
+                Ok((tape, begin))
             })
         })?;
         progress.tell(&format!("tape {number}: {spec}"));
         let tape = read_ahead(&spec, tape, interrupt)?;
-        (self.present, self.number) = (spec, number);
+        (self.present, self.number, self.begin) = (spec, number, begin);
         self.highest = self.highest.max(number);
         drop(engine.next_tape(tape));
         Ok(())

@@ -3,6 +3,7 @@
 use super::Engine;
 use super::names::{Finding, Purpose};
 use crate::cli::exit::CliError;
+use crate::cli::increments::UsedTape;
 use crate::cli::progress::Progress;
 use tapedump_core::device::volume::{PropertyKinds, TargetVolume};
 use tapedump_core::engine::restore::{DumpInfo, RestoreEvent, RestoreStage};
@@ -52,10 +53,16 @@ pub trait Visitor<V: TargetVolume> {
     fn directories_only(&self) -> bool {
         false
     }
+    /// What is damaged on the tapes may be taken from elsewhere.
+    fn takes_copies(&self) -> bool {
+        true
+    }
     /// What the dump is read for.
     fn purpose(&self) -> Purpose {
         Purpose::Look
     }
+    /// The dump goes on on that tape.
+    fn tape(&mut self, _tape: UsedTape) {}
     /// An object that is no directory begins.
     fn object(&mut self, _ino: Ino) {}
     /// A stage begins.

@@ -74,7 +74,7 @@ impl Tally {
     /// Something is wrong.
     pub fn finding(&mut self, finding: &Finding) {
         // What is another thing in its new place is whole there.
-        if let Some(ino) = finding.ino().filter(|_| finding.is_fault()) {
+        if let Some(ino) = finding.ino().filter(|_| finding.is_fault() && !finding.is_made_good()) {
             self.not_whole.insert(ino);
         }
         self.cut_short |= finding.is_end_missing();
