@@ -94,6 +94,17 @@ pub enum Report {
     Straight(RestoreSummary),
     /// The chain was restored to another volume, and the two are equal.
     ChainEqual(RestoreSummary),
+    /// The volume was dumped to two tapes and restored from them, and the two volumes are equal.
+    TwoTapes(DumpSummary),
+    /// The power was cut at each write of such a dump, and the volume restored from its tapes each time: it is equal.
+    PowerCuts {
+        /// Writes, and dumps.
+        cuts: u64,
+        /// Dumps that went on from their context; the others were not far enough, and began anew.
+        restarted: u64,
+        /// Those of them that went on on the second tape.
+        on_second: u64,
+    },
     /// Everything went as it should.
     Passed,
     /// Something did not.
@@ -155,6 +166,16 @@ impl fmt::Display for Report {
                 f,
                 "restored the chain to another volume: the two are equal; {} tape records",
                 summary.records
+            ),
+            Self::TwoTapes(summary) => write!(
+                f,
+                "dumped it to two tapes, {} tape blocks, and restored it from there: the two are equal",
+                summary.blocks
+            ),
+            Self::PowerCuts { cuts, restarted, on_second } => write!(
+                f,
+                "cut the power at each of {cuts} writes: {restarted} dumps went on from their context, {on_second} of them \
+                 on the second tape, and the others began anew; all are equal"
             ),
             Self::Passed => f.write_str("passed"),
             Self::Failed(deviation) => write!(f, "FAILED: {deviation:?}"),

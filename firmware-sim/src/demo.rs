@@ -15,6 +15,7 @@ use tapedump_core::engine::restore::{Damage, RestoreSummary};
 use tapedump_core::units::{BlockAddr, BlockingFactor, Ino, TAPE_BLOCK_LEN};
 
 use crate::board::{Board, Report};
+use crate::drive::Drive;
 use crate::engine::{BLOCKING_MAX, CHAIN_LEN, Told, Work, dump, restore};
 use crate::nowhere::Nowhere;
 use crate::part::{Part, Storage};
@@ -91,6 +92,12 @@ pub enum Deviation {
     Base,
     /// The catalog failed.
     Catalog(ErrorKind),
+    /// A context could not be stored or read.
+    Context(ErrorKind),
+    /// A dump that was cut off could not go on: what is on the tape is not what its context says, or the volume is not.
+    NotThisTape,
+    /// No dump that was cut off went on from its context on the first tape, or none on the second.
+    NotRestarted,
     /// A catalog has or does not have a path, or has the object on another dump than it is on.
     NotFound,
 }
@@ -106,16 +113,19 @@ pub enum Trouble {
 }
 
 /// Bytes that the block device must have.
-pub const STORAGE_LEN: u64 = 256 << 10;
+pub const STORAGE_LEN: u64 = 320 << 10;
 
-/// Runs the whole demonstration. `tapes` hold a chain of three dumps with records of blocking factor 32 in the end, the
-/// baseline first.
+/// Tapes of the demonstration: those of a chain, and two of one dump.
+pub const TAPES: usize = CHAIN_LEN + 2;
+
+/// Runs the whole demonstration. In the end `tapes` hold, with records of blocking factor 32, a chain of three dumps, the baseline
+/// first, and on the last two a dump of all that the chain gives.
 ///
 /// # Errors
 /// The first thing that went otherwise than it should; it was logged.
 pub fn run<T: TapeDevice>(
     memory: Memory<'_>,
-    tapes: [&mut T; CHAIN_LEN],
+    tapes: [&mut T; TAPES],
     storage: &mut Storage<'_>,
     board: &mut impl Board,
 ) -> Result<(), Deviation> {
@@ -123,10 +133,12 @@ pub fn run<T: TapeDevice>(
     let [source_nodes, target_nodes] = memory.nodes;
     let [source_arena, target_arena] = memory.arenas;
     let target = Target { nodes: target_nodes, arena: target_arena };
-    let [tape, tape_1, tape_2] = tapes;
+    let [tape, tape_1, tape_2, first, second] = tapes;
     let storage = RefCell::new(storage);
     let storage = Part::new(&storage, 0, STORAGE_LEN);
-    let mut demo = Demo { tape, increments: [tape_1, tape_2], storage, target, work: memory.work, board };
+    let increments = [tape_1, tape_2];
+    let pair = [first, second];
+    let mut demo = Demo { tape, increments, pair, storage, target, work: memory.work, board };
     let result = demo.all(source_nodes, source_arena);
     demo.board.log(&match result {
         Ok(()) => Report::Passed,
@@ -141,6 +153,8 @@ pub struct Demo<'d, 'm, T, L> {
     pub tape: &'d mut T,
     /// Of level 1 and of level 2.
     pub increments: [&'d mut T; CHAIN_LEN - 1],
+    /// Of one dump.
+    pub pair: [&'d mut T; 2],
     pub storage: Part<'d>,
     pub target: Target<'m>,
     pub work: &'m mut Work,
@@ -174,9 +188,10 @@ impl<T: TapeDevice, L: Board> Demo<'_, '_, T, L> {
             self.damaged_records(&source, blocking)?;
             self.small_device(&mut source, blocking)?;
             self.levels(&mut source, blocking)?;
+            self.two_tapes(&mut source, blocking)?;
         }
-        let [level_1, level_2] = &mut self.increments;
-        for tape in [&mut *self.tape, level_1, level_2] {
+        let ([level_1, level_2], [first, second]) = (&mut self.increments, &mut self.pair);
+        for tape in [&mut *self.tape, level_1, level_2, first, second] {
             tape.unload().map_err(|error| Deviation::Tape { at: None, kind: error.kind() })?;
         }
         Ok(())
@@ -191,8 +206,8 @@ impl<T: TapeDevice, L: Board> Demo<'_, '_, T, L> {
     ) -> Result<(), Deviation> {
         let job = self.baseline(blocking);
         let silent = None::<&mut L>;
-        let mut counting = FaultInjector::counting(&mut *self.tape);
-        dump(source, &mut counting, &job, self.work, silent)?;
+        let mut counting = FaultInjector::counting(Drive::with(&mut *self.tape));
+        dump(source, &mut counting, &job, self.work, None, silent)?;
         let writes = counting.operations_of(Operation::Write);
         for n in 0..writes {
             let at = BlockAddr(n * u64::from(blocking.blocks()));
@@ -202,8 +217,8 @@ impl<T: TapeDevice, L: Board> Demo<'_, '_, T, L> {
             for (what, expected) in faults {
                 let fault = Fault { when: When::Nth(Operation::Write, n), what };
                 let schedule = [fault];
-                let mut tape = FaultInjector::scheduled(&mut *self.tape, &schedule);
-                match dump(source, &mut tape, &job, self.work, None::<&mut L>) {
+                let mut tape = FaultInjector::scheduled(Drive::with(&mut *self.tape), &schedule);
+                match dump(source, &mut tape, &job, self.work, None, None::<&mut L>) {
                     Err(found) if found == expected => {}
                     Err(other) => return Err(other),
                     Ok(_) => return Err(Deviation::Unnoticed(fault)),
@@ -223,8 +238,8 @@ impl<T: TapeDevice, L: Board> Demo<'_, '_, T, L> {
     ) -> Result<(), Deviation> {
         let scratch = self.scratch();
         let job = self.baseline(blocking);
-        let mut tape = FaultInjector::counting(&mut *self.tape);
-        let summary = dump(source, &mut tape, &job, self.work, Some(&mut *self.board))?.summary;
+        let mut tape = FaultInjector::counting(Drive::with(&mut *self.tape));
+        let summary = dump(source, &mut tape, &job, self.work, None, Some(&mut *self.board))?.summary;
         self.board.log(&Report::Dumped(summary));
         let found = (summary.directories, summary.others, summary.incomplete);
         if found != (tree::DIRECTORIES, tree::OTHERS, 0) {
@@ -233,19 +248,26 @@ impl<T: TapeDevice, L: Board> Demo<'_, '_, T, L> {
 
         let mut nowhere = Nowhere::new();
         let summary =
-            restore([Some(&mut tape), None, None], &mut nowhere, scratch, self.work, None, &mut quiet)?;
+            restore(1, [Some(&mut tape), None, None], &mut nowhere, scratch, self.work, None, &mut quiet)?;
         self.board.log(&Report::Verified(summary));
         check_summary(&summary)?;
 
         let mut restored = self.target.empty()?;
         let board = &mut *self.board;
-        let summary =
-            restore([Some(&mut tape), None, None], &mut restored, scratch, self.work, None, &mut |told| {
+        let summary = restore(
+            1,
+            [Some(&mut tape), None, None],
+            &mut restored,
+            scratch,
+            self.work,
+            None,
+            &mut |told| {
                 if let Told::Report(report) = &told {
                     board.log(report);
                 }
                 quiet(told)
-            })?;
+            },
+        )?;
         check_summary(&summary)?;
         equal(source, &restored)?;
         self.board.log(&Report::Equal);
@@ -265,21 +287,26 @@ impl<T: TapeDevice, L: Board> Demo<'_, '_, T, L> {
         let schedule = [fault];
         let mut restored = self.target.empty()?;
         let mut told_from = None;
-        let mut tape = FaultInjector::scheduled(&mut *self.tape, &schedule);
+        let mut tape = FaultInjector::scheduled(Drive::with(&mut *self.tape), &schedule);
         let board = &mut *self.board;
-        let summary =
-            restore([Some(&mut tape), None, None], &mut restored, scratch, self.work, None, &mut |told| {
-                match told {
-                    Told::Trouble(trouble @ Trouble::Damage(Damage::Data { ino, from, .. }))
-                        if ino == damaged =>
-                    {
-                        told_from.get_or_insert(from);
-                        board.log(&Report::Told(trouble));
-                        Ok(())
-                    }
-                    told => quiet(told),
+        let summary = restore(
+            1,
+            [Some(&mut tape), None, None],
+            &mut restored,
+            scratch,
+            self.work,
+            None,
+            &mut |told| match told {
+                Told::Trouble(trouble @ Trouble::Damage(Damage::Data { ino, from, .. }))
+                    if ino == damaged =>
+                {
+                    told_from.get_or_insert(from);
+                    board.log(&Report::Told(trouble));
+                    Ok(())
                 }
-            })?;
+                told => quiet(told),
+            },
+        )?;
         let Some(from) = told_from.filter(|_| !summary.is_good()) else {
             return Err(Deviation::Unnoticed(fault));
         };
@@ -314,9 +341,9 @@ impl<T: TapeDevice, L: Board> Demo<'_, '_, T, L> {
                 let fault = Fault { when: When::Record(TapePosition { file: 0, record }), what };
                 let schedule = [fault];
                 let mut restored = self.target.empty()?;
-                let mut tape = FaultInjector::scheduled(&mut *self.tape, &schedule);
+                let mut tape = FaultInjector::scheduled(Drive::with(&mut *self.tape), &schedule);
                 let tapes = [Some(&mut tape), None, None];
-                let summary = restore(tapes, &mut restored, scratch, self.work, None, &mut |_| Ok(()))?;
+                let summary = restore(1, tapes, &mut restored, scratch, self.work, None, &mut |_| Ok(()))?;
                 // Zeros do no damage where there were zeros before, and nothing does behind the header that ends the dump.
                 let may_be_harmless = matches!(what, What::Zero { .. }) || record + 1 == records;
                 let is_harmless = may_be_harmless && differs(source, &restored).is_none();

@@ -1,10 +1,11 @@
 //! What dumps and restores: the two engines, in memory that they take turns in.
 //!
 //! Each is here once, for one type of each device, as in a product: whatever the demonstration does, it does by the same
-//! code. So the tape always has an injector of faults in front, mostly without any.
+//! code. So the tape always has an injector of faults in front, mostly without any, and a drive that could take another one.
 
 use tapedump_core::catalog::{
     CATALOG_MEMORY_MIN, CatalogError, CatalogFigures, CatalogIdentity, CatalogWriter, MEMORY_LEN_MIN,
+    SuspendedCatalog,
 };
 use tapedump_core::checksum::CompactCrc32c;
 use tapedump_core::device::fault::{FaultError, FaultInjector};
@@ -20,7 +21,9 @@ use tapedump_core::stream::writer::DumpIdentity;
 use tapedump_core::units::{BlockingFactor, DumpId, TAPE_BLOCK_LEN, VolumeId};
 
 use crate::board::{Board, Report};
+use crate::contexts::Contexts;
 use crate::demo::{Deviation, Trouble};
+use crate::drive::Drive;
 use crate::part::Part;
 
 /// The longest tape records.
@@ -45,11 +48,19 @@ pub const CHAIN_LEN: usize = 3;
 
 /// Memory that is lent to a dump, a restore, the history or a catalog, whichever is at work.
 pub struct Work {
-    /// One tape record, and for reading one tape block more.
+    /// One tape record, and one tape block more.
     stream: [u8; BLOCKING_MAX.record_len() + TAPE_BLOCK_LEN],
-    maps: [u8; MAPS * MAP_LEN],
-    chain: [u8; CHAIN_MAPS * MAP_LEN],
+    /// The last ones are of a chain.
+    maps: [u8; (MAPS + CHAIN_MAPS) * MAP_LEN],
     names: [u8; NAMES_LEN],
+}
+
+/// What of [`Work`] is lent to a dump, besides the memory for its catalog.
+pub struct Lent<'w> {
+    /// What the dump works with.
+    pub memory: DumpMemory<'w>,
+    /// What is left, and is used only when a dump is gone on with.
+    pub idle: &'w mut [u8],
 }
 
 impl Work {
@@ -61,8 +72,7 @@ impl Work {
     pub const fn new() -> Self {
         Self {
             stream: [0; BLOCKING_MAX.record_len() + TAPE_BLOCK_LEN],
-            maps: [0; MAPS * MAP_LEN],
-            chain: [0; CHAIN_MAPS * MAP_LEN],
+            maps: [0; (MAPS + CHAIN_MAPS) * MAP_LEN],
             names: [0; NAMES_LEN],
         }
     }
@@ -74,9 +84,28 @@ impl Work {
 
     /// The map of what the chain gives rightly: the base's before an increment, the dump's own after each dump.
     pub fn known(&mut self) -> &mut [u8] {
-        self.chain.get_mut(..MAP_LEN).unwrap_or_default()
+        self.maps.last_chunk_mut::<MAP_LEN>().map_or(&mut [], |map| map)
+    }
+
+    /// Lent to a dump, and to its catalog.
+    pub fn lend(&mut self, blocking: BlockingFactor) -> Option<(Lent<'_>, &mut [u8])> {
+        let stream = self.stream.get_mut(..TAPE_BLOCK_LEN + blocking.record_len())?;
+        let (in_use, rest) = self.maps.split_first_chunk_mut::<MAP_LEN>()?;
+        let (on_tape, rest) = rest.split_first_chunk_mut::<MAP_LEN>()?;
+        let (idle, known) = rest.split_last_chunk_mut::<MAP_LEN>()?;
+        Some((Lent { memory: DumpMemory { stream, in_use, on_tape, known }, idle }, &mut self.names))
+    }
+
+    /// The power is gone, and back: anything may be in it.
+    pub fn lose(&mut self) {
+        self.stream.fill(LOST);
+        self.maps.fill(LOST);
+        self.names.fill(LOST);
     }
 }
+
+/// What is found in memory that lost its content.
+const LOST: u8 = 0x6d;
 
 impl Default for Work {
     fn default() -> Self {
@@ -84,8 +113,8 @@ impl Default for Work {
     }
 }
 
-/// The tape: perhaps with faults.
-pub type Tape<'t, T> = FaultInjector<'t, &'t mut T>;
+/// The tape, or two: perhaps with faults.
+pub type Tape<'t, T> = FaultInjector<'t, Drive<'t, T>>;
 
 /// What came of a dump.
 pub struct Dumped {
@@ -131,32 +160,50 @@ impl Job<'_> {
 /// Label of all dumps.
 const LABEL: [u8; 16] = *b"demo\0\0\0\0\0\0\0\0\0\0\0\0";
 
-/// Dumps the whole volume, or what changed in it, from the beginning of the tape. All of it can be read: only stages are
-/// to be told, and that there is no room for the catalog.
+/// Dumps the whole volume, or what changed in it, from the beginning of the tape; or goes on with a dump that was cut off,
+/// where `contexts` found one. All of it can be read: only stages are to be told, and that there is no room for the catalog.
 #[inline(never)]
-pub fn dump<T: TapeDevice>(
+pub fn dump<'d, T: TapeDevice>(
     source: &mut MemVolume<'_>,
     tape: &mut Tape<'_, T>,
-    job: &Job<'_>,
+    job: &Job<'d>,
     work: &mut Work,
+    mut contexts: Option<&mut Contexts<'d>>,
     board: Option<&mut impl Board>,
 ) -> Result<Dumped, Deviation> {
-    rewind(tape)?;
     // A dump that failed before left its object open; else there is nothing to close.
     let _ = source.close();
-    let Work { stream, maps, chain, names } = work;
-    let mut catalog =
-        CatalogWriter::<_, CompactCrc32c>::new(job.catalog, 0..u64::MAX, names, job.of_catalog())
-            .map_err(|error| Deviation::Catalog(error.kind()))?;
-    let (in_use, rest) = maps.split_at_mut(MAP_LEN);
-    let (on_tape, _) = rest.split_at_mut(MAP_LEN);
-    let known = chain.get_mut(..MAP_LEN).unwrap_or_default();
-    let stream = stream.get_mut(..TAPE_BLOCK_LEN + job.blocking.record_len()).ok_or(Deviation::Memory)?;
-    let memory = DumpMemory { stream, in_use, on_tape, known };
-    let options = DumpOptions { identity: job.identity, blocking: job.blocking, label: LABEL };
-    let (summary, lost) = stream_out(source, tape, &mut catalog, memory, options, board)?;
+    let (mut lent, names) = work.lend(job.blocking).ok_or(Deviation::Memory)?;
+    let kept = contexts.as_ref().and_then(|contexts| contexts.kept.as_ref());
+    match kept {
+        Some(kept) => kept.find_end(tape, job, &mut lent)?,
+        None => rewind(tape)?,
+    }
+    let mut catalog = catalog(job, names, kept.map(|kept| &kept.catalog))?;
+    if let Some(contexts) = contexts.as_deref_mut().filter(|contexts| contexts.kept.is_none()) {
+        contexts.forget()?;
+    }
+    let (summary, lost) = stream_out(source, tape, &mut catalog, lent, job, contexts.as_deref_mut(), board)?;
     let catalog = lost.map_or_else(|| finish(catalog), Err);
+    if let Some(contexts) = contexts {
+        contexts.forget()?;
+    }
     Ok(Dumped { summary, lost: lost.is_some(), catalog })
+}
+
+/// A new catalog, or the one that was suspended.
+#[inline(never)]
+fn catalog<'m, 'd>(
+    job: &Job<'d>,
+    memory: &'m mut [u8],
+    suspended: Option<&SuspendedCatalog>,
+) -> Result<CatalogWriter<'m, Part<'d>, CompactCrc32c>, Deviation> {
+    let (device, region, identity) = (job.catalog, 0..u64::MAX, job.of_catalog());
+    let catalog = match suspended {
+        None => CatalogWriter::new(device, region, memory, identity),
+        Some(suspended) => CatalogWriter::resumed(device, region, memory, identity, suspended),
+    };
+    catalog.map_err(|error| Deviation::Catalog(error.kind()))
 }
 
 /// Makes the catalog one that counts.
@@ -171,21 +218,28 @@ type Summary = (DumpSummary, Option<CatalogError<ErrorKind>>);
 
 /// The dump itself; gives why the catalog was lost, if it was.
 #[inline(never)]
-fn stream_out<T: TapeDevice>(
+fn stream_out<'d, T: TapeDevice>(
     source: &mut MemVolume<'_>,
     tape: &mut Tape<'_, T>,
-    catalog: &mut CatalogWriter<'_, Part<'_>, CompactCrc32c>,
-    memory: DumpMemory<'_>,
-    options: DumpOptions,
-    board: Option<&mut impl Board>,
+    catalog: &mut CatalogWriter<'_, Part<'d>, CompactCrc32c>,
+    lent: Lent<'_>,
+    job: &Job<'d>,
+    mut contexts: Option<&mut Contexts<'d>>,
+    mut board: Option<&mut impl Board>,
 ) -> Result<Summary, Deviation> {
+    let Lent { memory, idle } = lent;
+    let rest_max = idle.len();
+    let options = DumpOptions { identity: job.identity, blocking: job.blocking, label: LABEL };
     let mut dump = Dump::<_, _, CompactCrc32c, _>::with_catalog(source, tape, catalog, memory, options);
     // Used where it is: taken out of the result, it would be on the stack once more.
     let dump = match &mut dump {
         Ok(dump) => dump,
         Err(error) => return Err(dump_deviation(error)),
     };
-    let mut board = board;
+    if let Some(kept) = contexts.as_ref().and_then(|contexts| contexts.kept.as_ref()) {
+        let rest = idle.get(..kept.rest_len).unwrap_or_default();
+        dump.restart(&kept.state, rest).map_err(|error| dump_deviation(&error))?;
+    }
     loop {
         match dump.step().map_err(|error| dump_deviation(&error))? {
             DumpEvent::Working | DumpEvent::CatalogLost => {}
@@ -199,6 +253,9 @@ fn stream_out<T: TapeDevice>(
                 }
             }
         }
+        if let Some(contexts) = &mut contexts {
+            contexts.keep(dump, job, rest_max)?;
+        }
     }
 }
 
@@ -206,11 +263,12 @@ fn rewind<T: TapeDevice>(tape: &mut T) -> Result<(), Deviation> {
     tape.rewind().map_err(|error| Deviation::Tape { at: None, kind: error.kind() })
 }
 
-fn dump_deviation<T: DeviceError>(error: &DumpError<ErrorKind, FaultError<T>>) -> Deviation {
+pub fn dump_deviation<T: DeviceError>(error: &DumpError<ErrorKind, FaultError<T>>) -> Deviation {
     match error {
         DumpError::Source(kind) => Deviation::Volume(*kind),
         DumpError::Tape { at, source } => Deviation::Tape { at: Some(*at), kind: source.kind() },
         DumpError::EndOfMedium { at } => Deviation::EndOfMedium(*at),
+        DumpError::NotThisDump => Deviation::NotThisTape,
         _ => Deviation::Memory,
     }
 }
@@ -218,7 +276,7 @@ fn dump_deviation<T: DeviceError>(error: &DumpError<ErrorKind, FaultError<T>>) -
 /// What is restored to.
 pub type Target<'t> = dyn TargetVolume<Error = ErrorKind> + 't;
 
-/// The tapes of a chain, the newest dump's first. One is in the drive, and that one is not here.
+/// The tapes of a chain, the newest dump's first; or those of one dump. One is in the drive, and that one is not here.
 pub type Tapes<'a, 't, T> = [Option<&'a mut Tape<'t, T>>; CHAIN_LEN];
 
 /// One object, straight from where it is.
@@ -229,9 +287,10 @@ pub struct Straight<'r> {
     pub route: &'r mut dyn Route,
 }
 
-/// Restores the dumps that are there, as one tree, to `target`: all, or one object. `judge` decides what may be told.
+/// Restores so many dumps, as one tree, to `target`: all, or one object. `judge` decides what may be told.
 #[inline(never)]
 pub fn restore<'m, T: TapeDevice>(
+    dumps: u32,
     mut tapes: Tapes<'_, '_, T>,
     target: &mut Target<'_>,
     scratch: Part<'_>,
@@ -243,12 +302,11 @@ pub fn restore<'m, T: TapeDevice>(
         rewind(tape)?;
     }
     work.maps.fill(0);
-    work.chain.fill(0);
-    let Work { stream, maps, chain, names } = work;
+    let Work { stream, maps, names } = work;
+    let (maps, chain) = maps.split_at_mut(MAPS * MAP_LEN);
     let memory = RestoreMemory { stream, maps, chain, names, attributes: &mut [] };
-    let len = tapes.iter().flatten().count() as u32;
     let first = tapes.first_mut().and_then(Option::take).ok_or(Deviation::Restore)?;
-    let mut restore = Restore::<_, _, _, CompactCrc32c>::of_chain(first, target, scratch, memory, len);
+    let mut restore = Restore::<_, _, _, CompactCrc32c>::of_chain(first, target, scratch, memory, dumps);
     // Used where it is: taken out of the result, it would be on the stack once more.
     let restore = match &mut restore {
         Ok(restore) => restore,
@@ -284,7 +342,15 @@ pub fn restore<'m, T: TapeDevice>(
                 rewind(restore.tape_mut())?;
                 continue;
             }
-            // A dump is on one tape; to step on without another one is what a lost end is made of.
+            // To step on without another tape is what a lost end is made of.
+            Ok(RestoreEvent::NeedTape(number)) => {
+                let others = tapes.get_mut(1..).filter(|_| dumps == 1).unwrap_or_default();
+                let wanted = (number.0 as usize).checked_sub(2).and_then(|number| others.get_mut(number));
+                if let Some(tape) = wanted.and_then(Option::take) {
+                    let _ = restore.next_tape(tape);
+                }
+                continue;
+            }
             Ok(_) => continue,
             Err(error) => return Err(restore_deviation(&error)),
         };

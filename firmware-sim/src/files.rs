@@ -44,10 +44,13 @@ pub trait BoardFile {
 /// A tape in a file: one tape file, its records one after the other and nothing else, as `restore` programs read it.
 ///
 /// All records have the length of the first one, except that the last may be shorter. Nothing is cut off in the middle,
-/// which not every file system of a board can do: writing begins at the beginning or goes on at the end.
+/// which not every file system of a board can do: what is written there ends the tape, but what stood behind it stands in the
+/// file until it is written over, which is to be done before the tape file is whole.
 pub struct FileTape<F> {
     file: F,
     len: u64,
+    /// Bytes of the file: at least as many.
+    file_len: u64,
     record_len: u64,
     /// The tape file is whole.
     filemark: bool,
@@ -68,7 +71,7 @@ impl<F: BoardFile> FileTape<F> {
             return Err(ErrorKind::Invalid);
         }
         let at = TapePosition::default();
-        Ok(Self { file, len, record_len: record_len as u64, filemark: len > 0, at })
+        Ok(Self { file, len, file_len: len, record_len: record_len as u64, filemark: len > 0, at })
     }
 
     fn records(&self) -> u64 {
@@ -90,10 +93,9 @@ impl<F: BoardFile> FileTape<F> {
         }
         if self.at.record == 0 {
             self.file.clear()?;
-            self.len = 0;
-        } else if self.at.record != self.records() {
-            return Err(ErrorKind::Unsupported);
+            self.file_len = 0;
         }
+        self.len = self.offset();
         self.filemark = false;
         Ok(())
     }
@@ -190,12 +192,16 @@ impl<F: BoardFile> TapeDevice for FileTape<F> {
         }
         self.file.write_at(offset, record)?;
         self.len = offset + len;
+        self.file_len = self.file_len.max(self.len);
         self.at.record += 1;
         Ok(TapeWrite::Written)
     }
 
     fn write_filemark(&mut self) -> Result<TapeWrite, ErrorKind> {
         self.cut()?;
+        if self.file_len > self.len {
+            return Err(ErrorKind::Unsupported);
+        }
         self.file.flush()?;
         self.filemark = true;
         self.at = BEHIND;

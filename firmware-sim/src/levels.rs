@@ -2,7 +2,7 @@
 //! looked up in the catalogs and restored straight from its place, and then all of it as it is now.
 //!
 //! ```text
-//! block device   | names of a restore | history | known, catalog | known, catalog | known, catalog |
+//! block device   | names of a restore | history | known, catalog | known, catalog | known, catalog | - , catalog | context |
 //! ```
 
 use tapedump_core::catalog::{Catalog, CatalogError, MEMORY_LEN_MIN, View};
@@ -25,6 +25,7 @@ use tapedump_core::units::{BlockAddr, BlockingFactor, DumpId, Ino, Level, TapeNo
 
 use crate::board::{Board, Report};
 use crate::demo::{Demo, Deviation, STORAGE_LEN, equal, quiet};
+use crate::drive::Drive;
 use crate::engine::{CHAIN_LEN, Job, MAP_LEN, Straight, dump, restore};
 use crate::part::Part;
 use crate::tree;
@@ -36,7 +37,10 @@ const HISTORY_LEN: u64 = 16 << 10;
 const DUMPS_AT: u64 = SCRATCH_LEN + HISTORY_LEN;
 const DUMP_LEN: u64 = 48 << 10;
 const KNOWN_LEN: u64 = MAP_LEN as u64;
-const _: () = assert!(DUMPS_AT + CHAIN_LEN as u64 * DUMP_LEN <= STORAGE_LEN);
+/// Behind those of the chain and that of a further dump.
+const CONTEXT_AT: u64 = DUMPS_AT + (CHAIN_LEN as u64 + 1) * DUMP_LEN;
+const CONTEXT_LEN: u64 = 32 << 10;
+const _: () = assert!(CONTEXT_AT + CONTEXT_LEN <= STORAGE_LEN);
 
 /// The volume, whatever it is called.
 const VOLUME: VolumeId = VolumeId(*b"the board's disk");
@@ -122,6 +126,18 @@ impl<'d, T: TapeDevice, L: Board> Demo<'d, '_, T, L> {
         Job { identity: identity(0), base: None, volume: VOLUME, blocking, catalog }
     }
 
+    /// All of the volume once more, after the chain.
+    pub fn whole(&self, blocking: BlockingFactor) -> Job<'d> {
+        let after = CHAIN_LEN as u32;
+        let identity = DumpIdentity { base_date: 0, level: Level::BASELINE, ..identity(after) };
+        Job { identity, catalog: self.catalog(Self::place_of(after)), ..self.baseline(blocking) }
+    }
+
+    /// The place of the context of a dump that is under way.
+    pub fn context(&self) -> Part<'d> {
+        self.storage.part(CONTEXT_AT, CONTEXT_LEN)
+    }
+
     /// Where the dump of a level is remembered.
     fn place_of(level: u32) -> CatalogPlace {
         let at = DUMPS_AT + u64::from(level) * DUMP_LEN + KNOWN_LEN;
@@ -145,8 +161,8 @@ impl<'d, T: TapeDevice, L: Board> Demo<'d, '_, T, L> {
         loop {
             let mut job = self.baseline(blocking);
             job.catalog = self.storage.part(DUMPS_AT, len);
-            let mut tape = FaultInjector::counting(&mut *self.tape);
-            let dumped = dump(source, &mut tape, &job, self.work, None::<&mut L>)?;
+            let mut tape = FaultInjector::counting(Drive::with(&mut *self.tape));
+            let dumped = dump(source, &mut tape, &job, self.work, None, None::<&mut L>)?;
             let lost = dumped.lost;
             match dumped.catalog {
                 Err(CatalogError::DeviceTooSmall { needed }) if needed > len => {
@@ -164,6 +180,7 @@ impl<'d, T: TapeDevice, L: Board> Demo<'d, '_, T, L> {
     }
 
     /// Dumps of the levels 0 to 2 with changes between them, and what they are good for.
+    #[inline(never)]
     pub fn levels(&mut self, source: &mut MemVolume<'_>, blocking: BlockingFactor) -> Result<(), Deviation> {
         History::<CompactCrc32c>::create_with_crc(
             &mut self.history(),
@@ -215,8 +232,8 @@ impl<'d, T: TapeDevice, L: Board> Demo<'d, '_, T, L> {
             (Some(0), [first, _]) => &mut **first,
             (_, [_, second]) => &mut **second,
         };
-        let mut tape = FaultInjector::counting(tape);
-        let dumped = dump(source, &mut tape, &job, self.work, None::<&mut L>)?;
+        let mut tape = FaultInjector::counting(Drive::with(tape));
+        let dumped = dump(source, &mut tape, &job, self.work, None, None::<&mut L>)?;
         let summary = dumped.summary;
         self.board.log(&Report::Dumped(summary));
         if summary.incomplete > 0 || (summary.unchanged > 0) == below.is_none() {
@@ -348,13 +365,13 @@ impl<'d, T: TapeDevice, L: Board> Demo<'d, '_, T, L> {
         let mut stops = stops.get()?;
         let scratch = self.scratch();
         let [level_1, level_2] = &mut self.increments;
-        let mut first = FaultInjector::counting(&mut **level_2);
-        let mut second = FaultInjector::counting(&mut **level_1);
-        let mut third = FaultInjector::counting(&mut *self.tape);
+        let mut first = FaultInjector::counting(Drive::with(&mut **level_2));
+        let mut second = FaultInjector::counting(Drive::with(&mut **level_1));
+        let mut third = FaultInjector::counting(Drive::with(&mut *self.tape));
         let tapes = [Some(&mut first), Some(&mut second), Some(&mut third)];
         let mut restored = self.target.empty()?;
         let way = Some(Straight { path: tree::CHANGED, route: &mut stops });
-        let summary = restore(tapes, &mut restored, scratch, self.work, way, &mut quiet)?;
+        let summary = restore(CHAIN_LEN as u32, tapes, &mut restored, scratch, self.work, way, &mut quiet)?;
         if summary.objects != 1 || !summary.is_good() || !tree::same_data(source, &restored) {
             return Err(Deviation::RestoreSummary);
         }
@@ -367,12 +384,12 @@ impl<'d, T: TapeDevice, L: Board> Demo<'d, '_, T, L> {
     fn whole_chain(&mut self, source: &MemVolume<'_>) -> Result<RestoreSummary, Deviation> {
         let scratch = self.scratch();
         let [level_1, level_2] = &mut self.increments;
-        let mut first = FaultInjector::counting(&mut **level_2);
-        let mut second = FaultInjector::counting(&mut **level_1);
-        let mut third = FaultInjector::counting(&mut *self.tape);
+        let mut first = FaultInjector::counting(Drive::with(&mut **level_2));
+        let mut second = FaultInjector::counting(Drive::with(&mut **level_1));
+        let mut third = FaultInjector::counting(Drive::with(&mut *self.tape));
         let tapes = [Some(&mut first), Some(&mut second), Some(&mut third)];
         let mut restored = self.target.empty()?;
-        let summary = restore(tapes, &mut restored, scratch, self.work, None, &mut quiet)?;
+        let summary = restore(CHAIN_LEN as u32, tapes, &mut restored, scratch, self.work, None, &mut quiet)?;
         if !summary.is_good() {
             return Err(Deviation::RestoreSummary);
         }

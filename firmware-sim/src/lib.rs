@@ -6,10 +6,13 @@
 #![forbid(unsafe_code)]
 
 pub mod board;
+mod contexts;
 pub mod demo;
+mod drive;
 pub mod engine;
 pub mod files;
 mod levels;
 mod nowhere;
 pub mod part;
+mod restart;
 mod tree;

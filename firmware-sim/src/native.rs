@@ -1,4 +1,4 @@
-//! The board is standard output, the exit code, and four files in the directory that is given, or in a temporary one.
+//! The board is standard output, the exit code, and six files in the directory that is given, or in a temporary one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -107,10 +107,12 @@ fn run(dir: &Path) -> io::Result<bool> {
     let tape =
         |name: &str| FileTape::new(Plain::blank(&dir.join(name))?, BLOCKING_MAX.record_len()).map_err(other);
     let [mut one, mut two, mut three] = [tape("demo.tape")?, tape("demo-1.tape")?, tape("demo-2.tape")?];
+    let [mut first, mut second] = [tape("pair-001")?, tape("pair-002")?];
     let mut storage = FileBlock::new(storage, STORAGE_LEN);
     let (Ok(mut nodes), Ok(mut arenas), Ok(mut work)) = (NODES.lock(), ARENAS.lock(), WORK.lock()) else {
         return Ok(false);
     };
     let memory = Memory { nodes: &mut nodes, arenas: &mut arenas, work: &mut work };
-    Ok(demo::run(memory, [&mut one, &mut two, &mut three], &mut storage, &mut Native).is_ok())
+    let tapes = [&mut one, &mut two, &mut three, &mut first, &mut second];
+    Ok(demo::run(memory, tapes, &mut storage, &mut Native).is_ok())
 }

@@ -91,7 +91,12 @@ fn a_tape_that_is_written_again_holds_nothing_of_before() {
     }
     tape.write_filemark().unwrap();
     tape.locate(TapePosition { file: 0, record: 1 }).unwrap();
-    assert_eq!(tape.write(&[4; 512]), Err(ErrorKind::Unsupported), "nothing is cut off in the middle");
+    tape.write(&[4; 512]).unwrap();
+    assert_eq!(tape.read(&mut [0; 512]), Ok(TapeRead::EndOfData));
+    assert_eq!(tape.write_filemark(), Err(ErrorKind::Unsupported), "nothing is cut off in the middle");
+    tape.write(&[6; 512]).unwrap();
+    tape.write_filemark().unwrap();
+    assert_eq!(*file.0.borrow(), [[1; 512], [4; 512], [6; 512]].concat());
     tape.rewind().unwrap();
     tape.write(&[5; 100]).unwrap();
     assert_eq!(*file.0.borrow(), [5; 100]);

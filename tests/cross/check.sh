@@ -75,8 +75,9 @@ demo_big_endian() {
 }
 
 same_tapes() {
-    for tape in demo demo-1 demo-2; do
-        cmp "$work/native/$tape.tape" "$1/$tape.tape" || return 1
+    local tape
+    for tape in demo.tape demo-1.tape demo-2.tape pair-001 pair-002; do
+        cmp "$work/native/$tape" "$1/$tape" || return 1
     done
 }
 
@@ -114,7 +115,7 @@ sections() {
 # restore of one step, the rules of chains and the opening of catalogs are inlined there).
 engine_code() {
     llvm-nm-22 -C --print-size "$1" | awk '$3 ~ /^[tTrR]$/ { print $2, $0 }' |
-        sed -nE -e 's/^([0-9a-f]+) [0-9a-f]+ [0-9a-f]+ . <?(tapedump_core::(engine|stream|record|catalog|chain|checksum|units)|tapedump_firmware_sim::engine)::.*/\1/p' \
+        sed -nE -e 's/^([0-9a-f]+) [0-9a-f]+ [0-9a-f]+ . <?(tapedump_core::(engine|stream|record|catalog|chain|context|checksum|units)|tapedump_firmware_sim::(engine|contexts))::.*/\1/p' \
             -e 's/^([0-9a-f]+) [0-9a-f]+ [0-9a-f]+ . <tapedump_firmware_sim::demo::Demo<.*>>::(base|record|level|catalogs|look_up)(::.*)?$/\1/p' |
         { total=0; while read -r bytes; do total=$((total + 0x$bytes)); done; echo "$total"; }
 }
@@ -171,7 +172,7 @@ sizes() {
 }
 
 # The tapes that a board left, by the host program and by Debian's restore: both see the trees that the board dumped, that
-# of level 0 and that of the chain.
+# of level 0, that of the chain, and that once more of the dump on two tapes.
 host_reads() {
     local dir=$1 tapedump=${CARGO_TARGET_DIR:-$root/target}/debug/tapedump
     cargo build --locked --quiet -p tapedump --bin tapedump || return 1
@@ -186,7 +187,12 @@ host_reads() {
     "$tapedump" restore --tape "$dir/demo-2.tape" --base "$dir/demo-1.tape" --base "$dir/demo.tape" \
         --to "$work/our-chain" || return 1
     [ "$(cat "$work/our-chain/etc/linked" "$work/our-chain/new")" = "three names, and changedas it was " ] || return 1
-    [ -e "$work/our-chain/etc/second" ] && [ ! -e "$work/our-chain/boot/1025" ]
+    [ -e "$work/our-chain/etc/second" ] && [ ! -e "$work/our-chain/boot/1025" ] || return 1
+    # Cut off, gone on with, and on two tapes: all that the chain gives.
+    "$tapedump" verify --tape "$dir/pair-001" --tape "$dir/pair-002" || return 1
+    rm -rf "$work/our-pair" && mkdir "$work/our-pair"
+    "$tapedump" restore --tape "$dir/pair-001" --tape "$dir/pair-002" --to "$work/our-pair" || return 1
+    same_trees "$work/our-chain" "$work/our-pair"
 }
 
 # All objects below a directory: kind, permissions, owner, time, target of a link, and the checksum of a file. Not sockets,
@@ -210,7 +216,11 @@ debian_reads() {
     for tape in demo-1 demo-2; do
         (cd "$theirs" && restore -r -b 32 -f "$dir/$tape.tape") || return 1
     done
-    rm "$theirs/restoresymtable" && same_trees "$work/our-chain" "$theirs"
+    rm "$theirs/restoresymtable" && same_trees "$work/our-chain" "$theirs" || return 1
+    rm -rf "$theirs" && mkdir "$theirs"
+    # It numbers the tapes itself.
+    (cd "$theirs" && restore -r -M -b 32 -f "$dir/pair-") || return 1
+    rm "$theirs/restoresymtable" && same_trees "$work/our-pair" "$theirs"
 }
 
 check 'core for seven bare targets' compile

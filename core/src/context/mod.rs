@@ -8,6 +8,7 @@ mod record;
 mod tests;
 
 use core::fmt;
+use core::marker::PhantomData;
 use core::ops::Range;
 
 use zerocopy::byteorder::{BE, U32, U64};
@@ -121,10 +122,10 @@ struct RawHead {
 const _: () = assert!(size_of::<RawHead>() <= PAGE_LEN);
 
 impl RawHead {
-    fn of(page: &Page) -> Option<Self> {
+    fn of<C: Crc32c>(page: &Page) -> Option<Self> {
         let (head, _) = Self::read_from_prefix(page).ok()?;
         let covered = page.get(4..)?;
-        let is_genuine = head.magic == MAGIC && head.checksum.get() == PortableCrc32c::update(0, covered);
+        let is_genuine = head.magic == MAGIC && head.checksum.get() == C::update(0, covered);
         is_genuine.then_some(head)
     }
 
@@ -149,7 +150,7 @@ pub fn region_len(parts: &[u64]) -> u64 {
 
 /// The place of one context on a device. See the [module](self).
 #[derive(Debug)]
-pub struct ContextStore<D> {
+pub struct ContextStore<D, C = PortableCrc32c> {
     device: D,
     start: u64,
     /// Bytes of a copy.
@@ -159,15 +160,13 @@ pub struct ContextStore<D> {
     newest: Option<(u64, u64)>,
     /// Whoever stored the newer one may have been cut off before it was durable.
     doubtful: bool,
+    crc: PhantomData<fn() -> C>,
 }
 
 impl<D: BlockDevice> ContextStore<D> {
     /// A place without a context: whatever is there, it is overwritten by what is stored first and next.
     pub fn blank(device: D, region: Range<u64>) -> Self {
-        let end = region.end.min(device.capacity());
-        let start = region.start.checked_next_multiple_of(PAGE_LEN as u64).unwrap_or(u64::MAX);
-        let copy_len = end.saturating_sub(start) / (2 * PAGE_LEN as u64) * PAGE_LEN as u64;
-        Self { device, start, copy_len, page: [0; PAGE_LEN], newest: None, doubtful: false }
+        Self::blank_with_crc(device, region)
     }
 
     /// The context that was stored here, read through once. Where storing it failed or was cut off, the device may lose it
@@ -176,13 +175,31 @@ impl<D: BlockDevice> ContextStore<D> {
     /// # Errors
     /// There is none, it is damaged, or the device failed.
     pub fn open(device: D, region: Range<u64>) -> Result<Self, ContextError<D::Error>> {
-        let mut store = Self::blank(device, region);
+        Self::open_with_crc(device, region)
+    }
+}
+
+impl<D: BlockDevice, C: Crc32c> ContextStore<D, C> {
+    /// As [`blank`](ContextStore::blank), with another provider of CRC32C.
+    pub fn blank_with_crc(device: D, region: Range<u64>) -> Self {
+        let end = region.end.min(device.capacity());
+        let start = region.start.checked_next_multiple_of(PAGE_LEN as u64).unwrap_or(u64::MAX);
+        let copy_len = end.saturating_sub(start) / (2 * PAGE_LEN as u64) * PAGE_LEN as u64;
+        Self { device, start, copy_len, page: [0; PAGE_LEN], newest: None, doubtful: false, crc: PhantomData }
+    }
+
+    /// As [`open`](ContextStore::open), with another provider of CRC32C.
+    ///
+    /// # Errors
+    /// As [`open`](ContextStore::open).
+    pub fn open_with_crc(device: D, region: Range<u64>) -> Result<Self, ContextError<D::Error>> {
+        let mut store = Self::blank_with_crc(device, region);
         let mut seen = false;
         let mut sequences = [None; 2];
         for (copy, sequence) in (0..).zip(&mut sequences) {
             store.read_page(copy, 0)?;
             seen |= store.page.get(4..8) == Some(&MAGIC);
-            *sequence = RawHead::of(&store.page).map(|head| head.sequence.get());
+            *sequence = RawHead::of::<C>(&store.page).map(|head| head.sequence.get());
         }
         let newer_first = if sequences[1] > sequences[0] { [1_u64, 0] } else { [0, 1] };
         for copy in newer_first {
@@ -220,13 +237,13 @@ impl<D: BlockDevice> ContextStore<D> {
         let mut at = PAGE_LEN as u64;
         for (part, raw) in parts.iter().zip(&mut head.parts) {
             raw.len = (part.len() as u64).into();
-            raw.checksum = PortableCrc32c::update(0, part).into();
+            raw.checksum = C::update(0, part).into();
             at = at.saturating_add(self.write(copy, at, part)?);
         }
         self.device.flush().map_err(ContextError::Device)?;
         self.page.fill(0);
         let _ = head.write_to_prefix(&mut self.page);
-        head.checksum = PortableCrc32c::update(0, self.page.get(4..).unwrap_or_default()).into();
+        head.checksum = C::update(0, self.page.get(4..).unwrap_or_default()).into();
         let _ = head.write_to_prefix(&mut self.page);
         let byte = self.byte(copy, 0);
         self.device.write(byte, &self.page).map_err(ContextError::Device)?;
@@ -263,7 +280,7 @@ impl<D: BlockDevice> ContextStore<D> {
             tail.iter_mut().zip(self.page.iter()).for_each(|(to, from)| *to = *from);
         }
         let checksum = head.parts.get(part as usize).map_or(0, |part| part.checksum.get());
-        if PortableCrc32c::update(0, buf) != checksum {
+        if C::update(0, buf) != checksum {
             return Err(ContextError::Damaged);
         }
         Ok(buf.len())
@@ -272,14 +289,14 @@ impl<D: BlockDevice> ContextStore<D> {
     fn head(&mut self) -> Result<(u64, RawHead), ContextError<D::Error>> {
         let (copy, sequence) = self.newest.ok_or(ContextError::Absent)?;
         self.read_page(copy, 0)?;
-        let head = RawHead::of(&self.page).filter(|head| head.sequence.get() == sequence);
+        let head = RawHead::of::<C>(&self.page).filter(|head| head.sequence.get() == sequence);
         Ok((copy, head.ok_or(ContextError::Damaged)?))
     }
 
     /// The sequence number of a copy all of which is what was stored.
     fn check(&mut self, copy: u64) -> Result<Option<u64>, ContextError<D::Error>> {
         self.read_page(copy, 0)?;
-        let Some(head) = RawHead::of(&self.page) else { return Ok(None) };
+        let Some(head) = RawHead::of::<C>(&self.page) else { return Ok(None) };
         let lens = head.parts.map(|part| part.len.get());
         if region_len(&lens) / 2 > self.copy_len {
             return Ok(None);
@@ -290,7 +307,7 @@ impl<D: BlockDevice> ContextStore<D> {
             while left > 0 {
                 self.read_page(copy, at)?;
                 let len = left.min(PAGE_LEN as u64);
-                crc = PortableCrc32c::update(crc, self.page.get(..len as usize).unwrap_or_default());
+                crc = C::update(crc, self.page.get(..len as usize).unwrap_or_default());
                 (left, at) = (left - len, at.saturating_add(PAGE_LEN as u64));
             }
             if crc != part.checksum.get() {

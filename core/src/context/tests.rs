@@ -3,6 +3,7 @@ use std::vec;
 use std::vec::Vec;
 
 use super::*;
+use crate::checksum::CompactCrc32c;
 use crate::device::fault::{Fault, FaultInjector, What, When};
 use crate::device::mem::MemBlock;
 use crate::device::tape::TapePosition;
@@ -70,6 +71,18 @@ fn what_was_stored_last_is_read() {
     let refused = store.store(&borrowed(&large)).unwrap_err();
     assert!(matches!(refused, ContextError::DeviceTooSmall { needed } if needed > LEN as u64));
     assert_eq!(stored(&mut bytes).unwrap(), parts(5));
+}
+
+#[test]
+fn the_provider_of_the_checksum_makes_no_difference() {
+    let mut bytes = vec![0; LEN];
+    let device = MemBlock::new(&mut bytes, 512).unwrap();
+    let mut store = ContextStore::<_, CompactCrc32c>::blank_with_crc(device, 0..LEN as u64);
+    store.store(&borrowed(&parts(3))).unwrap();
+    assert_eq!(stored(&mut bytes).unwrap(), parts(3));
+    let device = MemBlock::new(&mut bytes, 512).unwrap();
+    let mut store = ContextStore::<_, CompactCrc32c>::open_with_crc(device, 0..LEN as u64).unwrap();
+    assert_eq!(store.len(Part::State).unwrap(), parts(3)[2].len() as u64);
 }
 
 /// R-RESTART-2: wherever the power goes while something is stored, it or what was stored before is there, whole.

@@ -16,8 +16,8 @@ use semihosting::io::{Read, Seek, SeekFrom, Write};
 use semihosting::process;
 use tapedump_core::device::ErrorKind;
 use tapedump_firmware_sim::board::{Board, Report};
-use tapedump_firmware_sim::demo::{self, Arenas, Memory, Nodes, STORAGE_LEN, no_arenas, no_nodes};
-use tapedump_firmware_sim::engine::{BLOCKING_MAX, CHAIN_LEN, Work};
+use tapedump_firmware_sim::demo::{self, Arenas, Memory, Nodes, STORAGE_LEN, TAPES, no_arenas, no_nodes};
+use tapedump_firmware_sim::engine::{BLOCKING_MAX, Work};
 use tapedump_firmware_sim::files::{BoardFile, FileBlock, FileTape};
 
 /// The board's disks. Not part of what the engines need.
@@ -26,7 +26,7 @@ static DISK_ARENAS: Mutex<RefCell<Arenas>> = Mutex::new(RefCell::new(no_arenas()
 /// What the engines work with.
 static ENGINE_WORK: Mutex<RefCell<Work>> = Mutex::new(RefCell::new(Work::new()));
 
-const TAPES: [&CStr; CHAIN_LEN] = [c"demo.tape", c"demo-1.tape", c"demo-2.tape"];
+const PATHS: [&CStr; TAPES] = [c"demo.tape", c"demo-1.tape", c"demo-2.tape", c"pair-001", c"pair-002"];
 const STORAGE: &CStr = c"storage.bin";
 
 /// Exit codes; 0 is success.
@@ -108,16 +108,17 @@ impl BoardFile for HostFile {
 
 /// Called by the machine's entry point, once, with its stack painted.
 fn run() -> ! {
-    let code = match devices() {
-        Ok((mut tapes, mut storage)) => critical_section::with(|cs| {
+    // Used where they are: taken out of the result, they would be on the stack once more.
+    let code = match &mut devices() {
+        Ok((tapes, storage)) => critical_section::with(|cs| {
             let nodes = &mut *DISK_NODES.borrow_ref_mut(cs);
             let arenas = &mut *DISK_ARENAS.borrow_ref_mut(cs);
             let work = &mut *ENGINE_WORK.borrow_ref_mut(cs);
             let memory = Memory { nodes, arenas, work };
-            demo::run(memory, tapes.each_mut(), &mut storage, &mut Emulated).map_or(FAILED, |()| 0)
+            demo::run(memory, tapes.each_mut(), storage, &mut Emulated).map_or(FAILED, |()| 0)
         }),
         Err(kind) => {
-            defmt::error!("cannot open the files of tapes and block device: {}", kind);
+            defmt::error!("cannot open the files of tapes and block device: {}", *kind);
             NO_FILES
         }
     };
@@ -125,12 +126,13 @@ fn run() -> ! {
     process::exit(code)
 }
 
-type Devices = ([FileTape<HostFile>; CHAIN_LEN], FileBlock<HostFile>);
+type Devices = ([FileTape<HostFile>; TAPES], FileBlock<HostFile>);
 
+#[inline(never)]
 fn devices() -> Result<Devices, ErrorKind> {
     let tape = |path| FileTape::new(HostFile::blank(path)?, BLOCKING_MAX.record_len());
-    let [one, two, three] = TAPES.map(tape);
-    Ok(([one?, two?, three?], FileBlock::new(HostFile::blank(STORAGE)?, STORAGE_LEN)))
+    let [one, two, three, first, second] = PATHS.map(tape);
+    Ok(([one?, two?, three?, first?, second?], FileBlock::new(HostFile::blank(STORAGE)?, STORAGE_LEN)))
 }
 
 #[panic_handler]

@@ -15,8 +15,8 @@ use core::panic::PanicInfo;
 
 use tapedump_core::device::mem::{MemBlock, MemTape};
 use tapedump_firmware_sim::board::{Board, Report};
-use tapedump_firmware_sim::demo::{self, Memory, STORAGE_LEN, no_arenas, no_nodes};
-use tapedump_firmware_sim::engine::{CHAIN_LEN, Work};
+use tapedump_firmware_sim::demo::{self, Memory, STORAGE_LEN, TAPES, no_arenas, no_nodes};
+use tapedump_firmware_sim::engine::Work;
 
 const TAPE_LEN: usize = 160 * 1024;
 
@@ -49,7 +49,7 @@ fn main() -> u8 {
     let mut nodes = black_box(no_nodes());
     let mut arenas = black_box(no_arenas());
     let mut work = black_box(Work::new());
-    let mut tapes = black_box([[0; TAPE_LEN]; CHAIN_LEN]);
+    let mut tapes = black_box([[0; TAPE_LEN]; TAPES]);
     let mut storage = black_box([0; STORAGE_LEN as usize]);
     let memory = Memory { nodes: &mut nodes, arenas: &mut arenas, work: &mut work };
     let mut tapes = tapes.each_mut().map(|tape| MemTape::blank(tape));

@@ -33,7 +33,7 @@ pub enum Operation {
     Write,
     /// Writing a filemark.
     Filemark,
-    /// Asking for or changing the position on a tape, and unloading it.
+    /// Asking for or changing the position on a tape, unloading it, and going over to another one.
     Position,
     /// Making writes durable.
     Flush,
@@ -98,9 +98,9 @@ pub enum What {
     Remove,
     /// The tape record comes twice, or is written twice.
     Repeat,
-    /// The tape warns that it is nearly full, from this write on.
+    /// The tape warns that it is nearly full, from this write on, and until another one is in its place.
     EarlyWarning,
-    /// The tape is full, from this write on and until it is positioned.
+    /// The tape is full, from this write on and until it is positioned or another one is in its place.
     EndOfMedium,
     /// The object of a source changed while it was open: closing it says so.
     Change,

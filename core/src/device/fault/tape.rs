@@ -3,6 +3,7 @@
 use super::{FaultError, FaultInjector, Operation, Subject, What, When};
 use crate::device::ErrorKind;
 use crate::device::tape::{Space, Spaced, TapeCapabilities, TapeDevice, TapePosition, TapeRead, TapeWrite};
+use crate::units::TapeNo;
 
 const READ_MENU: &[What] = &[
     What::Error(ErrorKind::Medium),
@@ -159,6 +160,12 @@ impl<D: TapeDevice> TapeDevice for FaultInjector<'_, D> {
         self.positioned()?;
         self.device.unload().map_err(FaultError::Device)
     }
+
+    fn next_tape(&mut self, tape: TapeNo) -> Result<bool, Self::Error> {
+        self.positioned()?;
+        self.early_warning = false;
+        self.device.next_tape(tape).map_err(FaultError::Device)
+    }
 }
 
 #[cfg(test)]
@@ -260,6 +267,67 @@ mod tests {
         assert_eq!(tape.records(0).collect::<Vec<_>>(), [b"0", b"3", b"3", b"4", b"5"]);
     }
 
+    /// A drive that is given another tape as often as it is asked.
+    struct Changer<'t> {
+        tape: MemTape<'t>,
+        asked: Vec<TapeNo>,
+    }
+
+    impl TapeDevice for Changer<'_> {
+        type Error = ErrorKind;
+
+        fn capabilities(&self) -> TapeCapabilities {
+            self.tape.capabilities()
+        }
+        fn read(&mut self, buf: &mut [u8]) -> Result<TapeRead, ErrorKind> {
+            self.tape.read(buf)
+        }
+        fn write(&mut self, record: &[u8]) -> Result<TapeWrite, ErrorKind> {
+            self.tape.write(record)
+        }
+        fn write_filemark(&mut self) -> Result<TapeWrite, ErrorKind> {
+            self.tape.write_filemark()
+        }
+        fn flush(&mut self) -> Result<(), ErrorKind> {
+            self.tape.flush()
+        }
+        fn position(&mut self) -> Result<TapePosition, ErrorKind> {
+            self.tape.position()
+        }
+        fn locate(&mut self, to: TapePosition) -> Result<Spaced, ErrorKind> {
+            self.tape.locate(to)
+        }
+        fn space(&mut self, by: Space) -> Result<Spaced, ErrorKind> {
+            self.tape.space(by)
+        }
+        fn rewind(&mut self) -> Result<(), ErrorKind> {
+            self.tape.rewind()
+        }
+        fn unload(&mut self) -> Result<(), ErrorKind> {
+            self.tape.unload()
+        }
+        fn next_tape(&mut self, tape: TapeNo) -> Result<bool, ErrorKind> {
+            self.asked.push(tape);
+            self.tape.rewind()?;
+            Ok(tape < TapeNo(4))
+        }
+    }
+
+    #[test]
+    fn another_tape_is_neither_full_nor_nearly_so() {
+        let at = |n, what| Fault { when: When::Nth(Write, n), what };
+        let faults = [at(0, What::EarlyWarning), at(1, What::EndOfMedium)];
+        let mut bytes = [0; 200];
+        let changer = Changer { tape: MemTape::blank(&mut bytes), asked: Vec::new() };
+        let mut tape = FaultInjector::scheduled(changer, &faults);
+        assert_eq!(tape.write(b"1"), Ok(TapeWrite::EarlyWarning));
+        assert_eq!(tape.write(b"2"), Ok(TapeWrite::EndOfMedium));
+        assert_eq!(tape.next_tape(TapeNo(2)), Ok(true));
+        assert_eq!(tape.write(b"2"), Ok(TapeWrite::Written));
+        assert_eq!(tape.next_tape(TapeNo(4)), Ok(false));
+        assert_eq!(tape.device().asked, [TapeNo(2), TapeNo(4)]);
+    }
+
     #[test]
     fn without_power_nothing_works() {
         let faults = [Fault { when: When::Nth(Filemark, 0), what: What::PowerCut }];
@@ -269,6 +337,7 @@ mod tests {
         assert_eq!(tape.write_filemark(), Err(FaultError::PowerLost));
         assert_eq!(tape.write(b"2"), Err(FaultError::PowerLost));
         assert_eq!(tape.rewind(), Err(FaultError::PowerLost));
+        assert_eq!(tape.next_tape(TapeNo(2)), Err(FaultError::PowerLost));
         assert_eq!(tape.read(&mut [0; 9]), Err(FaultError::PowerLost));
         assert_eq!(tape.device().items().count(), 1);
     }

@@ -306,6 +306,8 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, 
     ///
     /// # Errors
     /// See [`new`](Dump::new).
+    // Apart, as is a step: what they have on the stack is not there while the other is at work, nor while a dump is suspended.
+    #[inline(never)]
     pub fn with_catalog(
         source: S,
         tape: T,
@@ -313,19 +315,7 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, 
         memory: DumpMemory<'m>,
         options: DumpOptions,
     ) -> Result<Self, DumpError<S::Error, T::Error>> {
-        Self::prepared(source, tape, catalog, memory, options, true)
-    }
-
-    /// With empty maps if `is_new`, else with the maps as they are.
-    #[inline(never)]
-    fn prepared(
-        mut source: S,
-        tape: T,
-        catalog: K,
-        memory: DumpMemory<'m>,
-        options: DumpOptions,
-        is_new: bool,
-    ) -> Result<Self, DumpError<S::Error, T::Error>> {
+        let mut source = source;
         let limit = tape.capabilities().record_len_max;
         if options.blocking.record_len() > limit {
             return Err(DumpError::RecordTooLong { limit });
@@ -341,24 +331,14 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, 
         let template = HeaderTemplate::new(&names, &options.label);
         let writer = Writer::new(memory.stream, options.blocking, template, options.identity)
             .map_err(|error| DumpError::StreamTooSmall { needed: error.needed })?;
-        let mut in_use = DumpMap::new(memory.in_use);
-        let mut pending = DumpMap::new(memory.on_tape);
-        let mut known = DumpMap::new(memory.known);
-        if is_new {
-            in_use.clear();
-            pending.clear();
-            if since.is_none() {
-                known.clear();
-            }
-        }
         Ok(Self {
             source,
             tape,
             catalog: Ok(catalog),
             writer,
-            in_use,
-            pending,
-            known,
+            in_use: DumpMap::new(memory.in_use),
+            pending: DumpMap::new(memory.on_tape),
+            known: DumpMap::new(memory.known),
             since,
             map_blocks: map_blocks(ino_limit),
             state: State::Begin,
@@ -421,6 +401,7 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, 
     ///
     /// # Errors
     /// The dump cannot go on; what is on tape is not a dump.
+    #[inline(never)]
     pub fn step(&mut self) -> Step<S, T> {
         if let Some(event) = self.waiting.pop_front() {
             return Ok(event);
@@ -430,6 +411,11 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, 
         }
         match self.state {
             State::Begin => {
+                self.in_use.clear();
+                self.pending.clear();
+                if self.since.is_none() {
+                    self.known.clear();
+                }
                 self.state = State::Map { at: 0 };
                 Ok(DumpEvent::Stage(Stage::Map))
             }

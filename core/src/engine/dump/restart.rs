@@ -72,6 +72,18 @@ pub struct DumpState {
 const _: () = assert!(size_of::<DumpState>() == 128);
 const _: () = assert!(BlockingFactor::MAX.blocks() <= 1 << u8::BITS);
 
+/// What is stored there. A machine whose own order is another one needs dozens of instructions for it: there are many of these.
+#[inline(never)]
+const fn get(number: &U64<BE>) -> u64 {
+    number.get()
+}
+
+/// As it is stored.
+#[inline(never)]
+fn put(number: u64) -> U64<BE> {
+    number.into()
+}
+
 impl DumpState {
     /// As it is stored.
     #[must_use]
@@ -94,19 +106,19 @@ impl DumpState {
     /// The dump's first block on that tape.
     #[must_use]
     pub const fn tape_from(&self) -> BlockAddr {
-        BlockAddr(self.tape_from.get())
+        BlockAddr(get(&self.tape_from))
     }
 
     /// Blocks of the dump on its tapes before it goes on: whole records.
     #[must_use]
     pub const fn record_at(&self) -> BlockAddr {
-        BlockAddr(self.record_at.get())
+        BlockAddr(get(&self.record_at))
     }
 
     /// Block of the last header before that place, or behind it.
     #[must_use]
     pub const fn header_at(&self) -> BlockAddr {
-        BlockAddr(self.header_at.get())
+        BlockAddr(get(&self.header_at))
     }
 
     /// The file it stopped in, when it stopped in one.
@@ -130,13 +142,13 @@ impl DumpState {
     #[must_use]
     pub const fn progress(&self) -> DumpSummary {
         DumpSummary {
-            directories: self.directories.get(),
-            others: self.others.get(),
-            unchanged: self.unchanged.get(),
-            handled: self.handled.get(),
-            incomplete: self.incomplete.get(),
-            data_len: self.data_len.get(),
-            blocks: self.record_at.get(),
+            directories: get(&self.directories),
+            others: get(&self.others),
+            unchanged: get(&self.unchanged),
+            handled: get(&self.handled),
+            incomplete: get(&self.incomplete),
+            data_len: get(&self.data_len),
+            blocks: get(&self.record_at),
         }
     }
 
@@ -144,18 +156,18 @@ impl DumpState {
     fn is_possible(&self) -> bool {
         const MOST: u64 = 1 << 48;
         let counts = [
-            self.directories,
-            self.others,
-            self.unchanged,
-            self.handled,
-            self.incomplete,
-            self.record_at,
-            self.header_at,
-            self.file_blocks,
-            self.file_at,
+            &self.directories,
+            &self.others,
+            &self.unchanged,
+            &self.handled,
+            &self.incomplete,
+            &self.record_at,
+            &self.header_at,
+            &self.file_blocks,
+            &self.file_at,
         ];
-        counts.iter().all(|count| count.get() < MOST)
-            && self.data_len.get() < 1 << 62
+        counts.iter().all(|count| get(count) < MOST)
+            && get(&self.data_len) < 1 << 62
             && self.file_segment.get() < 1 << 31
     }
 
@@ -172,12 +184,12 @@ impl DumpState {
     }
 
     fn reached(&self) -> Option<Reached> {
-        let place = StreamBlock(self.file_at.get());
+        let place = StreamBlock(get(&self.file_at));
         Some(Reached {
             ino: Ino(self.file_ino.get()),
             segment: self.file_segment.get(),
-            blocks: self.file_blocks.get(),
-            size: self.file_size.get(),
+            blocks: get(&self.file_blocks),
+            size: get(&self.file_size),
             place,
             flaws: Flaws::from_bits(self.file_flaws)?,
         })
@@ -190,7 +202,7 @@ impl DumpState {
             record_at: self.record_at(),
             next_header: self.record_at().plus(self.header_ahead.into()),
             ino: self.ino.get(),
-            header_at: BlockAddr(self.header_at.get()),
+            header_at: BlockAddr(get(&self.header_at)),
             crc: self.crc.get(),
             flags: self.header_flags.get(),
         }
@@ -390,17 +402,17 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, 
         let DumpSummary { directories, others, unchanged, handled, incomplete, data_len, .. } = self.summary;
         let mut state = DumpState {
             tape: stream.tape.0.into(),
-            tape_from: stream.tape_from.0.into(),
+            tape_from: put(stream.tape_from.0),
             ino: stream.ino.into(),
             header_ahead: stream.next_header.0.saturating_sub(stream.record_at.0) as u8,
-            record_at: stream.record_at.0.into(),
-            header_at: stream.header_at.0.into(),
-            directories: directories.into(),
-            others: others.into(),
-            unchanged: unchanged.into(),
-            handled: handled.into(),
-            incomplete: incomplete.into(),
-            data_len: data_len.into(),
+            record_at: put(stream.record_at.0),
+            header_at: put(stream.header_at.0),
+            directories: put(directories),
+            others: put(others),
+            unchanged: put(unchanged),
+            handled: put(handled),
+            incomplete: put(incomplete),
+            data_len: put(data_len),
             from: from.0.into(),
             crc: stream.crc.into(),
             header_flags: stream.flags.into(),
@@ -420,9 +432,9 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, 
             state.told |= IN_FILE;
             state.file_ino = reached.ino.0.into();
             state.file_segment = reached.segment.into();
-            state.file_blocks = reached.blocks.into();
-            state.file_size = reached.size.into();
-            state.file_at = reached.place.0.into();
+            state.file_blocks = put(reached.blocks);
+            state.file_size = put(reached.size);
+            state.file_at = put(reached.place.0);
             state.file_flaws = reached.flaws.bits();
         }
         Ok(Some(state))
@@ -456,7 +468,6 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, 
     ///
     /// # Errors
     /// As [`with_catalog`](Self::with_catalog), and [`DumpError::NotThisDump`].
-    #[inline(never)]
     pub fn restarted(
         source: S,
         tape: T,
@@ -466,22 +477,41 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, 
         state: &DumpState,
         rest: &[u8],
     ) -> Result<Self, DumpError<S::Error, T::Error>> {
-        let mut dump = Self::prepared(source, tape, catalog, memory, options, false)?;
-        dump.state = state.state().filter(|_| state.is_possible()).ok_or(DumpError::NotThisDump)?;
-        if !dump.writer.resume(state.stream(), rest) {
+        let mut dump = Self::with_catalog(source, tape, catalog, memory, options)?;
+        dump.restart(state, rest)?;
+        Ok(dump)
+    }
+
+    /// Before the first [`step`](Self::step): makes it the dump that was suspended, as [`restarted`](Self::restarted) does,
+    /// where the dump stands in memory.
+    ///
+    /// # Errors
+    /// [`DumpError::NotThisDump`], and what opening the object that it stopped in fails with; the dump is over then.
+    #[inline(never)]
+    pub fn restart(&mut self, state: &DumpState, rest: &[u8]) -> Result<(), DumpError<S::Error, T::Error>> {
+        let gone_on = self.go_on_from(state, rest);
+        if gone_on.is_err() {
+            (self.state, self.body) = (State::Over, None);
+        }
+        gone_on
+    }
+
+    fn go_on_from(&mut self, state: &DumpState, rest: &[u8]) -> Result<(), DumpError<S::Error, T::Error>> {
+        self.state = state.state().filter(|_| state.is_possible()).ok_or(DumpError::NotThisDump)?;
+        if !self.writer.resume(state.stream(), rest) {
             return Err(DumpError::NotThisDump);
         }
-        dump.summary = state.progress();
-        dump.tape_ends = state.told & TAPE_ENDS != 0;
-        dump.told_names = state.told & TOLD_NAMES != 0;
-        dump.told_directories = state.told & TOLD_DIRECTORIES != 0;
-        dump.source.will_open(dump.pending.bytes());
+        self.summary = state.progress();
+        self.tape_ends = state.told & TAPE_ENDS != 0;
+        self.told_names = state.told & TOLD_NAMES != 0;
+        self.told_directories = state.told & TOLD_DIRECTORIES != 0;
+        self.source.will_open(self.pending.bytes());
         if state.told & IN_FILE != 0 {
             let reached = state.reached().ok_or(DumpError::NotThisDump)?;
-            dump.go_on_with(&reached)?;
+            self.go_on_with(&reached)?;
         }
-        dump.stage = state.stage();
-        dump.tell(Some(DumpEvent::Stage(dump.stage)));
-        Ok(dump)
+        self.stage = state.stage();
+        self.tell(Some(DumpEvent::Stage(self.stage)));
+        Ok(())
     }
 }

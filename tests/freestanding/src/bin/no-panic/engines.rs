@@ -97,8 +97,14 @@ pub fn restarted() {
         let parts = [&[], &[], state, catalog, held.rest, held.in_use, held.pending, held.known];
         black_box(store.store(&parts).is_ok());
     }
-    let mut blank = ContextStore::blank(store.into_device(), black_box(0)..black_box(1 << 20));
+    let region = || black_box(0)..black_box(1 << 20);
+    let mut blank = ContextStore::blank(store.into_device(), region());
     black_box(blank.store(&[&[]; 8]).is_ok());
+    let mut blank = ContextStore::<_, Unit>::blank_with_crc(Opaque, region());
+    black_box(blank.store(&[&[]; 8]).is_ok());
+    if let Ok(mut opened) = black_box(ContextStore::<_, Unit>::open_with_crc(Opaque, region())) {
+        black_box(opened.read(black_box(Part::State), &mut page).is_ok());
+    }
     black_box(region_len(black_box(&[1, 2])));
 }
 

@@ -26,7 +26,9 @@ use tapedump_core::record::payload::{PayloadParser, Row, payload_head, row_head,
 use tapedump_core::record::qtree::{QTREE_LEN_MAX, Qtree};
 use tapedump_core::stream::reader::{Reader, ReaderAction};
 use tapedump_core::stream::writer::{DumpIdentity, Writer};
-use tapedump_core::units::{BlockAddr, BlockingFactor, DumpId, Ino, Level, StreamBlock, TAPE_BLOCK_LEN, TapeNo};
+use tapedump_core::units::{
+    BlockAddr, BlockingFactor, DumpId, Ino, Level, StreamBlock, TAPE_BLOCK_LEN, TapeNo,
+};
 
 use crate::opaque::{Opaque, Unit, attributes};
 
