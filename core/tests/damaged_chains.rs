@@ -94,6 +94,9 @@ impl TapeDevice for Drive<'_> {
     fn unload(&mut self) -> Result<(), ErrorKind> {
         Ok(())
     }
+    fn has_next_tape(&self, _: TapeNo) -> bool {
+        true
+    }
     fn next_tape(&mut self, _: TapeNo) -> Result<bool, ErrorKind> {
         self.written.push(Vec::new());
         Ok(true)

@@ -56,6 +56,9 @@ impl<T: TapeDevice> TapeDevice for Drive<'_, T> {
     fn unload(&mut self) -> Result<(), T::Error> {
         self.tape.unload()
     }
+    fn has_next_tape(&self, _tape: TapeNo) -> bool {
+        self.next.is_some()
+    }
     fn next_tape(&mut self, _tape: TapeNo) -> Result<bool, T::Error> {
         let Some(next) = self.next.take() else { return Ok(false) };
         self.tape = next;

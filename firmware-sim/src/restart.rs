@@ -13,6 +13,9 @@ use crate::demo::{Demo, Deviation, equal, quiet};
 use crate::drive::Drive;
 use crate::engine::{Dumped, Job, dump, restore};
 
+/// So many writes that some contexts are stored on either tape.
+const WRITES_MANY: u64 = 16;
+
 impl<'d, T: TapeDevice, L: Board> Demo<'d, '_, T, L> {
     /// Dumps all of the volume to two tapes, undisturbed and then with the power cut at each record.
     #[inline(never)]
@@ -41,7 +44,9 @@ impl<'d, T: TapeDevice, L: Board> Demo<'d, '_, T, L> {
             }
             self.both_equal(source)?;
         }
-        if on_second == 0 || on_second == restarted {
+        // Of a few long records, none on the second tape may have so little behind it that a context is stored there.
+        let is_fine = writes >= WRITES_MANY;
+        if restarted == 0 || is_fine && (on_second == 0 || on_second == restarted) {
             return Err(Deviation::NotRestarted);
         }
         self.board.log(&Report::PowerCuts { cuts: writes, restarted, on_second });

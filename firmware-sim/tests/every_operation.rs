@@ -92,7 +92,7 @@ type DumpEnd<S> = Result<(u64, BTreeSet<Ino>), DumpError<<S as SourceVolume>::Er
 
 /// Dumps; gives how many objects are incomplete, and which were named.
 fn dump<S: SourceVolume>(source: S, tape: &mut MemTape<'_>) -> DumpEnd<S> {
-    let (mut stream, mut in_use, mut on_tape) = (vec![0; 4096], vec![0; 8], vec![0; 8]);
+    let (mut stream, mut in_use, mut on_tape) = (vec![0; 5 * 1024], vec![0; 8], vec![0; 8]);
     let memory =
         DumpMemory { stream: &mut stream, in_use: &mut in_use, on_tape: &mut on_tape, known: &mut [] };
     let identity = DumpIdentity { id: DumpId([1; 16]), date: 1, base_date: 0, level: Level::BASELINE };

@@ -83,6 +83,10 @@ impl TapeDevice for Changer<'_, '_> {
         self.loaded().unload()
     }
 
+    fn has_next_tape(&self, _: TapeNo) -> bool {
+        !self.free.is_empty()
+    }
+
     fn next_tape(&mut self, tape: TapeNo) -> Result<bool, Error> {
         if self.free.is_empty() {
             return Ok(false);

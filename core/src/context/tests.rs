@@ -135,7 +135,7 @@ fn a_store_that_failed_and_a_power_cut_in_the_next_one() {
     store.store(&borrowed(&parts(2))).unwrap();
     let (mut cuts, mut failures) = (0, 0);
     for failing in 0..60 {
-        for cut in failing + 1.. {
+        for cut in failing + 1..failing + 90 {
             let mut bytes = before.clone();
             let mut journal = vec![0; LEN * 4];
             let faults = [

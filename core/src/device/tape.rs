@@ -161,9 +161,16 @@ pub trait TapeDevice {
     /// Something accepted earlier could not be made durable, or the drive failed.
     fn unload(&mut self) -> Result<(), Self::Error>;
 
+    /// Whether there may be another medium for a dump to go on on, as its tape number `tape`. Without one, the present one is
+    /// written to its very end.
+    fn has_next_tape(&self, tape: TapeNo) -> bool {
+        let _ = tape;
+        false
+    }
+
     /// A dump goes on on another medium, as its tape number `tape`: puts one in, ready to be written from where it stands. All
-    /// that was written to the present one is durable. It may be asked for the same number again, when that medium has room for
-    /// nothing. `false`: there is none, and the dump ends here. What knows of one medium only has no other.
+    /// that was written to the present one is durable, and nothing more goes to it. It may be asked for the same number again, when
+    /// that medium has room for nothing. `false`: there is none, and the dump ends here.
     ///
     /// # Errors
     /// The change failed, or was given up.
@@ -205,6 +212,9 @@ impl<D: TapeDevice + ?Sized> TapeDevice for &mut D {
     }
     fn unload(&mut self) -> Result<(), Self::Error> {
         (**self).unload()
+    }
+    fn has_next_tape(&self, tape: TapeNo) -> bool {
+        (**self).has_next_tape(tape)
     }
     fn next_tape(&mut self, tape: TapeNo) -> Result<bool, Self::Error> {
         (**self).next_tape(tape)

@@ -50,6 +50,11 @@ impl Further {
         Ok(Self { changer, asks: arguments.prompt || is_attended && !reads_input, library, mode })
     }
 
+    /// Whether another tape may be had after the one in `present`.
+    pub fn may_bring(&self, present: &TapeSpec) -> bool {
+        self.asks || self.changer.is_some() && matches!(present, TapeSpec::Drive(_))
+    }
+
     /// Whether another tape may be had in place of one that will not do.
     pub fn may_ask(&self) -> bool {
         self.asks

@@ -10,7 +10,7 @@ use tapedump_core::engine::restore::{
     ChainStop, Leg, Restore, RestoreEvent, RestoreMemory, RestoreSummary, Selected,
 };
 use tapedump_core::limits::NAME_LEN_MAX;
-use tapedump_core::units::{BlockAddr, Ino, TAPE_BLOCK_LEN};
+use tapedump_core::units::{BlockAddr, Ino, TAPE_BLOCK_LEN, TapeNo};
 
 use crate::input::Input;
 use crate::repair;
@@ -85,6 +85,7 @@ impl Case<'_> {
             leg: legs[usize::from(what >> 5) % 3],
             block: BlockAddr(u64::from(*place)),
             ino: Ino(u32::from(what & 31)),
+            tape: TapeNo(1 + u32::from(place & 1)),
         };
         let mut stops: Vec<_> = self.places.as_chunks().0.iter().map(stop).collect();
         stops.sort_unstable();

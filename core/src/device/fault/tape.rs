@@ -161,6 +161,10 @@ impl<D: TapeDevice> TapeDevice for FaultInjector<'_, D> {
         self.device.unload().map_err(FaultError::Device)
     }
 
+    fn has_next_tape(&self, tape: TapeNo) -> bool {
+        self.device.has_next_tape(tape)
+    }
+
     fn next_tape(&mut self, tape: TapeNo) -> Result<bool, Self::Error> {
         self.positioned()?;
         self.early_warning = false;

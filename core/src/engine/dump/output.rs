@@ -59,7 +59,7 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'_, S, T, C
                 TapeWrite::Written => self.writer.record_written(),
                 TapeWrite::EarlyWarning => {
                     self.writer.record_written();
-                    self.tape_ends = true;
+                    self.tape_ends = self.tape.has_next_tape(self.writer.tape().next());
                 }
                 TapeWrite::EndOfMedium => self.tape_ends = true,
             }
@@ -75,6 +75,9 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'_, S, T, C
             return Err(DumpError::EndOfMedium { at });
         }
         let tape = if is_empty { self.writer.tape() } else { self.writer.tape().next() };
+        if !self.tape.has_next_tape(tape) {
+            return Err(DumpError::EndOfMedium { at });
+        }
         if !is_empty {
             self.close_tape()?;
         }

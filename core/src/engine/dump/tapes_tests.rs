@@ -73,6 +73,9 @@ impl TapeDevice for Drive<'_> {
     fn unload(&mut self) -> Result<(), ErrorKind> {
         self.tapes[self.at].unload()
     }
+    fn has_next_tape(&self, tape: TapeNo) -> bool {
+        tape.0 as usize <= self.tapes.len()
+    }
     fn next_tape(&mut self, tape: TapeNo) -> Result<bool, ErrorKind> {
         self.at = self.at.max(tape.0 as usize - 1);
         Ok(self.at < self.tapes.len())
@@ -263,6 +266,10 @@ fn without_a_further_tape_the_dump_ends_at_the_end_of_the_last() {
     let error = dump(&mut source, &mut tapes, 2).unwrap_err();
     let DumpError::EndOfMedium { at } = error else { panic!("{error:?}") };
     assert_eq!(at, BlockAddr(18 * u64::from(BLOCKING)));
+    // The last one is written to its very end, though it warns.
+    let mut warning = [blank(9, 0), blank(9, 4 * RECORD_LEN)];
+    let error = dump(&mut self::source(), &mut warning, 2).unwrap_err();
+    assert!(matches!(error, DumpError::EndOfMedium { at: BlockAddr(72) }), "{error:?}");
     let mut full = [blank(0, 0), blank(600, 0)];
     let error = dump(&mut source, &mut full, 2).unwrap_err();
     assert!(matches!(error, DumpError::EndOfMedium { at: BlockAddr(0) }), "{error:?}");

@@ -102,7 +102,7 @@ impl<'p> Output<'p> {
         self.tape.put_in(Box::new(NullTape::default()));
         let mut why = format!("{}: the tape is full; the dump goes on on tape {}", present.spec, number.0);
         let mut before = present.spec;
-        let mut named = self.plan.tapes.get(number.0 as usize - 1).filter(|spec| **spec != before);
+        let mut named = self.named(number, &before);
         loop {
             let label = &self.plan.label_text;
             let wanted = Wanted { purpose: "write", number: number.0, label };
@@ -129,6 +129,11 @@ impl<'p> Output<'p> {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// The tape that the user named for this number; a drive's own next cartridge is none.
+    fn named(&self, number: TapeNo, present: &TapeSpec) -> Option<&'p TapeSpec> {
+        self.plan.tapes.get(number.0.checked_sub(1)? as usize).filter(|spec| *spec != present)
     }
 
     fn open(&self, spec: &TapeSpec, number: TapeNo, wanted: &Wanted<'_>) -> Result<Placed, CliError> {
@@ -237,6 +242,11 @@ impl TapeDevice for Output<'_> {
     }
     fn unload(&mut self) -> Result<(), TapeError> {
         self.tape.unload()
+    }
+    fn has_next_tape(&self, tape: TapeNo) -> bool {
+        self.used.present().is_some_and(|present| {
+            self.named(tape, &present.spec).is_some() || self.plan.further.may_bring(&present.spec)
+        })
     }
     fn next_tape(&mut self, tape: TapeNo) -> Result<bool, TapeError> {
         self.go_on(tape).map_err(|error| {

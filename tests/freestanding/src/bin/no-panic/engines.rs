@@ -11,7 +11,7 @@ use tapedump_core::engine::dump::{Dump, DumpMemory, DumpOptions};
 use tapedump_core::engine::restore::{Leg, Restore, RestoreEvent, RestoreMemory, Route, RouteFailed, Stop};
 use tapedump_core::limits::NAME_LEN_MAX;
 use tapedump_core::stream::writer::DumpIdentity;
-use tapedump_core::units::{BlockAddr, BlockingFactor, DumpId, Ino, Level};
+use tapedump_core::units::{BlockAddr, BlockingFactor, DumpId, Ino, Level, TapeNo};
 
 use crate::opaque::{Opaque, Unit};
 use crate::pieces::{bytes, number};
@@ -153,7 +153,8 @@ struct Anywhere;
 impl Route for Anywhere {
     fn next_stop(&mut self, dump: u32, leg: Leg, from: BlockAddr) -> Result<Option<Stop>, RouteFailed> {
         black_box((dump, leg, from));
-        let stop = Stop { ino: Ino(black_box(3)), block: BlockAddr(black_box(4)) };
+        let stop =
+            Stop { ino: Ino(black_box(3)), block: BlockAddr(black_box(4)), tape: TapeNo(black_box(2)) };
         if black_box(true) { Ok(black_box(Some(stop))) } else { Err(RouteFailed) }
     }
 }

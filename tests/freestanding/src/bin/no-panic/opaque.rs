@@ -12,7 +12,7 @@ use tapedump_core::device::volume::{
     SourceVolume, Stretch, TargetCapabilities, TargetRoot, TargetVolume, VolumeNames,
 };
 use tapedump_core::device::{DeviceError, ErrorKind};
-use tapedump_core::units::Ino;
+use tapedump_core::units::{Ino, TapeNo};
 
 /// Says nothing of itself.
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +71,13 @@ impl TapeDevice for Opaque {
     }
     fn unload(&mut self) -> Result<(), Error> {
         any(())
+    }
+    fn has_next_tape(&self, tape: TapeNo) -> bool {
+        black_box(black_box(tape) > TapeNo(1))
+    }
+    fn next_tape(&mut self, tape: TapeNo) -> Result<bool, Error> {
+        black_box(tape);
+        any(black_box(true))
     }
 }
 

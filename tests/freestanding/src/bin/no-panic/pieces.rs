@@ -287,7 +287,7 @@ pub fn dump_catalog() {
         row.digest = black_box(Some([0; 32]));
         black_box(writer.object(&black_box(row))).ok();
         black_box(writer.tape(black_box(TapeNo::FIRST), BlockAddr(black_box(1)))).ok();
-        writer.attributes(BlockAddr(black_box(1)));
+        writer.attributes(StreamBlock(black_box(1)));
         let place = StreamBlock(black_box(1));
         black_box(writer.apart(ino, black_box(place))).ok();
         black_box(writer.size());
