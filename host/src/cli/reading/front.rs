@@ -163,6 +163,21 @@ impl Front {
         }
     }
 
+    /// What a copy has from block `at` on up to `end`, where that is one segment, and nothing tells whether it is as it was
+    /// written.
+    pub fn unsure(&self, at: BlockAddr, end: BlockAddr) -> io::Result<Option<(Segment, Vec<u8>)>> {
+        let is_it = |segment: &&Segment| segment.at == at && segment.due() == end;
+        let Some(segment) = self.unsure.iter().find(is_it) else { return Ok(None) };
+        let mut blocks = vec![0; usize::try_from(segment.blocks).unwrap_or_default() * TAPE_BLOCK_LEN];
+        self.file.read_exact_at(&mut blocks, segment.region + at.byte_offset())?;
+        Ok(Some((*segment, blocks)))
+    }
+
+    /// It was found to be as it was written, but for what only the header behind it could tell.
+    pub fn take(&mut self, segment: Segment) {
+        self.add(segment);
+    }
+
     /// All blocks from `from` on up to `to` are there.
     pub fn has(&self, from: BlockAddr, to: BlockAddr) -> bool {
         let mut at = from.0;

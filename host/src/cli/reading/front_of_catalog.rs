@@ -5,16 +5,19 @@ use super::front::{Front, Segment};
 use crate::checksum::HostCrc32c;
 use crate::state::catalogs::{self, HostCatalog};
 use crate::state::file_device::FileError;
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io;
 use tapedump_core::catalog::{CatalogError, ObjectRow, WhichMap};
 use tapedump_core::checksum::Crc32c;
 use tapedump_core::device::volume::{Attributes, Kind};
 use tapedump_core::limits::{NAME_LEN_MAX, SEGMENT_BLOCKS_MAX};
-use tapedump_core::record::dirent::{CHUNK_LEN, ChunkWriter};
+use tapedump_core::record::dialect::Dialect;
+use tapedump_core::record::dirent::{CHUNK_LEN, ChunkWriter, Dirent, Dirents};
 use tapedump_core::record::extension::{Extension, extension_flags};
-use tapedump_core::record::header::{HeaderKind, HeaderRepr, HeaderTemplate, TapeBlock, flags};
+use tapedump_core::record::header::{Header, HeaderKind, HeaderRepr, HeaderTemplate, TapeBlock, flags};
 use tapedump_core::record::holes::Holes;
+use tapedump_core::record::payload::{PayloadParser, PayloadPart};
 use tapedump_core::units::{BlockAddr, Ino, TAPE_BLOCK_LEN, TapeNo};
 
 /// Why the catalog does not tell.
@@ -155,6 +158,13 @@ impl Maker<'_, '_> {
         if self.front.has(at, end) {
             return Ok(());
         }
+        if let Some((segment, blocks)) = self.front.unsure(at, end)?
+            && self.is_as_told(row, &blocks)?
+        {
+            // With the properties, which no catalog has.
+            self.front.take(segment);
+            return Ok(());
+        }
         let Some(mut data) = self.names(row)? else { return Ok(()) };
         // Parts of it that are there may have other names in them than these have.
         self.front.clear(at, end);
@@ -199,6 +209,39 @@ impl Maker<'_, '_> {
             self.end(from, blocks, crc, flags)?;
         }
         Ok(())
+    }
+
+    /// The blocks of a directory, its header first, have the names that the catalog has, and properties as they were written.
+    fn is_as_told(&mut self, row: &ObjectRow, blocks: &[u8]) -> Result<bool, NotTold> {
+        let Some((head, body)) = blocks.split_first_chunk::<TAPE_BLOCK_LEN>() else { return Ok(false) };
+        let Ok(header) = Header::new(head).parse::<HostCrc32c>(Dialect::OURS) else { return Ok(false) };
+        let payload_len =
+            header.extension.map_or(0, |told| usize::from(told.trailing_blocks)) * TAPE_BLOCK_LEN;
+        let parts = body.len().checked_sub(payload_len).map(|at| body.split_at(at));
+        let Some((names, mut payload)) = parts.filter(|_| header.ino == row.ino.0) else { return Ok(false) };
+        let mut found = BTreeSet::new();
+        for entry in Dirents::new(names, Dialect::OURS) {
+            match entry {
+                Ok(Dirent { name: b"." | b"..", .. }) => {}
+                Ok(entry) => drop(found.insert((entry.ino, entry.name.to_vec()))),
+                Err(_) => return Ok(false),
+            }
+        }
+        let mut told = BTreeSet::new();
+        let mut cursor = self.catalog.names_from(row.ino, b"")?;
+        while let Some(name) = self.catalog.next_name(&mut cursor)? {
+            told.insert((name.ino.0, name.name.to_vec()));
+        }
+        let mut parser = PayloadParser::new();
+        let mut is_read = payload_len == 0;
+        while !is_read {
+            is_read = match parser.next::<HostCrc32c>(&mut payload) {
+                Some(PayloadPart::End(true)) => true,
+                Some(PayloadPart::End(false) | PayloadPart::Damaged) | None => return Ok(false),
+                Some(_) => false,
+            };
+        }
+        Ok(found == told)
     }
 
     /// A segment is whole: the header behind it is made to say so.
