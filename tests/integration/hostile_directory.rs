@@ -45,7 +45,8 @@ impl Planted {
     /// Runs a command with the tape behind `before`.
     fn run(&self, before: &[&str], after: &[&str]) -> Outcome {
         let run = Run::checked_tapedump(&self.scratch).args(before).arg(&self.tape).args(after);
-        run.timeout(Duration::from_secs(20)).outcome()
+        // Half a GiB of zeros, where maps may be, is read three times at most.
+        run.timeout(Duration::from_secs(60)).outcome()
     }
 
     /// Every command that reads or writes a tape.

@@ -394,16 +394,21 @@ impl<'s, 'm> System<'s, 'm> {
             Some(from) => {
                 let mut record = vec![0; options.blocking.record_len()];
                 let (begin, id) = (kept.record.begin, &options.identity);
-                find_end::<_, PortableCrc32c>(
-                    &mut *tape,
-                    begin,
-                    id,
-                    options.blocking,
-                    &from.state,
-                    &from.rest,
-                    &mut record,
-                )
-                .map_err(Failure::early)?;
+                if from.state.record_at() == from.state.tape_from() {
+                    // Nothing of it is there yet: what the tape had before is free, and it is the right one.
+                    tape.locate(begin).map_err(Failure::early)?;
+                } else {
+                    find_end::<_, PortableCrc32c>(
+                        &mut *tape,
+                        begin,
+                        id,
+                        options.blocking,
+                        &from.state,
+                        &from.rest,
+                        &mut record,
+                    )
+                    .map_err(Failure::early)?;
+                }
                 let catalog =
                     CatalogWriter::resumed(&mut *catalogs, at, &mut memory, identity, &from.catalog)
                         .map_err(Failure::early)?;

@@ -246,6 +246,12 @@ fn attempt(plan: &Plan, record: &ContextRecord, from: &Suspended) -> Result<Plac
     };
     let mut tape =
         open(&plan.tape, Mode::Write(Existing::GoOn(plan.blocking.record_len()))).map_err(failed)?;
+    // What it was to write over is there still: the tape is the right one, since it has a path of its own.
+    let is_untouched = from.state.record_at() == from.state.tape_from();
+    if is_untouched && plan.existing == Existing::Overwrite && !matches!(plan.tape, TapeSpec::Drive(_)) {
+        locate(&mut tape, record.begin).map_err(|error| (error, false))?;
+        return Ok(Placed { tape, begin: record.begin });
+    }
     let mut memory = vec![0; plan.blocking.record_len()];
     let found = find_end::<_, HostCrc32c>(
         &mut tape,
