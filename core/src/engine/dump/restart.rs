@@ -268,21 +268,19 @@ pub fn find_end<T: TapeDevice, C: Crc32c>(
     let mut records = Records { tape, begin, from: state.tape_from(), blocks: blocking.blocks().into() };
     let (end, last_header) = (records.number(state.record_at()), state.header_at.get());
     records.go_to(0)?;
-    let is_its_first = |record: &[u8]| {
-        header_at::<C>(record, dump, state.tape_from())
-            .is_some_and(|header| header.kind == HeaderKind::Tape && header.tape == state.tape())
-    };
-    if end == 0 {
+    let first = match records.tape.read(record).map_err(RestartError::Tape)? {
         // Nothing that counts is there; what does not, but is of this dump, may be written over, and nothing else.
-        return match records.tape.read(record).map_err(RestartError::Tape)? {
-            TapeRead::EndOfData => records.go_to(0),
-            TapeRead::Record(len) if record.get(..len).is_some_and(is_its_first) => records.go_to(0),
-            _ => Err(RestartError::OtherDump),
-        };
-    }
-    records.read(0, record)?;
-    if !is_its_first(record) {
+        TapeRead::EndOfData if end == 0 => return records.go_to(0),
+        TapeRead::Record(len) => record.get(..len),
+        TapeRead::BufferTooSmall { .. } => None,
+        _ => return Err(RestartError::Missing { at: state.tape_from() }),
+    };
+    let header = first.and_then(|first| header_at::<C>(first, dump, state.tape_from()));
+    if header.is_none_or(|header| header.kind != HeaderKind::Tape || header.tape != state.tape()) {
         return Err(RestartError::OtherDump);
+    }
+    if end == 0 {
+        return records.go_to(0);
     }
     // The segment before the last header as well, which that header has the checksum of.
     let first = last_header.min(state.record_at.get()).saturating_sub(SEGMENT_BLOCKS_MAX as u64 + 1);
@@ -330,9 +328,6 @@ impl<T: TapeDevice> Records<'_, T> {
     fn read(&mut self, number: u64, record: &mut [u8]) -> Result<(), RestartError<T::Error>> {
         match self.tape.read(record).map_err(RestartError::Tape)? {
             TapeRead::Record(len) if len == record.len() => Ok(()),
-            TapeRead::Record(_) | TapeRead::BufferTooSmall { .. } if number == 0 => {
-                Err(RestartError::OtherDump)
-            }
             _ => Err(RestartError::Missing { at: self.addr(number) }),
         }
     }
