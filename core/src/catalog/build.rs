@@ -8,6 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use crate::checksum::{Crc32c, PortableCrc32c};
 use crate::device::block::BlockDevice;
 use crate::limits::{NAME_LEN_MAX, PAGE_LEN};
+use crate::record::{get_u64, put_u64};
 use crate::units::{BlockAddr, Ino, StreamBlock, TapeNo};
 
 use super::error::CatalogError;
@@ -250,9 +251,9 @@ impl<'m, D: BlockDevice, C: Crc32c> CatalogWriter<'m, D, C> {
         let size = [objects, names, name_bytes, map_pieces, apart, tapes];
         Ok(SuspendedCatalog {
             table,
-            size: size.map(U64::from),
-            directories: self.directories.into(),
-            attributes_from: self.attributes_from.map_or(u64::MAX, |block| block.0).into(),
+            size: size.map(put_u64),
+            directories: put_u64(self.directories),
+            attributes_from: put_u64(self.attributes_from.map_or(u64::MAX, |block| block.0)),
         })
     }
 
@@ -273,9 +274,9 @@ impl<'m, D: BlockDevice, C: Crc32c> CatalogWriter<'m, D, C> {
         if memory_len < CATALOG_MEMORY_MIN {
             return Err(CatalogError::MemoryTooSmall { needed: CATALOG_MEMORY_MIN });
         }
-        let [objects, names, name_bytes, map_pieces, apart, tapes] = at.size.map(U64::get);
+        let [objects, names, name_bytes, map_pieces, apart, tapes] = at.size.each_ref().map(get_u64);
         let size = CatalogSize { objects, names, name_bytes, map_pieces, apart, tapes };
-        let directories = at.directories.get();
+        let directories = get_u64(&at.directories);
         let counts = [objects, names, name_bytes, map_pieces, apart, tapes];
         // No device holds more, and no count comes near an overflow.
         if directories > objects || counts.iter().any(|count| *count >= 1 << 48) {
@@ -287,7 +288,7 @@ impl<'m, D: BlockDevice, C: Crc32c> CatalogWriter<'m, D, C> {
         let builder = TableBuilder::resumed(region.rest(HEADS), memory, &at.table)
             .ok_or(CatalogError::Damaged { page: HEADS.into() })?;
         let attributes_from =
-            Some(at.attributes_from.get()).filter(|block| *block != u64::MAX).map(StreamBlock);
+            Some(get_u64(&at.attributes_from)).filter(|block| *block != u64::MAX).map(StreamBlock);
         Ok(Self { device, region, memory_len, builder, identity, attributes_from, size, directories })
     }
 

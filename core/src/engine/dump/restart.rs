@@ -22,6 +22,7 @@ use crate::device::volume::{Class, SourceVolume};
 use crate::limits::SEGMENT_BLOCKS_MAX;
 use crate::record::dialect::Dialect;
 use crate::record::header::{Header, HeaderKind, HeaderRepr};
+use crate::record::{get_u64, put_u64};
 use crate::stream::writer::{DumpIdentity, Suspended};
 use crate::units::{BlockAddr, BlockingFactor, Ino, StreamBlock, TAPE_BLOCK_LEN, TapeNo};
 
@@ -72,18 +73,6 @@ pub struct DumpState {
 const _: () = assert!(size_of::<DumpState>() == 128);
 const _: () = assert!(BlockingFactor::MAX.blocks() <= 1 << u8::BITS);
 
-/// What is stored there. A machine whose own order is another one needs dozens of instructions for it: there are many of these.
-#[inline(never)]
-const fn get(number: &U64<BE>) -> u64 {
-    number.get()
-}
-
-/// As it is stored.
-#[inline(never)]
-fn put(number: u64) -> U64<BE> {
-    number.into()
-}
-
 impl DumpState {
     /// As it is stored.
     #[must_use]
@@ -106,19 +95,19 @@ impl DumpState {
     /// The dump's first block on that tape.
     #[must_use]
     pub const fn tape_from(&self) -> BlockAddr {
-        BlockAddr(get(&self.tape_from))
+        BlockAddr(get_u64(&self.tape_from))
     }
 
     /// Blocks of the dump on its tapes before it goes on: whole records.
     #[must_use]
     pub const fn record_at(&self) -> BlockAddr {
-        BlockAddr(get(&self.record_at))
+        BlockAddr(get_u64(&self.record_at))
     }
 
     /// Block of the last header before that place, or behind it.
     #[must_use]
     pub const fn header_at(&self) -> BlockAddr {
-        BlockAddr(get(&self.header_at))
+        BlockAddr(get_u64(&self.header_at))
     }
 
     /// The file it stopped in, when it stopped in one.
@@ -142,13 +131,13 @@ impl DumpState {
     #[must_use]
     pub const fn progress(&self) -> DumpSummary {
         DumpSummary {
-            directories: get(&self.directories),
-            others: get(&self.others),
-            unchanged: get(&self.unchanged),
-            handled: get(&self.handled),
-            incomplete: get(&self.incomplete),
-            data_len: get(&self.data_len),
-            blocks: get(&self.record_at),
+            directories: get_u64(&self.directories),
+            others: get_u64(&self.others),
+            unchanged: get_u64(&self.unchanged),
+            handled: get_u64(&self.handled),
+            incomplete: get_u64(&self.incomplete),
+            data_len: get_u64(&self.data_len),
+            blocks: get_u64(&self.record_at),
         }
     }
 
@@ -166,8 +155,8 @@ impl DumpState {
             &self.file_blocks,
             &self.file_at,
         ];
-        counts.iter().all(|count| get(count) < MOST)
-            && get(&self.data_len) < 1 << 62
+        counts.iter().all(|count| get_u64(count) < MOST)
+            && get_u64(&self.data_len) < 1 << 62
             && self.file_segment.get() < 1 << 31
     }
 
@@ -184,12 +173,12 @@ impl DumpState {
     }
 
     fn reached(&self) -> Option<Reached> {
-        let place = StreamBlock(get(&self.file_at));
+        let place = StreamBlock(get_u64(&self.file_at));
         Some(Reached {
             ino: Ino(self.file_ino.get()),
             segment: self.file_segment.get(),
-            blocks: get(&self.file_blocks),
-            size: get(&self.file_size),
+            blocks: get_u64(&self.file_blocks),
+            size: get_u64(&self.file_size),
             place,
             flaws: Flaws::from_bits(self.file_flaws)?,
         })
@@ -202,7 +191,7 @@ impl DumpState {
             record_at: self.record_at(),
             next_header: self.record_at().plus(self.header_ahead.into()),
             ino: self.ino.get(),
-            header_at: BlockAddr(get(&self.header_at)),
+            header_at: BlockAddr(get_u64(&self.header_at)),
             crc: self.crc.get(),
             flags: self.header_flags.get(),
         }
@@ -397,17 +386,17 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, 
         let DumpSummary { directories, others, unchanged, handled, incomplete, data_len, .. } = self.summary;
         let mut state = DumpState {
             tape: stream.tape.0.into(),
-            tape_from: put(stream.tape_from.0),
+            tape_from: put_u64(stream.tape_from.0),
             ino: stream.ino.into(),
             header_ahead: stream.next_header.0.saturating_sub(stream.record_at.0) as u8,
-            record_at: put(stream.record_at.0),
-            header_at: put(stream.header_at.0),
-            directories: put(directories),
-            others: put(others),
-            unchanged: put(unchanged),
-            handled: put(handled),
-            incomplete: put(incomplete),
-            data_len: put(data_len),
+            record_at: put_u64(stream.record_at.0),
+            header_at: put_u64(stream.header_at.0),
+            directories: put_u64(directories),
+            others: put_u64(others),
+            unchanged: put_u64(unchanged),
+            handled: put_u64(handled),
+            incomplete: put_u64(incomplete),
+            data_len: put_u64(data_len),
             from: from.0.into(),
             crc: stream.crc.into(),
             header_flags: stream.flags.into(),
@@ -427,9 +416,9 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, 
             state.told |= IN_FILE;
             state.file_ino = reached.ino.0.into();
             state.file_segment = reached.segment.into();
-            state.file_blocks = put(reached.blocks);
-            state.file_size = put(reached.size);
-            state.file_at = put(reached.place.0);
+            state.file_blocks = put_u64(reached.blocks);
+            state.file_size = put_u64(reached.size);
+            state.file_at = put_u64(reached.place.0);
             state.file_flaws = reached.flaws.bits();
         }
         Ok(Some(state))
