@@ -323,6 +323,7 @@ impl<T: TapeDevice> Records<'_, T> {
 }
 
 /// A header of this dump that stands at the front, if one does.
+#[inline(never)]
 fn header_at<C: Crc32c>(bytes: &[u8], dump: &DumpIdentity, at: BlockAddr) -> Option<HeaderRepr> {
     let header = Header::new(bytes.first_chunk::<TAPE_BLOCK_LEN>()?);
     let header = header.may_be_ours().then(|| header.parse::<C>(Dialect::OURS).ok()).flatten()?;
