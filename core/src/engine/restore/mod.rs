@@ -764,7 +764,11 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             Phase::Stream if self.want_tape => {
                 // Asked for and not given.
                 self.want_tape = false;
-                if self.way.turn().is_some() { self.lack_tape() } else { self.truncated() }
+                if self.way.turn().is_none() {
+                    return self.truncated();
+                }
+                self.lack_tape();
+                Ok(())
             }
             Phase::Stream if self.way.is_departing() => self.depart(),
             Phase::Stream => match self.held.take() {

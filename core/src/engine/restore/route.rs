@@ -358,28 +358,27 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             return Ok(());
         }
         let ahead = self.reader.tape_from().and_then(|first| stop.block.since(first));
-        let Some(ahead) = ahead.filter(|_| stop.tape == self.reader.tape()) else {
-            self.miss(stop);
-            self.way.departing = true;
-            return Ok(());
-        };
-        let begin = self.way.begin.unwrap_or_default();
-        let blocks = self.way.record_blocks.max(1);
-        let record = begin.record.saturating_add(ahead / blocks);
-        match self.tape.locate(TapePosition { file: begin.file, record }) {
-            Ok(Spaced::Done) => {
-                self.reader.handle_seek(stop.block, (ahead % blocks) as usize * TAPE_BLOCK_LEN);
-                self.way.sought = true;
-                self.summary.seeks = self.summary.seeks.saturating_add(1);
-                return Ok(());
-            }
-            Ok(_) => {}
-            Err(source) if self.read_errors >= READ_ERRORS_MAX || source.kind() == ErrorKind::Interrupted => {
-                return Err(RestoreError::Tape { at: stop.block, source });
-            }
-            Err(source) => {
-                self.read_errors += 1;
-                self.damage(Damage::Unreadable { at: stop.block, error: source.kind() });
+        if let Some(ahead) = ahead.filter(|_| stop.tape == self.reader.tape()) {
+            let begin = self.way.begin.unwrap_or_default();
+            let blocks = self.way.record_blocks.max(1);
+            let record = begin.record.saturating_add(ahead / blocks);
+            match self.tape.locate(TapePosition { file: begin.file, record }) {
+                Ok(Spaced::Done) => {
+                    self.reader.handle_seek(stop.block, (ahead % blocks) as usize * TAPE_BLOCK_LEN);
+                    self.way.sought = true;
+                    self.summary.seeks = self.summary.seeks.saturating_add(1);
+                    return Ok(());
+                }
+                Ok(_) => {}
+                Err(source)
+                    if self.read_errors >= READ_ERRORS_MAX || source.kind() == ErrorKind::Interrupted =>
+                {
+                    return Err(RestoreError::Tape { at: stop.block, source });
+                }
+                Err(source) => {
+                    self.read_errors += 1;
+                    self.damage(Damage::Unreadable { at: stop.block, error: source.kind() });
+                }
             }
         }
         self.miss(stop);
@@ -398,9 +397,8 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
     }
 
     /// A tape that was asked for is not there.
-    pub(super) fn lack_tape(&mut self) -> RestoreResult<(), T, V, B> {
+    pub(super) const fn lack_tape(&mut self) {
         self.way.lack_tape(self.reader.tape().next());
-        Ok(())
     }
 
     fn miss(&mut self, stop: Stop) {

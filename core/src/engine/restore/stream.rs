@@ -190,9 +190,10 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
         }
         self.end_object()?;
         if self.way.is_on() {
-            return self.lack_tape();
+            self.lack_tape();
+        } else {
+            self.end_of_dump = true;
         }
-        self.end_of_dump = true;
         Ok(())
     }
 
