@@ -257,14 +257,13 @@ pub fn find_end<T: TapeDevice, C: Crc32c>(
     let mut records = Records { tape, begin, from: state.tape_from(), blocks: blocking.blocks().into() };
     let (end, last_header) = (records.number(state.record_at()), state.header_at.get());
     records.go_to(0)?;
-    let first = match records.tape.read(record).map_err(RestartError::Tape)? {
+    match records.tape.read(record).map_err(RestartError::Tape)? {
         // Nothing that counts is there; what does not, but is of this dump, may be written over, and nothing else.
         TapeRead::EndOfData if end == 0 => return records.go_to(0),
-        TapeRead::Record(len) => record.get(..len),
-        TapeRead::BufferTooSmall { .. } => None,
+        TapeRead::Record(len) if len >= TAPE_BLOCK_LEN => {}
         _ => return Err(RestartError::Missing { at: state.tape_from() }),
-    };
-    let header = first.and_then(|first| header_at::<C>(first, dump, state.tape_from()));
+    }
+    let header = header_at::<C>(record, dump, state.tape_from());
     if header.is_none_or(|header| header.kind != HeaderKind::Tape || header.tape != state.tape()) {
         return Err(RestartError::OtherDump);
     }
