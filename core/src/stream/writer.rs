@@ -265,9 +265,7 @@ impl<'m, C: Crc32c> Writer<'m, C> {
         let blocks = u64::from(self.blocking.blocks());
         let is_whole = rest.len() < self.record_len
             && rest.len().is_multiple_of(TAPE_BLOCK_LEN)
-            && at.record_at.0.is_multiple_of(blocks)
-            && at.tape_from.0.is_multiple_of(blocks)
-            && at.tape_from <= at.record_at
+            && at.record_at.since(at.tape_from).is_some_and(|on_tape| on_tape.is_multiple_of(blocks))
             && (at.tape == TapeNo::FIRST) == (at.tape_from.0 == 0)
             && at.next_header.since(at.record_at).is_some_and(|ahead| ahead < blocks);
         let filled = TAPE_BLOCK_LEN + rest.len();

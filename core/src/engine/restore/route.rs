@@ -361,10 +361,12 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
         if let Some(ahead) = ahead.filter(|_| stop.tape == self.reader.tape()) {
             let begin = self.way.begin.unwrap_or_default();
             let blocks = self.way.record_blocks.max(1);
-            let record = begin.record.saturating_add(ahead / blocks);
+            let records = ahead / blocks;
+            let record = begin.record.saturating_add(records);
+            let skip = ahead.wrapping_sub(records.wrapping_mul(blocks)) as usize * TAPE_BLOCK_LEN;
             match self.tape.locate(TapePosition { file: begin.file, record }) {
                 Ok(Spaced::Done) => {
-                    self.reader.handle_seek(stop.block, (ahead % blocks) as usize * TAPE_BLOCK_LEN);
+                    self.reader.handle_seek(stop.block, skip);
                     self.way.sought = true;
                     self.summary.seeks = self.summary.seeks.saturating_add(1);
                     return Ok(());
