@@ -301,12 +301,13 @@ impl<T: TapeDevice> Records<'_, T> {
         addr.since(self.from).and_then(|blocks| blocks.checked_div(self.blocks)).unwrap_or(0)
     }
 
+    /// Of a record up to the last that counts: far from an overflow.
     const fn addr(&self, number: u64) -> BlockAddr {
-        self.from.plus(number.saturating_mul(self.blocks))
+        self.from.plus(number.wrapping_mul(self.blocks))
     }
 
     fn go_to(&mut self, number: u64) -> Result<(), RestartError<T::Error>> {
-        let record = self.begin.record.saturating_add(number);
+        let record = self.begin.record.wrapping_add(number);
         match self.tape.locate(TapePosition { record, ..self.begin }).map_err(RestartError::Tape)? {
             Spaced::Done => Ok(()),
             _ => Err(RestartError::Missing { at: self.addr(number) }),
