@@ -458,7 +458,7 @@ check_spanned() {
 	rm -rf to
 	id=$("$binary" catalog export --qfa -t $drive | awk '$2 == 3 { print $1 }' | tail -1)
 	name=$(find volume/tree -inum "${id:-0}" -printf %f)
-	check 'a file on the third one' run 0 restore "$name" -t $drive --to to --changer "$by_number"
+	check 'a file on the third one' run 0 restore "$name" --force -t $drive --to to --changer "$by_number"
 	check '  is as it was' cmp "volume/tree/$name" "to/$name"
 	check '  and the second one is passed over' silent_on 'tape 2:'
 	cartridge 0 vol2
