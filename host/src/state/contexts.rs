@@ -6,6 +6,7 @@
 use super::file_device::{FileDevice, FileError, open_kept, open_private, remove_if_there};
 use super::history::{DumpFolder, parse_id, sync_directory};
 use super::{StateDir, StateError};
+use crate::checksum::HostCrc32c;
 use crate::text::{from_hex, hex, printable_path};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -168,9 +169,12 @@ pub struct Suspended {
     pub known: Vec<u8>,
 }
 
+/// Maps of any length are under its checksum: it is the processor's.
+type Store = ContextStore<FileDevice, HostCrc32c>;
+
 /// The context of one dump.
 pub struct ContextFile {
-    store: ContextStore<FileDevice>,
+    store: Store,
     path: PathBuf,
     /// Where it is as long as nothing is stored in it.
     new: Option<PathBuf>,
@@ -207,7 +211,7 @@ impl ContextFile {
             Ok((file.try_clone()?, file))
         };
         let (file, lock) = make().map_err(|source| StateError::Io { path: path.clone(), source })?;
-        let store = ContextStore::blank(FileDevice::new(file, capacity), 0..capacity);
+        let store = Store::blank_with_crc(FileDevice::new(file, capacity), 0..capacity);
         Ok(Self { store, path, new: Some(new), _lock: Some(lock) })
     }
 
@@ -234,7 +238,7 @@ impl ContextFile {
             false => None,
         };
         let capacity = file.metadata().map_err(|error| broken(&error))?.len();
-        let store = ContextStore::open(FileDevice::new(file, capacity), 0..capacity)
+        let store = Store::open_with_crc(FileDevice::new(file, capacity), 0..capacity)
             .map_err(|error| broken(&error))?;
         Ok(Self { store, path, new: None, _lock: lock })
     }
@@ -244,7 +248,7 @@ impl ContextFile {
     }
 
     fn part(&mut self, part: Part) -> Result<Vec<u8>, ContextFailure> {
-        let read = |store: &mut ContextStore<FileDevice>| -> Result<Vec<u8>, ContextError<FileError>> {
+        let read = |store: &mut Store| -> Result<Vec<u8>, ContextError<FileError>> {
             let mut bytes = vec![0; usize::try_from(store.len(part)?).unwrap_or(0)];
             let _ = store.read(part, &mut bytes)?;
             Ok(bytes)
