@@ -317,8 +317,13 @@ impl Placed {
     }
 }
 
-/// The tapes of a dump; none: the history does not have it.
+/// The tapes of a dump that is on several; none: it is on one, or the history does not have it.
 pub fn tapes_of(state: &StateDir, id: DumpId) -> Result<Vec<TapeAt>, CliError> {
+    let paths = DumpFolder::of(state, id).tapes();
+    if paths.len() < 2 {
+        // Most are, and the history is not read for them.
+        return Ok(Vec::new());
+    }
     let mut history = HistoryFile::open(state).map_err(CliError::failed)?;
     let mut files = None;
     history
@@ -330,7 +335,7 @@ pub fn tapes_of(state: &StateDir, id: DumpId) -> Result<Vec<TapeAt>, CliError> {
         })
         .map_err(CliError::failed)?;
     let at = |(path, file)| TapeAt { path, file };
-    Ok(DumpFolder::of(state, id).tapes().into_iter().zip(files.unwrap_or_default()).map(at).collect())
+    Ok(paths.into_iter().zip(files.unwrap_or_default()).map(at).collect())
 }
 
 /// The chain of a dump, the newest first; `None`: the history does not have it.
