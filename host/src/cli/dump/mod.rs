@@ -32,8 +32,6 @@ use crate::state::catalogs::{self, HostCatalogWriter};
 use crate::state::contexts::Suspended;
 use crate::state::file_device::FileError;
 use crate::state::history::DumpFolder;
-use crate::tape::copied::Copied;
-use crate::tape::null::NullTape;
 use crate::tape::{Existing, Mode, Tape, TapeError, TapeSpec, open};
 use crate::volume::VolumeError;
 use crate::volume::source::{LinuxSource, Numbering};
@@ -357,22 +355,11 @@ struct Onto<'p> {
     journal: Option<Journal>,
 }
 
-impl<'p> Onto<'p> {
-    fn take(&mut self) -> Box<dyn Tape> {
-        std::mem::replace(&mut self.tape, Box::new(NullTape::default()))
-    }
-
-    /// `tape` is what came of the tape that it had.
-    fn output(self, tape: Copied, plan: &'p Plan, state: &'p StateDir, from: (u64, bool)) -> Output<'p> {
-        Output::new(tape, (plan, state), self.interrupt, self.journal, self.used, from)
-    }
-}
-
 fn begin_engine<'m>(
     plan: &'m Plan,
     state: &'m StateDir,
     mut source: LinuxSource,
-    mut onto: Onto<'m>,
+    onto: Onto<'m>,
     start: Start,
     memory: DumpMemory<'m>,
     catalog_memory: &'m mut [u8],
@@ -380,20 +367,22 @@ fn begin_engine<'m>(
     let options = DumpOptions { identity: plan.identity, blocking: plan.blocking, label: plan.label };
     let failed = |error| CliError::failed(explain(&error, &plan.tape));
     let identity = catalog_identity(plan, &mut source)?;
+    let Onto { tape, used, interrupt, journal } = onto;
     match start {
         Start::New(keeper) => {
             let catalog = place_of(&plan.tape).map(|_| catalogs::create(state, identity, catalog_memory));
             let catalog = catalog.transpose().map_err(CliError::failed)?;
-            let (beginning, tape) = Beginning::keep(plan, state, onto.take());
-            let output = onto.output(tape, plan, state, (0, false));
+            let (beginning, tape) = Beginning::keep(plan, state, tape);
+            let output = Output::new(tape, (plan, state), interrupt, journal, used, (0, false));
             let engine = Engine::with_catalog(source, output, catalog, memory, options).map_err(failed)?;
             Ok(Begun { engine, beginning, keeper })
         }
         Start::Again { keeper, from, copied, files_from } => {
             let catalog = catalogs::resume(state, identity, catalog_memory, &from.catalog);
             let catalog = Some(catalog.map_err(CliError::failed)?);
-            let (beginning, tape) = Beginning::keep_again(plan, onto.take(), files_from, copied);
-            let output = onto.output(tape, plan, state, (from.state.record_at().0, true));
+            let (beginning, tape) = Beginning::keep_again(plan, tape, files_from, copied);
+            let on_tape = from.state.record_at().0;
+            let output = Output::new(tape, (plan, state), interrupt, journal, used, (on_tape, true));
             let engine = Engine::restarted(source, output, catalog, memory, options, &from.state, &from.rest);
             Ok(Begun { engine: engine.map_err(failed)?, beginning, keeper: Ok(keeper) })
         }
