@@ -9,7 +9,9 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::process::Signal;
 use serde_json::Value;
 use tapedump_tests::cli::{Ending, Outcome, Run, code};
-use tapedump_tests::product::{dump, dump_snapshot, reproducible, restore, snapshot, verify};
+use tapedump_tests::product::{
+    context, contexts, dump, dump_snapshot, reproducible, restore, snapshot, verify,
+};
 use tapedump_tests::random::{Random, seed};
 use tapedump_tests::scratch::{Scratch, path_text};
 use tapedump_tests::tree::{Compare, Tree};
@@ -26,19 +28,9 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "why_it_is_not_restartable", needs: &[], run: why_it_is_not_restartable },
 ];
 
-/// `tapedump context COMMAND`.
-fn context(scratch: &Scratch, command: &str) -> Run {
-    Run::tapedump(scratch).args(["context", command])
-}
-
-fn listed(scratch: &Scratch) -> Vec<Value> {
-    let outcome = context(scratch, "list").arg("--json").outcome().done();
-    outcome.out().lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
-}
-
 /// The only context there is.
 fn only(scratch: &Scratch) -> String {
-    let contexts = listed(scratch);
+    let contexts = contexts(scratch);
     assert_eq!(contexts.len(), 1, "{contexts:?}");
     contexts[0]["context"].as_str().expect("identity").to_owned()
 }
@@ -71,10 +63,8 @@ fn run_setfattr(path: &Path) {
         .expect("xattr");
 }
 
-/// A tree without its snapshots, and the root's times that they change.
 fn content(tree: &Path) -> Tree {
-    let found = Tree::read(tree).expect("tree");
-    found.without(|path, _| path.is_empty() || path.starts_with(b".snapshot"))
+    Tree::read_content(tree).expect("tree")
 }
 
 /// A dump that can be killed anywhere: it stores how to go on whenever it can.
@@ -113,7 +103,7 @@ fn killed_at_any_moment() {
     let _ = made(&reference).outcome().done();
     let span = since.elapsed().as_micros() as u64;
     let expected = fs::read(reference.join("tape")).expect("tape");
-    assert_eq!(listed(&reference), Vec::<Value>::new(), "a dump that is whole leaves none");
+    assert_eq!(contexts(&reference), Vec::<Value>::new(), "a dump that is whole leaves none");
     let wanted = if std::env::var_os("TAPEDUMP_EXHAUSTIVE").is_some() { 1000 } else { 100 };
     let (mut kills, mut restarts, mut stages) = (0, 0, Vec::new());
     for round in 0.. {
@@ -131,7 +121,7 @@ fn killed_at_any_moment() {
                 break;
             }
             kills += 1;
-            let contexts = listed(&scratch);
+            let contexts = contexts(&scratch);
             next = match contexts.as_slice() {
                 [] => made(&scratch).arg("--overwrite"),
                 [known] => {
@@ -154,7 +144,7 @@ fn killed_at_any_moment() {
             found.len(),
             expected.len()
         );
-        assert_eq!(listed(&scratch), Vec::<Value>::new());
+        assert_eq!(contexts(&scratch), Vec::<Value>::new());
         if round == 0 {
             let out = scratch.directory("out");
             let _ = restore(&scratch, scratch.join("tape"), &out).outcome().done();
@@ -174,7 +164,7 @@ fn killed_and_restarted(scratch: &Scratch, made: impl Fn() -> Run, span: Duratio
         if !was_killed(&killed_after(made().arg("--overwrite"), delay)) {
             continue;
         }
-        let contexts = listed(scratch);
+        let contexts = contexts(scratch);
         let Some(known) = contexts.first() else { continue };
         let id = known["context"].as_str().expect("identity");
         if known["stage"] == "IV" {
@@ -200,7 +190,7 @@ fn levels_that_were_killed() {
         let made = || restartable(dump_snapshot(scratch, &volume, &name).args(["--level", level]));
         let span = Duration::from_millis(600);
         killed_and_restarted(scratch, made, span, &mut random);
-        assert_eq!(listed(scratch), Vec::<Value>::new());
+        assert_eq!(contexts(scratch), Vec::<Value>::new());
         let snapshots = snapshot(scratch, "list", &volume).arg("--json").outcome().done();
         // Those killed before there was a context leave theirs, which nobody holds.
         assert!(!snapshots.out().contains("held"), "its own snapshot goes with the restart: {snapshots}");
@@ -326,7 +316,7 @@ fn what_is_shown_and_held() {
     let file = scratch.join("state/dumps").join(&id).join("context");
     let lock = File::open(&file).expect("context");
     flock(&lock, FlockOperation::LockExclusive).expect("lock");
-    assert_eq!(listed(scratch)[0]["busy"], true);
+    assert_eq!(contexts(scratch)[0]["busy"], true);
     for command in ["delete", "restart"] {
         let _ = context(scratch, command).arg(&id).outcome().expect(code::FAILED).says("is busy");
     }
@@ -339,11 +329,11 @@ fn what_is_shown_and_held() {
     let pending = context(scratch, "delete").arg(&id).outcome().expect(code::FAILED);
     tapedump_tests::scratch::run("mount", &["-o", "remount,rw", &root]);
     assert!(pending.mentions("cleanup is pending"), "{pending}");
-    let known = &listed(scratch)[0];
+    let known = &contexts(scratch)[0];
     assert_eq!((&known["cleanup_pending"], &known["restartable"]), (&true.into(), &false.into()), "{known}");
     let _ = context(scratch, "restart").arg(&id).outcome().expect(code::FAILED);
     let _ = context(scratch, "delete").arg(&id).outcome().done();
-    assert_eq!(listed(scratch), Vec::<Value>::new());
+    assert_eq!(contexts(scratch), Vec::<Value>::new());
     let snapshots = snapshot(scratch, "list", &pool.volume()).arg("--json").outcome().done();
     assert_eq!(snapshots.out(), "");
 }
@@ -408,7 +398,7 @@ fn what_cannot_be_restarted() {
     btrfs(&["subvolume", "snapshot", "-r", path_text(&pool.volume()), path_text(&image)]);
     refused("is another one, or was written to", &[]);
     btrfs(&["subvolume", "delete", path_text(&image)]);
-    assert_eq!(listed(scratch)[0]["restartable"], false);
+    assert_eq!(contexts(scratch)[0]["restartable"], false);
     let _ = context(scratch, "delete").arg(&id).outcome().done();
 }
 
@@ -425,5 +415,5 @@ fn why_it_is_not_restartable() {
     running.signal(Signal::INT);
     let stopped = running.wait().expect(code::FAILED);
     assert!(stopped.mentions("cannot be restarted, since it reads the tree itself"), "{stopped}");
-    assert_eq!(listed(&scratch), Vec::<Value>::new());
+    assert_eq!(contexts(&scratch), Vec::<Value>::new());
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tapedump_tests::cli::{Ending, Run, Running, code};
 use tapedump_tests::fixtures;
 use tapedump_tests::needs::Need;
-use tapedump_tests::product::{dump, dump_snapshot, list, restore, snapshot};
+use tapedump_tests::product::{context, contexts, dump, dump_snapshot, list, restore, snapshot};
 use tapedump_tests::random::{Random, seed};
 use tapedump_tests::scratch::{Mount, Scratch, make_btrfs, path_text, run};
 use tapedump_tests::tree::{Compare, Tree};
@@ -373,12 +373,18 @@ fn an_interrupted_dump_leaves_none() {
         assert_eq!(pool.names(), Vec::<String>::new());
     }
     // So does one that fails.
+    let nowhere = pool.scratch.join("no/such/place");
+    let _ = dump_snapshot(&pool.scratch, &data, &nowhere).outcome().expect(code::FAILED);
+    assert_eq!(pool.names(), Vec::<String>::new());
+    // One that can go on keeps it, until it is given up.
     let tape = pool.scratch.join("virtual");
     let create = Run::tapedump(&pool.scratch).args(["tape", "create", "--capacity", "1M"]).arg(&tape);
     let _ = create.outcome().done();
     let _ = dump_snapshot(&pool.scratch, &data, &tape).outcome().expect(code::FAILED).says("full");
-    let nowhere = pool.scratch.join("no/such/place");
-    let _ = dump_snapshot(&pool.scratch, &data, &nowhere).outcome().expect(code::FAILED);
+    assert_eq!(pool.names().len(), 1);
+    let listed = contexts(&pool.scratch);
+    let id = listed[0]["context"].as_str().expect("identity");
+    let _ = context(&pool.scratch, "delete").arg(id).outcome().done();
     assert_eq!(pool.names(), Vec::<String>::new());
 }
 

@@ -282,7 +282,10 @@ fn full_tape() {
     let created = Run::tapedump(&scratch).args(["tape", "create"]).arg(&tape).args(["--capacity", "1M"]);
     let _ = created.outcome().done();
     let failed = dump(&scratch, &tree, &tape).outcome().expect(code::FAILED);
-    assert!(failed.mentions("the tape is full; use a larger one"), "{failed}");
+    assert!(
+        failed.mentions("the tape is full, and there is no further one: name it with --tape"),
+        "{failed}"
+    );
     let verified = verify(&scratch, &tape).outcome();
     assert!(verified.is_orderly().expect("orderly") != code::DONE, "{verified}");
 }

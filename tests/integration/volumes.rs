@@ -57,10 +57,8 @@ impl<'a> Chain<'a> {
         let _ = outcome.done();
         let out = self.pool.scratch.directory(&format!("out {}", self.made));
         let _ = restore(&self.pool.scratch, &tape, &out).outcome().done();
-        let without_snapshots =
-            |tree: Tree| tree.without(|path, _| path.is_empty() || path.starts_with(b".snapshot"));
-        let expected = without_snapshots(Tree::read(&self.tree).expect("tree"));
-        Compare::EXACT.assert_equal(&expected, &without_snapshots(Tree::read(&out).expect("tree")));
+        let [expected, found] = [&self.tree, &out].map(|tree| Tree::read_content(tree).expect("tree"));
+        Compare::EXACT.assert_equal(&expected, &found);
     }
 
     /// What the history says of the newest dump's volume.

@@ -3,6 +3,8 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
+use serde_json::Value;
+
 use crate::cli::Run;
 use crate::scratch::Scratch;
 
@@ -22,6 +24,22 @@ pub fn dump_snapshot(scratch: &Scratch, tree: &Path, tape: impl AsRef<OsStr>) ->
 #[must_use]
 pub fn snapshot(scratch: &Scratch, command: &str, tree: &Path) -> Run {
     Run::tapedump(scratch).args(["snapshot", command]).arg(tree)
+}
+
+/// `tapedump context COMMAND`.
+#[must_use]
+pub fn context(scratch: &Scratch, command: &str) -> Run {
+    Run::tapedump(scratch).args(["context", command])
+}
+
+/// What `tapedump context list --json` says of each dump that can go on.
+///
+/// # Panics
+/// If it fails, or does not write JSON.
+#[must_use]
+pub fn contexts(scratch: &Scratch) -> Vec<Value> {
+    let listed = context(scratch, "list").arg("--json").outcome().done().out();
+    listed.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
 /// `tapedump restore --to DESTINATION --tape TAPE`.

@@ -177,10 +177,13 @@ impl VirtualTape {
     ///
     /// # Errors
     /// The tape holds data, or its directory cannot be removed.
-    pub fn remove(self) -> Result<(), TapeError> {
+    pub fn remove(mut self) -> Result<(), TapeError> {
         if !self.is_blank() {
             return Err(TapeError::new(ErrorKind::Exists, self.name(), "the tape holds data"));
         }
+        // A tape file that has no record yet.
+        self.at = TapePosition::default();
+        self.cut()?;
         let remove = || {
             for name in [LOCK_FILE, label::LABEL_FILE] {
                 match std::fs::remove_file(self.dir.join(name)) {
@@ -199,10 +202,15 @@ impl VirtualTape {
         &self.label
     }
 
-    /// Whether nothing was ever written, or everything was erased.
+    /// Whether there is neither a record nor a filemark: nothing was ever written, everything was erased, or a program was
+    /// killed before its first record.
     #[must_use]
     pub fn is_blank(&self) -> bool {
-        self.extents.is_empty()
+        match &self.extents[..] {
+            [] => true,
+            [only] => only.file.state == FileState::Open && only.file.len == 0,
+            _ => false,
+        }
     }
 }
 

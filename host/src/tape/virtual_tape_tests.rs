@@ -302,6 +302,29 @@ fn only_a_blank_tape_can_be_removed() {
 }
 
 #[test]
+fn without_a_record_it_is_blank() {
+    let bench = Bench::new();
+    let mut tape = bench.open();
+    tape.write(&[1; 2048]).unwrap();
+    assert!(!tape.is_blank());
+    drop(tape);
+    // As a program leaves it that is killed before its first record.
+    File::create(bench.data(0)).unwrap();
+    let mut tape = bench.open();
+    assert!(tape.is_blank());
+    assert_eq!(contents(&mut tape), [Met::End]);
+    tape.rewind().unwrap();
+    tape.write(&[2; 1024]).unwrap();
+    assert!(!tape.is_blank());
+    drop(tape);
+    assert_eq!(reopened(&bench), [Met::Record(2, 1024), Met::End]);
+
+    File::create(bench.data(0)).unwrap();
+    bench.open().remove().unwrap();
+    assert!(!bench.tape.exists());
+}
+
+#[test]
 fn creating_over_something_is_refused() {
     let bench = Bench::new();
     let error = VirtualTape::create(&bench.tape, "again", None).unwrap_err();

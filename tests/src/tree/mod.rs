@@ -94,6 +94,16 @@ impl Tree {
         Ok(tree)
     }
 
+    /// Reads what dumps of a volume hold, of it, of a snapshot of it or of what was restored: without its snapshots,
+    /// and without the root, whose times they change.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_content(root: &Path) -> io::Result<Self> {
+        let tree = Self::read(root)?;
+        Ok(tree.without(|path, _| path.is_empty() || path == b".snapshot" || path.starts_with(b".snapshot/")))
+    }
+
     fn name_link_groups(&mut self, links: &HashMap<u64, Vec<Vec<u8>>>) {
         for paths in links.values().filter(|paths| paths.len() > 1) {
             let first = paths.iter().min().expect("at least two").clone();
