@@ -225,9 +225,8 @@ def generations(bench):
     print(f"  ten times as many files take {large / small:.2f} times as long, +- 0.20: {met}")
 
 
-def generation(bench, count):
-    """The least wall time of the dump of a volume with so many files."""
-    archives = bench.work / "archives"
+def btrfs_volume(bench):
+    """A new volume, mounted at the bench's target, and what ends it."""
     image = bench.work / "source.btrfs"
     image.unlink(missing_ok=True)
     bench.shell("truncate", "--size", "8G", str(image))
@@ -235,6 +234,44 @@ def generation(bench, count):
     bench.shell("mount", "-o", "loop,noatime", str(image), str(bench.target))
     volume = bench.target / "volume"
     bench.shell("btrfs", "subvolume", "create", str(volume))
+
+    def end():
+        bench.shell("umount", str(bench.target))
+        image.unlink()
+        bench.forget_archives()
+
+    return volume, end
+
+
+def contexts(bench):
+    """What staying restartable costs: a dump that stores how to go on each second, against one that stores it once."""
+    volume, end = btrfs_volume(bench)
+    # By another process: what this one has in memory counts as that of the programs it starts.
+    for kind, amount in (("small", "200000"), ("large", "256")):
+        bench.shell(Path(__file__).with_name("gen.py"), kind, str(volume / kind), amount)
+    bench.shell(bench.tapedump, "snapshot", "create", str(volume), "same")
+    tape = bench.work / "archives" / "tape"
+
+    def prepare():
+        # So that no run writes out what the one before it left.
+        tape.unlink(missing_ok=True)
+        bench.shell("sync")
+
+    def dump(name, seconds, **targets):
+        return Program(name, [bench.tapedump, "dump", str(volume), "--snapshot", "same", "--context-interval", seconds,
+                              "--tape", str(tape)], prepare=prepare, **targets)
+
+    bench.compare(
+        "level 0 of a btrfs volume, its context stored each second or once, warm",
+        [dump("tapedump", "1"), dump("once", "86400", wall_max=1.01)],
+    )
+    end()
+
+
+def generation(bench, count):
+    """The least wall time of the dump of a volume with so many files."""
+    archives = bench.work / "archives"
+    volume, end = btrfs_volume(bench)
     # By another process: what this one has in memory counts as that of the programs it starts.
     bench.shell(Path(__file__).with_name("gen.py"), "flat", str(volume), str(count))
     send = [str(bench.target / name) for name in ("before", "after")]
@@ -253,9 +290,7 @@ def generation(bench, count):
     said = (bench.work / "log").read_text(errors="replace")
     found = [line for line in said.splitlines() if line.startswith("dumped ")][-1]
     print(f"  {found.split(', to ')[0]}")
-    bench.shell("umount", str(bench.target))
-    image.unlink()
-    bench.forget_archives()
+    end()
     return min(run.wall for run in tapedump.runs)
 
 
@@ -319,7 +354,7 @@ def empty(bench):
 
 
 PARTS = {part.__name__.replace("_", "-"): part
-         for part in (small, cold, restore, incremental, generations, one_file, large, sparse, empty)}
+         for part in (small, cold, restore, incremental, generations, contexts, one_file, large, sparse, empty)}
 
 
 def main():
