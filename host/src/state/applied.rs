@@ -11,8 +11,8 @@
 
 use super::StateDir;
 use super::catalogs::{CatalogFailure, HostCatalog, MEMORY_LEN, open_file, path_of};
-use super::file_device::{make_in, open_kept, open_kept_in};
 use super::history::parse_id;
+use super::kept::{make_in, open_kept, open_kept_in};
 use crate::text::printable_path;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, OFlags, fsync, mkdirat, openat, renameat, unlinkat};

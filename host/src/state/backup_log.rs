@@ -14,8 +14,8 @@
 //! of a line steers a terminal, and IDENTIFIER has no space: what stands for them are the escapes of [`crate::text::printable`] and
 //! `\x20`. A line is written by one call at the end of the file, so that those of several processes are not mixed.
 
-use super::file_device::{open_kept, open_private};
-use super::{StateDir, StateError, mode_700};
+use super::kept::{lock_alone, mode_700, open_kept, open_private};
+use super::{StateDir, StateError};
 use crate::text::{civil, printable, printable_path, steers_terminal};
 use rustix::fs::{FlockOperation, OFlags, flock};
 use std::fmt;
@@ -214,8 +214,7 @@ impl BackupLog {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => mode_700(&self.root)?,
         }
-        let lock = open_private(&self.root.join("backup.log.lock"))?;
-        flock(&lock, FlockOperation::LockExclusive)?;
+        let _lock = lock_alone(&self.root.join("backup.log.lock"))?;
         match open(&path) {
             // Another process was faster.
             Ok(file) if is_of_week(&file, secs) => return Ok(file),

@@ -1,8 +1,9 @@
 //! The catalogs of dumps in the state directory: `dumps/ID/catalog`, as the core makes and reads them.
 
 use super::StateDir;
-use super::file_device::{FileDevice, FileError, open_kept, open_private, remove_if_there};
-use super::history::{DumpFolder, sync_directory};
+use super::file_device::{FileDevice, FileError};
+use super::history::DumpFolder;
+use super::kept::{open_kept, open_private, remove_if_there, sync_directory};
 use crate::checksum::HostCrc32c;
 use crate::text::printable_path;
 use std::fmt;

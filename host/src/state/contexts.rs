@@ -3,8 +3,9 @@
 //! The process that runs the dump, restarts or deletes it, holds a lock on the file: as long as that lives, the context is
 //! busy.
 
-use super::file_device::{FileDevice, FileError, open_kept, open_private, remove_if_there};
-use super::history::{DumpFolder, parse_id, sync_directory};
+use super::file_device::{FileDevice, FileError};
+use super::history::{DumpFolder, parse_id};
+use super::kept::{is_held, open_held, open_kept, open_private, remove_if_there, sync_directory};
 use super::{StateDir, StateError};
 use crate::checksum::HostCrc32c;
 use crate::text::{from_hex, hex, printable_path};
@@ -203,8 +204,7 @@ impl ContextFile {
         let capacity = region_len(&parts) + (64 << 10);
         let make = || -> io::Result<(File, File)> {
             DumpFolder::of(state, id).make()?;
-            let file = open_private(&new)?;
-            flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+            let file = open_held(&new)?;
             file.set_len(0)?;
             file.set_len(capacity)?;
             DumpFolder::of(state, id).path().parent().map_or(Ok(()), sync_directory)?;
@@ -336,8 +336,7 @@ impl ContextFile {
 /// Whether a process works on the dump.
 #[must_use]
 pub fn is_busy(state: &StateDir, id: DumpId) -> bool {
-    let Ok(file) = open_kept(&path_of(state, id)) else { return false };
-    matches!(flock(&file, FlockOperation::NonBlockingLockShared), Err(Errno::WOULDBLOCK))
+    open_kept(&path_of(state, id)).and_then(|file| is_held(&file)).unwrap_or(false)
 }
 
 /// Whether there is a context of this dump.

@@ -11,11 +11,11 @@
 //!
 //! The folder of a dump is durable before the dump is in the history; a folder without an entry is of no use.
 
-use super::file_device::{FileDevice, FileError, open_kept, open_private, read_kept};
-use super::{StateDir, StateError, mode_700};
+use super::file_device::{FileDevice, FileError};
+use super::kept::{lock_alone, mode_700, open_kept, open_private, read_kept, sync_directory};
+use super::{StateDir, StateError};
 use crate::checksum::HostCrc32c;
 use crate::text::printable_path;
-use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
@@ -71,12 +71,10 @@ impl HistoryFile {
         };
         mode_700(state.root()).map_err(|error| failed("keep", &error))?;
         let lock_path = state.root().join("history.lock");
-        let lock = open_private(&lock_path).map_err(|error| HistoryFailure {
+        let lock = lock_alone(&lock_path).map_err(|error| HistoryFailure {
             path: lock_path,
             what: format!("cannot lock the history of dumps: {error}"),
         })?;
-        flock(&lock, FlockOperation::LockExclusive)
-            .map_err(|error| failed("lock", &io::Error::from(error)))?;
         let file = open_private(&path).map_err(|error| failed("open", &error))?;
         let blank = file.metadata().map_err(|error| failed("open", &error))?.len() == 0;
         let memory = vec![0; memory_len(&REGION)];
@@ -153,11 +151,6 @@ fn text(error: &HistoryError<FileError>) -> String {
         HistoryError::Uncertain => "whether the last change of it was made is not known; try again".into(),
         other => format!("{other:?}"),
     }
-}
-
-pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
-    let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    Ok(rustix::fs::fsync(fd)?)
 }
 
 /// The identity of a dump as it is written: 32 hexadecimal digits, with dashes or without.

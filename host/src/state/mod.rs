@@ -6,18 +6,20 @@ pub mod catalogs;
 pub mod contexts;
 pub mod file_device;
 pub mod history;
+mod kept;
 pub mod restoring;
 pub mod scratch;
 pub mod sessions;
 pub mod snapshots;
 
+use self::kept::mode_700;
 use crate::tape::library::Library;
 use crate::text::printable_path;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Where everything is kept that outlives one run.
@@ -117,11 +119,6 @@ impl StateDir {
         let dir = self.scratch_dir()?;
         nameless_file(&dir).map_err(|source| StateError::Io { path: dir, source })
     }
-}
-
-/// Makes a directory that nobody else can enter, and those above it; keeps what is there.
-fn mode_700(dir: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
 /// Fills `buf` from a file that stands for a device: behind its end nothing was written, which reads as zeros.

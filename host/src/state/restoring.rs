@@ -8,11 +8,10 @@
 //!
 //! A restore that was killed holds no lock any more; whoever comes next removes what it left.
 
-use super::file_device::{open_kept, open_private};
-use super::{StateDir, StateError, mode_700};
+use super::kept::{is_held, lock_alone, mode_700, open_held, open_kept};
+use super::{StateDir, StateError};
 use crate::text::printable_path;
-use rustix::fs::{FlockOperation, flock, major, minor};
-use rustix::io::Errno;
+use rustix::fs::{major, minor};
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
@@ -98,8 +97,7 @@ impl Restoring {
         let folder = state.root().join("restoring").join(format!("{}-{}", major(device), minor(device)));
         mode_700(&folder).map_err(io_error(&folder))?;
         let mutex = folder.join("mutex");
-        let mutex = open_private(&mutex).map_err(io_error(&mutex))?;
-        flock(&mutex, FlockOperation::LockExclusive).map_err(|errno| io_error(&folder)(errno.into()))?;
+        let _mutex = lock_alone(&mutex).map_err(io_error(&mutex))?;
         for entry in fs::read_dir(&folder).map_err(io_error(&folder))? {
             let path = entry.map_err(io_error(&folder))?.path();
             if path.file_name() != Some(OsStr::new("mutex")) {
@@ -108,8 +106,7 @@ impl Restoring {
         }
         let path = folder.join(std::process::id().to_string());
         let begin = || {
-            let mut lock = open_private(&path)?;
-            flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+            let mut lock = open_held(&path)?;
             lock.set_len(0)?;
             let to = std::path::absolute(to)?;
             lock.write_all(&[extent.word().as_bytes(), b" ", to.as_os_str().as_bytes()].concat())?;
@@ -132,10 +129,10 @@ fn look_at(
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(error)),
     };
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => return fs::remove_file(path).map_err(failed),
-        Err(Errno::WOULDBLOCK) => {}
-        Err(errno) => return Err(failed(errno.into())),
+    match is_held(&file) {
+        Ok(true) => {}
+        Ok(false) => return fs::remove_file(path).map_err(failed),
+        Err(error) => return Err(failed(error)),
     }
     let mut text = Vec::new();
     if let Err(error) = file.read_to_end(&mut text) {

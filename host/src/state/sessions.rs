@@ -11,12 +11,11 @@
 //! number says: the kernel ends the lock with the process, and whoever comes next removes the rest. Who can tell the
 //! limit is the caller.
 
-use super::file_device::{open_kept, open_private, read_kept, remove_if_there};
-use super::snapshots::{damaged, parsed, replace};
-use super::{StateDir, StateError, mode_700};
+use super::kept::{
+    damaged, is_held, lock_alone, mode_700, open_held, open_kept, parsed, read_kept, remove_if_there, replace,
+};
+use super::{StateDir, StateError};
 use crate::text::{from_hex, hex};
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -218,8 +217,7 @@ impl SessionsFolder {
         let failed = |path: PathBuf| |source| StateError::Io { path, source };
         mode_700(&path).map_err(failed(path.clone()))?;
         let name = path.join("lock");
-        let lock = open_private(&name).map_err(failed(name.clone()))?;
-        flock(&lock, FlockOperation::LockExclusive).map_err(|errno| failed(name)(errno.into()))?;
+        let lock = lock_alone(&name).map_err(failed(name))?;
         Ok(Self { path, _lock: lock })
     }
 
@@ -262,8 +260,7 @@ impl SessionsFolder {
         let serial = self.all()?.last().map_or(1, |last| last.serial.saturating_add(1));
         let stored = Stored::new(about, stage);
         self.at(&name_of(serial), |path| {
-            let file = open_private(path)?;
-            flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+            let file = open_held(path)?;
             let entry = Entry { path: path.into(), file, stored, serial };
             entry.stored.write(&entry.file)?;
             Ok(entry)
@@ -294,7 +291,7 @@ impl SessionsFolder {
                 Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
                 Err(error) => return Err(error),
             };
-            parsed::<StoredEvents>(&text)?.events.iter().map(StoredEvent::read).collect()
+            parsed::<StoredEvents>(&text, FORMAT)?.events.iter().map(StoredEvent::read).collect()
         })
     }
 
@@ -324,12 +321,10 @@ fn look_at(path: &Path, serial: u64) -> io::Result<Option<Listed>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    match flock(&file, FlockOperation::NonBlockingLockShared) {
-        Ok(()) => return remove_if_there(path).map(|()| None),
-        Err(Errno::WOULDBLOCK) => {}
-        Err(errno) => return Err(errno.into()),
+    if !is_held(&file)? {
+        return remove_if_there(path).map(|()| None);
     }
-    let stored: Stored = parsed(&read_kept(path)?)?;
+    let stored: Stored = parsed(&read_kept(path)?, FORMAT)?;
     let Stored { stage, since, process, .. } = stored;
     Ok(Some(Listed { serial, about: stored.about()?, stage, since, process }))
 }
@@ -410,7 +405,7 @@ impl AbortFile {
     #[must_use]
     pub fn asked(&self) -> Option<Abort> {
         // It takes this name when it is whole.
-        let stored: StoredAbort = parsed(&read_kept(&self.0).ok()?).ok()?;
+        let stored: StoredAbort = parsed(&read_kept(&self.0).ok()?, FORMAT).ok()?;
         Some(Abort { event: Event::of_name(&stored.event)?, is_automatic: stored.automatic })
     }
 }

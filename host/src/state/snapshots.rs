@@ -8,15 +8,15 @@
 //!
 //! What a killed dump held stays here: so its snapshot is known for what it is.
 
-use super::file_device::{open_kept, open_private, read_kept, remove_if_there};
-use super::history::{parse_id, sync_directory};
-use super::{StateDir, StateError, mode_700};
+use super::history::parse_id;
+use super::kept::{
+    damaged, is_held, lock_alone, mode_700, open_kept, parsed, read_kept, remove_if_there, replace,
+};
+use super::{StateDir, StateError};
 use crate::text::hex;
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use tapedump_core::device::snapshot::{BackupNumbers, BootId, SnapshotName};
 use tapedump_core::units::{DumpId, VolumeId};
@@ -93,8 +93,7 @@ impl SnapshotsFolder {
         let failed = |source| StateError::Io { path: path.clone(), source };
         mode_700(&path.join("held")).map_err(failed)?;
         let lock_path = path.join("lock");
-        let lock = open_private(&lock_path).map_err(|source| StateError::Io { path: lock_path, source })?;
-        flock(&lock, FlockOperation::LockExclusive).map_err(|errno| failed(errno.into()))?;
+        let lock = lock_alone(&lock_path).map_err(|source| StateError::Io { path: lock_path, source })?;
         Ok(Self { path, _lock: lock })
     }
 
@@ -111,7 +110,7 @@ impl SnapshotsFolder {
         let boot = boot_id()?;
         let stored = self.at("numbers", |path| match read_kept(path) {
             Ok(text) => {
-                let numbers: Numbers = parsed(&text)?;
+                let numbers: Numbers = parsed(&text, FORMAT)?;
                 let boot = parse_id(&numbers.boot).ok_or_else(damaged)?;
                 Ok(BackupNumbers { boot: BootId(boot.0), next: numbers.next })
             }
@@ -189,45 +188,13 @@ impl SnapshotsFolder {
             // What has no such name was never finished.
             let Some(dump) = parse_id(&name) else { continue };
             let found = self.at(&Self::file_of(dump), |path| {
-                let held = parsed::<Held>(&read_kept(path)?)?;
-                let is_alive = match flock(open_kept(path)?, FlockOperation::NonBlockingLockShared) {
-                    Ok(()) => false,
-                    Err(Errno::WOULDBLOCK) => true,
-                    Err(errno) => return Err(errno.into()),
-                };
-                Ok((held, is_alive))
+                let held = parsed::<Held>(&read_kept(path)?, FORMAT)?;
+                Ok((held, is_held(&open_kept(path)?)?))
             })?;
             all.push((dump, found.0, found.1));
         }
         Ok(all)
     }
-}
-
-pub(super) fn damaged() -> io::Error {
-    io::Error::other(
-        "this is not what was written there, or a later release wrote it; where no dump runs, it can be deleted",
-    )
-}
-
-pub(super) fn parsed<T: for<'a> Deserialize<'a>>(text: &[u8]) -> io::Result<T> {
-    let value: serde_json::Value = serde_json::from_slice(text).map_err(|_| damaged())?;
-    if value.get("format").and_then(serde_json::Value::as_u64) != Some(FORMAT.into()) {
-        return Err(damaged());
-    }
-    serde_json::from_value(value).map_err(|_| damaged())
-}
-
-/// Puts a file in the place of another one, durably; it is locked for this process as long as it is open.
-pub(super) fn replace(path: &Path, value: &impl Serialize) -> io::Result<File> {
-    let new = path.with_extension("new");
-    let _ = fs::remove_file(&new);
-    let mut file = open_private(&new)?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-    file.write_all(&serde_json::to_vec(value)?)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    sync_directory(path.parent().unwrap_or(path))?;
-    Ok(file)
 }
 
 /// The boot that this is.

@@ -1,11 +1,15 @@
 //! Opening the files of a tape's directory, which may have been prepared by somebody else: a name in it may be a
 //! link that leads away, a pipe that never answers, or a second name of another file. Layer: below the tapes.
 
-use rustix::fs::OFlags;
+use super::error::TapeError;
+use crate::text::printable_path;
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use tapedump_core::device::ErrorKind;
 
 /// Opens a plain file; anything else is refused, and never waited for.
 pub(super) fn open_plain(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
@@ -25,6 +29,26 @@ pub(super) fn create_anew(path: &Path) -> io::Result<File> {
         _ => {}
     }
     OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Holds a file until it is closed: what it belongs to, a `tape` or `file` at `path`, is not read while it is written.
+pub(super) fn hold(file: &File, writes: bool, path: &Path, thing: &str) -> Result<(), TapeError> {
+    let operation = match writes {
+        true => FlockOperation::NonBlockingLockExclusive,
+        false => FlockOperation::NonBlockingLockShared,
+    };
+    match flock(file, operation) {
+        Ok(()) => Ok(()),
+        Err(Errno::WOULDBLOCK) => {
+            let use_of_it = if writes { "using" } else { "writing" };
+            let what = format!("another program is {use_of_it} this {thing}");
+            Err(TapeError::new(ErrorKind::Busy, printable_path(path), what)
+                .advise(format!("wait until it is done, or use another {thing}")))
+        }
+        // A file system without locks: what was written there long ago can be read all the same.
+        Err(_) if !writes => Ok(()),
+        Err(error) => Err(TapeError::io(path, format!("cannot lock the {thing}"), error.into())),
+    }
 }
 
 #[cfg(test)]

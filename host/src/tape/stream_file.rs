@@ -5,10 +5,11 @@
 //! last may be shorter. An image that was there before ends in a filemark: it is a whole tape file.
 
 use super::error::TapeError;
+use super::guarded;
 use super::holes::end_of_long_hole;
 use super::motion::{self, Layout};
 use crate::text::printable_path;
-use rustix::fs::{Advice, FlockOperation};
+use rustix::fs::Advice;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::num::NonZeroU64;
@@ -51,26 +52,6 @@ fn check_plain(path: &Path, file: &File) -> Result<u64, TapeError> {
     Err(not_plain(path, kind))
 }
 
-/// Holds the file until it is closed: it is not read while it is written.
-fn lock(path: &Path, file: &File, operation: FlockOperation) -> Result<(), TapeError> {
-    let reads = operation == FlockOperation::NonBlockingLockShared;
-    match rustix::fs::flock(file, operation) {
-        Ok(()) => Ok(()),
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            let what = if reads {
-                "another program is writing this file"
-            } else {
-                "another program is using this file"
-            };
-            Err(TapeError::new(ErrorKind::Busy, printable_path(path), what)
-                .advise("wait until it is done, or use another file"))
-        }
-        // A file system without locks: what was written there long ago can be read all the same.
-        Err(_) if reads => Ok(()),
-        Err(error) => Err(TapeError::io(path, "cannot lock the file", error.into())),
-    }
-}
-
 fn not_plain(path: &Path, kind: std::fs::FileType) -> TapeError {
     let (what, advice) = if kind.is_char_device() {
         (
@@ -100,7 +81,7 @@ impl StreamFile {
         }
         let file = File::open(path).map_err(|error| TapeError::io(path, "cannot open the tape", error))?;
         let len = check_plain(path, &file)?;
-        lock(path, &file, FlockOperation::NonBlockingLockShared)?;
+        guarded::hold(&file, false, path, "file")?;
         _ = rustix::fs::fadvise(&file, 0, None, Advice::Sequential);
         Ok(Self::new(path, file, record_len.clamp(1, RECORD_LEN_MAX), len, false))
     }
@@ -126,7 +107,7 @@ impl StreamFile {
             .open(path)
             .map_err(|error| TapeError::io(path, "cannot open the tape for writing", error))?;
         let len = check_plain(path, &file)?;
-        lock(path, &file, FlockOperation::NonBlockingLockExclusive)?;
+        guarded::hold(&file, true, path, "file")?;
         Ok(Self::new(path, file, READ_LEN, len, true))
     }
 

@@ -14,7 +14,7 @@ use super::holes::end_of_long_hole;
 use super::label::{self, FileState, Label, Lost, RECORD_LEN_MAX, TapeFile};
 use super::motion::{self, Layout};
 use crate::text::printable_path;
-use rustix::fs::{Advice, FlockOperation};
+use rustix::fs::Advice;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::num::NonZeroU64;
@@ -219,32 +219,16 @@ fn lock(dir: &Path, access: Access) -> Result<Option<File>, TapeError> {
     let path = dir.join(LOCK_FILE);
     let mut options = OpenOptions::new();
     options.read(true);
-    let operation = match access {
-        Access::Read => FlockOperation::NonBlockingLockShared,
-        Access::Write => {
-            options.write(true).create(true).mode(0o600);
-            FlockOperation::NonBlockingLockExclusive
-        }
-    };
+    if access == Access::Write {
+        options.write(true).create(true).mode(0o600);
+    }
     let file = match guarded::open_plain(&path, &mut options) {
         Ok(file) => file,
         // A tape that nobody ever wrote, or a copy of one.
         Err(error) if access == Access::Read && error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(TapeError::io(&path, "cannot open the tape's lock", error)),
     };
-    match rustix::fs::flock(&file, operation) {
-        Ok(()) => Ok(Some(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(TapeError::new(
-            ErrorKind::Busy,
-            printable_path(dir),
-            match access {
-                Access::Read => "another program is writing this tape",
-                Access::Write => "another program is using this tape",
-            },
-        )
-        .advise("wait until it is done, or use another tape")),
-        Err(error) => Err(TapeError::io(&path, "cannot lock the tape", error.into())),
-    }
+    guarded::hold(&file, access == Access::Write, dir, "tape").map(|()| Some(file))
 }
 
 /// What of the label's tape files is really there.

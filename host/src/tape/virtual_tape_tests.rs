@@ -125,8 +125,11 @@ fn a_crash_while_writing_leaves_what_was_written() {
     tape.write(&[7; 1024]).unwrap();
     // Nothing runs after a crash: neither a filemark nor the destructor's part.
     std::mem::forget(tape);
-    rustix::fs::flock(File::open(bench.tape.join(LOCK_FILE)).unwrap(), FlockOperation::NonBlockingLockShared)
-        .expect_err("the forgotten tape still holds its lock");
+    rustix::fs::flock(
+        File::open(bench.tape.join(LOCK_FILE)).unwrap(),
+        rustix::fs::FlockOperation::NonBlockingLockShared,
+    )
+    .expect_err("the forgotten tape still holds its lock");
     std::fs::remove_file(bench.tape.join(LOCK_FILE)).unwrap();
     // The last record reached the disk in part only.
     std::fs::OpenOptions::new().write(true).open(bench.data(2)).unwrap().set_len(1024 + 300).unwrap();
