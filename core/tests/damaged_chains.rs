@@ -11,11 +11,12 @@ use tapedump_core::device::mem::{MemBlock, MemVolume, Node, differs};
 use tapedump_core::device::tape::{
     Space, Spaced, TapeCapabilities, TapeDevice, TapePosition, TapeRead, TapeWrite,
 };
+use tapedump_core::device::volume::PropertyKind;
 use tapedump_core::engine::dump::{Dump, DumpEvent, DumpMemory, DumpOptions};
 use tapedump_core::engine::restore::{Damage, Restore, RestoreEvent, RestoreMemory, RestoreSummary};
 use tapedump_core::stream::writer::DumpIdentity;
 use tapedump_core::units::{BlockingFactor, DumpId, Ino, Level, TAPE_BLOCK_LEN, TapeNo};
-use world::{NODES, Random, World};
+use world::{NODES, NOTE, Random, World};
 
 const BLOCKING: u32 = 4;
 const RECORD_LEN: usize = BLOCKING as usize * TAPE_BLOCK_LEN;
@@ -310,7 +311,7 @@ fn judge(told: &Told, model: &mut MemVolume<'_>, files: &[Ino], target: &MemVolu
     }
 }
 
-/// The object was made with the data that it had.
+/// The object was made with the data and the attribute that it had.
 fn is_whole(ino: Ino, model: &MemVolume<'_>, target: &MemVolume<'_>) -> bool {
     let Some(there) = target.made_for(ino) else { return false };
     let (Ok(wanted), Ok(found)) = (model.attributes(ino), target.attributes(there)) else { return false };
@@ -321,7 +322,11 @@ fn is_whole(ino: Ino, model: &MemVolume<'_>, target: &MemVolume<'_>) -> bool {
     };
     let same = (wanted.kind, wanted.size, wanted.modified, wanted.permissions)
         == (found.kind, found.size, found.modified, found.permissions);
+    let note = |volume: &MemVolume<'_>, ino: Ino| {
+        volume.property_value(ino, PropertyKind::Xattr, NOTE).map(<[u8]>::to_vec)
+    };
     same && data(model, ino, wanted.size) == data(target, there, found.size)
+        && note(model, ino) == note(target, there)
 }
 
 fn object_of(damage: &Damage) -> Option<Ino> {

@@ -170,9 +170,7 @@ impl Sample {
         let by_number = number.is_some_and(|number| outcome.mentions(&format!("inode {number}")));
         let unknown =
             difference.what == "is missing" && outcome.mentions("whether objects are missing is not known");
-        // Whose attributes a lost record of stage V held cannot be known.
-        let excused =
-            by_name || by_number || unknown || link_only || attribute_only || self.touches_directory(touched);
+        let excused = by_name || by_number || unknown || link_only || self.touches_directory(touched);
         if matches!(kind, Some(Kind::Regular { .. })) && !excused {
             return Err(format!("not reported: {difference}"));
         }

@@ -77,6 +77,8 @@ pub mod extension_flags {
     pub const PRECEDING_CHANGED: u16 = 0x0002;
     /// Properties of the object before this header could not be read, or no dump takes them (R-DATA-3): they are not on it.
     pub const PROPERTIES_UNREAD: u16 = 0x0004;
+    /// Properties of this object stand apart from it, in stage V.
+    pub const PROPERTIES_APART: u16 = 0x0008;
     /// In a tape header: no dump follows, but the catalog of one.
     pub const CATALOG: u16 = 0x8000;
 }

@@ -5,6 +5,9 @@ use tapedump_core::device::volume::{Attributes, Kind, NameBuf, PropertyKind, Sou
 use tapedump_core::limits::NAME_LEN_MAX;
 use tapedump_core::units::{Ino, Timestamp};
 
+/// The attribute that some objects have.
+pub const NOTE: &[u8] = b"user.note";
+
 /// Objects that a volume has room for.
 pub const NODES: usize = 120;
 
@@ -171,7 +174,7 @@ impl<'m> World<'m> {
                 let object = self.other().unwrap_or(parent);
                 let value = self.data();
                 let value = &value[..value.len().min(300)];
-                self.volume.set_property(object, PropertyKind::Xattr, b"user.note", value).unwrap();
+                self.volume.set_property(object, PropertyKind::Xattr, NOTE, value).unwrap();
                 self.touch(object, false);
             }
         }

@@ -217,6 +217,9 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'_, S, T, C
             extension.segment = body.segment;
             extension.trailing_blocks = trailing as u16;
             extension.payload_len = if trailing > 0 { body.payload_len as u32 } else { 0 };
+            if body.payload.is_none() && body.payload_len > 0 {
+                extension.flags |= extension_flags::PROPERTIES_APART;
+            }
         }
         self.header(header, &holes)?;
         let event = self.segment_data(&mut body, count, &holes)?;

@@ -70,13 +70,26 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         }
     }
 
-    /// After an early end: whether the object was restored, and what the present dump may have of its properties apart, in
-    /// stage V, has not come yet.
+    /// After an early end: the first object from `from` on that was restored, but for properties that stand apart from it, in
+    /// stage V, and had not come, or not wholly.
     #[must_use]
-    pub fn awaits_properties(&self, ino: Ino) -> bool {
+    pub fn next_awaiting(&self, from: Ino) -> Option<Ino> {
         let open = self.object.as_ref().filter(|object| object.taken == Use::Attributes);
-        let is_ahead = ino > self.last_owner || open.is_some_and(|object| object.ino == ino);
-        is_ahead && self.is_made(ino) && self.is_wanted(ino) && !self.chain.is_superseded(ino)
+        let open = open.map(|object| object.ino).filter(|ino| *ino >= from);
+        let mut ahead = self.next_ahead(from, true);
+        while let Some(ino) = ahead.filter(|ino| !self.is_wanted(*ino) || self.chain.is_superseded(*ino)) {
+            ahead = self.next_ahead(ino.next(), true);
+        }
+        [open, ahead].into_iter().flatten().min()
+    }
+
+    /// The next object of which the tape has more: all of it, or when it was `made` its properties.
+    fn next_ahead(&self, from: Ino, made: bool) -> Option<Ino> {
+        let mut ino = self.maps.on_tape.next_from(from)?;
+        while self.is_made(ino) != made {
+            ino = self.maps.on_tape.next_from(ino.next())?;
+        }
+        Some(ino)
     }
 
     fn next_unmade(&self, from: Ino) -> Option<Ino> {
@@ -90,7 +103,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         let from = from.max(Ino::FIRST);
         let open = self.object.as_ref().filter(|object| object.taken == Use::Target);
         let open = open.map(|object| object.ino).filter(|ino| *ino >= from);
-        let pending = self.maps.on_tape.next_from(from).filter(|_| self.maps_good);
+        let pending = self.next_ahead(from, false).filter(|_| self.maps_good);
         let unmade = self.maps.unmade.next_from(from);
         [open, pending, unmade].into_iter().flatten().min()
     }

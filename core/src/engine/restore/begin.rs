@@ -10,7 +10,7 @@ use crate::device::tape::TapeDevice;
 use crate::device::volume::{Attributes, FailedPart, Kind, Place, TargetVolume};
 use crate::engine::notes::NoteBuf;
 use crate::limits::SYMLINK_LEN_MAX;
-use crate::record::extension::Role;
+use crate::record::extension::{Role, extension_flags};
 use crate::record::header::{HeaderKind, HeaderRepr, flags};
 use crate::record::payload::PayloadParser;
 use crate::units::{Ino, TAPE_BLOCK_LEN};
@@ -83,6 +83,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         }
         if !building && self.chain.is_named() {
             self.pass_directory(ino);
+            self.await_properties(repr);
             return Ok(());
         }
         if self.chain.is_superseded(ino) {
@@ -91,7 +92,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         let expected = self.maps.on_tape.contains(ino);
         if !building || repr.kind == HeaderKind::Continuation && !expected {
             // The names in it come too late: what they name is placed already.
-            if expected && self.maps_good {
+            if expected && self.maps_good && !self.is_known_directory(ino) {
                 self.maps.on_tape.remove(ino);
                 self.damage(Damage::Directory { ino });
             }
@@ -106,6 +107,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
             return Ok(());
         }
         self.maps.on_tape.remove(ino);
+        self.await_properties(repr);
         self.tell(RestoreEvent::Directory { ino, attributes, at: repr.addr });
         self.chain.note(ino);
         self.summary.directories += 1;
@@ -171,6 +173,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
             let place = Place { parent, name: object.name.get(..len).unwrap_or_default() };
             let created = self.target.create(place, ino, &attributes);
             if self.outcome(ino, FailedPart::Create, created)? {
+                self.await_properties(repr);
                 object.taken = Use::Target;
                 object.made = true;
                 object.place = (parent, len);
@@ -183,6 +186,15 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         Ok(())
     }
 
+    /// Properties of the object will come in stage V. Until then its bit is set in the map of what is to come, again: what is
+    /// left of these at the end was lost.
+    fn await_properties(&mut self, repr: &HeaderRepr) {
+        let flags = repr.extension.map_or(0, |extension| extension.flags);
+        if flags & extension_flags::PROPERTIES_APART != 0 {
+            let _ = self.maps.on_tape.insert(Ino(repr.ino));
+        }
+    }
+
     /// Takes up a record of stage V: opens the object whose properties it holds.
     #[inline(never)]
     fn begin_attributes(&mut self, repr: &HeaderRepr, attributes: Attributes) -> RestoreResult<(), T, V, B> {
@@ -192,6 +204,9 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         // They come once for each object, in the order of their numbers.
         let again = owner <= self.last_owner;
         self.last_owner = self.last_owner.max(owner);
+        if self.is_known_directory(owner) || self.is_made(owner) {
+            self.maps.on_tape.remove(owner);
+        }
         // What has the name of an owner that was not restored is none of the dump's.
         let there = self.is_made(owner) && !again;
         let told = self.maps.unmade.contains(owner)

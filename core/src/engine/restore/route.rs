@@ -406,6 +406,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
     fn miss(&mut self, stop: Stop) {
         let ino = stop.ino;
         self.way.pass(stop);
+        self.maps.on_tape.remove(ino);
         self.damage(match self.way.leg {
             Leg::Attributes => Damage::Properties { ino },
             _ => Damage::Missing { ino },

@@ -358,15 +358,19 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         Ok(())
     }
 
-    /// Tells what the map announced and the tape did not hold, one object a step.
+    /// Tells what the map and the objects announced and the tape did not hold, one object a step.
     #[inline(never)]
     pub(super) fn tell_missing(&mut self, from: Ino) -> RestoreResult<(), T, V, B> {
-        if let Some(ino) = self.maps.on_tape.next_from(from).filter(|ino| self.maps_good && *ino <= Ino::LAST)
-        {
+        if let Some(ino) = self.maps.on_tape.next_from(from).filter(|ino| *ino <= Ino::LAST) {
             self.phase = Phase::Missing { from: ino.next() };
+            let made = self.is_made(ino) && ino != Ino::ROOT;
             // Linux marks number 1 in its maps, which no object has.
             if ino >= Ino::FIRST && self.is_wanted(ino) && !self.chain.is_superseded(ino) {
-                self.damage(Damage::Missing { ino });
+                match made {
+                    true => self.damage(Damage::Properties { ino }),
+                    false if self.maps_good => self.damage(Damage::Missing { ino }),
+                    false => {}
+                }
             }
             return Ok(());
         }

@@ -64,26 +64,22 @@ pub fn list_missing<V: TargetVolume>(engine: &mut Engine<'_, V>) -> u64 {
 }
 
 /// Names what was restored without what the tape has of it behind all files; gives how many there are.
-pub fn list_awaiting<V: TargetVolume>(engine: &mut Engine<'_, V>, awaiting: Option<&[Ino]>) -> u64 {
-    for ino in awaiting.unwrap_or_default() {
-        let path = names::path_of(engine, *ino).unwrap_or_else(|| format!("inode {}", ino.0).into_bytes());
+pub fn list_awaiting<V: TargetVolume>(engine: &mut Engine<'_, V>) -> u64 {
+    let (mut from, mut awaiting) = (Ino::FIRST, 0);
+    while let Some(ino) = engine.next_awaiting(from) {
+        let path = names::path_of(engine, ino).unwrap_or_else(|| format!("inode {}", ino.0).into_bytes());
         eprintln!(
             "tapedump: {}: restored without its ACLs, attributes or streams, and where it is a LUN, as a plain file: these are \
              at the end of the tape",
             printable(&path)
         );
-    }
-    if awaiting.is_none() {
-        eprintln!(
-            "tapedump: some of what was restored may lack its ACLs, attributes or streams: those of empty files (of LUNs of 0 \
-             bytes, too), and what is longer than 511 KiB, are at the end of the tape; the catalog that could name them is not \
-             to be had"
-        );
+        awaiting += 1;
+        from = ino.next();
     }
     eprintln!(
         "tapedump: not all directories that were made have their owners, permissions, times and attributes"
     );
-    awaiting.map_or(0, |awaiting| awaiting.len() as u64)
+    awaiting
 }
 
 /// After an early end: lets the target finish what it was given, and names what is not whole.

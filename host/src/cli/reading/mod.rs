@@ -244,9 +244,7 @@ impl Reading {
         progress.end();
         let missing = match &ended {
             Err(Stopped::Full(_)) if lists_missing => {
-                let missing = list_missing(&mut engine);
-                let awaiting = visitor.awaits(&engine);
-                Some(missing + list_awaiting(&mut engine, awaiting.as_deref()))
+                Some(list_missing(&mut engine) + list_awaiting(&mut engine))
             }
             _ => None,
         };

@@ -40,11 +40,6 @@ pub trait Visitor<V: TargetVolume> {
     fn restores_what_fits(&self) -> bool {
         false
     }
-    /// The target was full before the end: what was restored, and has properties behind the files on tape that did not come
-    /// any more. `None`: nobody knows.
-    fn awaits(&mut self, _engine: &Engine<'_, V>) -> Option<Vec<Ino>> {
-        Some(Vec::new())
-    }
     /// Properties that are not restored, though they are on the dump.
     fn left_out(&self) -> PropertyKinds {
         PropertyKinds::NONE

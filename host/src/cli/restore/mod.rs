@@ -114,7 +114,6 @@ fn unnoted(
         renames,
         restrictions: None,
         state: state.clone(),
-        present: None,
         paths,
     };
     if raw.dry_run {
@@ -223,8 +222,6 @@ struct Restorer {
     /// Those of the target, once there is one.
     restrictions: Option<Arc<Restrictions>>,
     state: StateDir,
-    /// The dump that is read.
-    present: Option<DumpId>,
 }
 
 impl Restorer {
@@ -242,7 +239,6 @@ where
     V::Error: std::fmt::Display,
 {
     fn dump(&mut self, info: &DumpInfo) -> Result<(), CliError> {
-        self.present = info.id;
         if info.level != 0 && self.only {
             eprintln!("this dump has level {}: only what changed since its base is restored", info.level);
         }
@@ -268,10 +264,6 @@ where
 
     fn restores_what_fits(&self) -> bool {
         self.force
-    }
-
-    fn awaits(&mut self, engine: &Engine<'_, Renamed<V>>) -> Option<Vec<Ino>> {
-        room::standing_apart(&self.state, self.present?, |ino| engine.awaits_properties(ino)).ok()
     }
 
     fn unlisted(&mut self, finding: &Finding) {

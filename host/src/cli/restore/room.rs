@@ -20,7 +20,7 @@ use std::path::Path;
 use tapedump_core::catalog::{CatalogError, ObjectRow, View, WhichMap};
 use tapedump_core::device::volume::Kind;
 use tapedump_core::limits::SEGMENT_BLOCKS_MAX;
-use tapedump_core::units::{DumpId, Ino, TAPE_BLOCK_LEN};
+use tapedump_core::units::{DumpId, TAPE_BLOCK_LEN};
 
 type HostView<'v, 'm> = View<'v, 'm, FileDevice, HostCrc32c>;
 type Answer<T> = Result<T, CatalogError<FileError>>;
@@ -124,30 +124,6 @@ impl Need {
     }
 }
 
-/// Of the objects of a dump for which `is_asked_for` holds, those whose properties stand apart from them, behind all files.
-///
-/// # Errors
-/// The dump's catalog is not to be had.
-pub fn standing_apart(
-    state: &StateDir,
-    dump: DumpId,
-    is_asked_for: impl Fn(Ino) -> bool,
-) -> Result<Vec<Ino>, catalogs::CatalogFailure> {
-    let mut memory = vec![0; catalogs::MEMORY_LEN];
-    let mut catalog = catalogs::open(state, dump, &mut memory)?;
-    let mut find = || {
-        let (mut found, mut from) = (Vec::new(), Ino::FIRST);
-        while let Some(ino) = catalog.next_in_map(WhichMap::OnTape, from)? {
-            if is_asked_for(ino) && catalog.apart(ino)?.is_some() {
-                found.push(ino);
-            }
-            from = ino.next();
-        }
-        Ok(found)
-    };
-    find().map_err(|error: CatalogError<FileError>| catalogs::failure(state, dump, &error))
-}
-
 /// What the whole tree needs: of each dump the objects that no newer one has.
 fn of_all(view: &mut HostView<'_, '_>, unit: u64) -> Answer<Need> {
     let mut need = Need::default();
@@ -230,6 +206,7 @@ fn room_of(row: &ObjectRow, blocks: Option<u64>, unit: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tapedump_core::units::Ino;
 
     #[test]
     fn room_is_refused_with_both_figures() {

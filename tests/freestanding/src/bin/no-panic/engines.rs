@@ -208,6 +208,6 @@ pub fn restore() {
         }
     }
     black_box(restore.next_missing(black_box(Ino(3))));
-    black_box(restore.awaits_properties(black_box(Ino(3))));
+    black_box(restore.next_awaiting(black_box(Ino(3))));
     black_box(restore.into_devices());
 }
