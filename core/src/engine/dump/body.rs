@@ -218,7 +218,7 @@ impl<S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'_, S, T, C
             extension.trailing_blocks = trailing as u16;
             extension.payload_len = if trailing > 0 { body.payload_len as u32 } else { 0 };
             if body.payload.is_none() && body.payload_len > 0 {
-                extension.flags |= extension_flags::PROPERTIES_APART;
+                extension.flags = extension_flags::PROPERTIES_APART;
             }
         }
         self.header(header, &holes)?;

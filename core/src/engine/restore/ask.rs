@@ -77,7 +77,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         let open = self.object.as_ref().filter(|object| object.taken == Use::Attributes);
         let open = open.map(|object| object.ino).filter(|ino| *ino >= from);
         let mut ahead = self.next_ahead(from, true);
-        while let Some(ino) = ahead.filter(|ino| !self.is_wanted(*ino) || self.chain.is_superseded(*ino)) {
+        while let Some(ino) = ahead.filter(|ino| !self.is_due(*ino)) {
             ahead = self.next_ahead(ino.next(), true);
         }
         [open, ahead].into_iter().flatten().min()

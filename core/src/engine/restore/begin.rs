@@ -92,7 +92,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         let expected = self.maps.on_tape.contains(ino);
         if !building || repr.kind == HeaderKind::Continuation && !expected {
             // The names in it come too late: what they name is placed already.
-            if expected && self.maps_good && !self.is_known_directory(ino) {
+            if expected && self.maps_good {
                 self.maps.on_tape.remove(ino);
                 self.damage(Damage::Directory { ino });
             }
@@ -204,15 +204,14 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         // They come once for each object, in the order of their numbers.
         let again = owner <= self.last_owner;
         self.last_owner = self.last_owner.max(owner);
-        if self.is_known_directory(owner) || self.is_made(owner) {
-            self.maps.on_tape.remove(owner);
-        }
         // What has the name of an owner that was not restored is none of the dump's.
         let there = self.is_made(owner) && !again;
-        let told = self.maps.unmade.contains(owner)
-            || self.maps_good && self.maps.on_tape.contains(owner)
-            || self.selected && !self.is_wanted(owner)
-            || self.chain.is_superseded(owner);
+        if there {
+            self.maps.on_tape.remove(owner);
+        }
+        let due = self.is_due(owner);
+        let told =
+            self.maps.unmade.contains(owner) || self.maps_good && self.maps.on_tape.contains(owner) || !due;
         if again || !there && !told {
             self.damage(Damage::Properties { ino: owner });
         }
@@ -221,8 +220,7 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         }
         let mut name = EMPTY_NAME;
         if there
-            && !self.chain.is_superseded(owner)
-            && self.is_wanted(owner)
+            && due
             && let Some((parent, len)) = self.owner_place(owner, &mut name)?
         {
             self.ensure(parent, None)?;

@@ -266,20 +266,11 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         self.want_tape = false;
     }
 
-    /// The names of a directory came, whether it is made by now or not.
-    pub(super) fn is_known_directory(&self, ino: Ino) -> bool {
-        ino == Ino::ROOT || self.maps.passage.contains(ino) || self.maps.unmade.contains(ino)
-    }
-
     /// A directory that comes again, when the files are read: its names are known.
     pub(super) fn pass_directory(&mut self, ino: Ino) {
         let expected = self.maps.on_tape.remove(ino);
-        if expected
-            && self.maps_good
-            && !self.is_known_directory(ino)
-            && !self.chain.is_superseded(ino)
-            && !self.selected
-        {
+        let known = ino == Ino::ROOT || self.maps.passage.contains(ino) || self.maps.unmade.contains(ino);
+        if expected && self.maps_good && !known && !self.chain.is_superseded(ino) && !self.selected {
             self.damage(Damage::Directory { ino });
         }
     }

@@ -12,7 +12,6 @@ use crate::units::{BlockAddr, Ino, TapeNo};
 const EVENTS_MAX: usize = 16;
 
 enum Waiting<E> {
-    Working,
     Stage(RestoreStage),
     Dump,
     Catalogued,
@@ -48,7 +47,8 @@ impl<E> Events<E> {
     /// Puts an event behind the others; `false`: there is no room for it.
     pub fn push(&mut self, event: RestoreEvent<E>) -> bool {
         let waiting = match event {
-            RestoreEvent::Working => Waiting::Working,
+            // Nothing is what a step without an event tells.
+            RestoreEvent::Working => return true,
             RestoreEvent::Stage(stage) => Waiting::Stage(stage),
             RestoreEvent::Dump(info) => {
                 self.dump = Some(info);
@@ -93,7 +93,6 @@ impl<E> Events<E> {
             return self.done.take().map(RestoreEvent::Done);
         };
         Some(match waiting {
-            Waiting::Working => RestoreEvent::Working,
             Waiting::Stage(stage) => RestoreEvent::Stage(stage),
             Waiting::Dump => self.dump.take().map_or(RestoreEvent::Working, RestoreEvent::Dump),
             Waiting::Catalogued => RestoreEvent::Catalogued,

@@ -585,6 +585,14 @@ pub struct Restore<'m, T, V: TargetVolume, B, C> {
 type RestoreResult<R, T, V, B> =
     Result<R, RestoreError<<T as TapeDevice>::Error, <V as TargetVolume>::Error, <B as BlockDevice>::Error>>;
 
+/// Splits a map of `len` bytes off.
+#[inline(never)]
+fn zeroed_map<'m>(rest: &mut &'m mut [u8], len: usize) -> DumpMap<'m> {
+    let (map, behind) = core::mem::take(rest).split_at_mut_checked(len).unwrap_or_default();
+    *rest = behind;
+    DumpMap::zeroed(map)
+}
+
 impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, T, V, B, C> {
     /// A restore of the dump that begins where `tape` stands. Nothing is done before the first [`step`](Self::step).
     ///
@@ -613,11 +621,7 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             return Err(RestoreError::MapTooSmall { needed: each * (MAPS + chain::CHAIN_MAPS) });
         }
         let mut rest = memory.maps;
-        let mut map = || {
-            let (map, behind) = core::mem::take(&mut rest).split_at_mut_checked(each).unwrap_or_default();
-            rest = behind;
-            DumpMap::zeroed(map)
-        };
+        let mut map = || zeroed_map(&mut rest, each);
         let admission = Admission::new(target.capabilities());
         Ok(Self {
             admission,

@@ -406,11 +406,10 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
     fn miss(&mut self, stop: Stop) {
         let ino = stop.ino;
         self.way.pass(stop);
-        self.maps.on_tape.remove(ino);
-        self.damage(match self.way.leg {
-            Leg::Attributes => Damage::Properties { ino },
-            _ => Damage::Missing { ino },
-        });
+        // Properties of an object are missed at the end of the dump: until they come its bit is set in the map of what is to come.
+        if self.way.leg != Leg::Attributes {
+            self.damage(Damage::Missing { ino });
+        }
     }
 
     fn end_leg(&mut self) {

@@ -203,7 +203,8 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             self.phase = Phase::EndCatalog;
             return;
         }
-        self.phase = Phase::Missing { from: Ino(1) };
+        // Linux marks number 1 in its maps, which no object has.
+        self.phase = Phase::Missing { from: Ino::FIRST };
         // Only a dump with nothing in it does without the map of what is.
         let empty = self.in_use_map_seen && self.summary.directories == 0;
         if !self.map_seen && !empty && !self.way.is_on() {
@@ -312,7 +313,11 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             self.culprit = (object.name, object.place.1);
             self.damage(Damage::BadEntries { ino, count: object.bad_entries });
         }
-        let unfinished_payload = object.payload_seen && !object.parser.is_done();
+        let unharmed = self.summary.damaged == object.damaged_before;
+        let bad_payload = object.payload_bad || object.payload_seen && !object.parser.is_done();
+        if bad_payload && matches!(object.taken, Use::Directory | Use::Attributes | Use::Target) {
+            self.damage(Damage::Properties { ino });
+        }
         match object.taken {
             Use::Map { on_tape: false } => self.chain.end_in_use(!self.in_use_damaged),
             Use::Map { on_tape: true } => {
@@ -331,12 +336,8 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
             }
             Use::Directory => {
                 let size = object.attributes.size;
-                let hole = object.data_len < size && self.summary.damaged == object.damaged_before;
-                if object.segment_end < size || hole {
+                if object.segment_end < size || unharmed && object.data_len < size {
                     self.damage(Damage::Directory { ino });
-                }
-                if unfinished_payload || object.payload_bad {
-                    self.damage(Damage::Properties { ino });
                 }
             }
             Use::Discard if object.made => {
@@ -344,24 +345,14 @@ impl<'m, T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'m, 
                 self.begin_links(object);
             }
             Use::Discard => {}
-            Use::Attributes => {
-                if unfinished_payload || object.payload_bad {
-                    self.damage(Damage::Properties { ino });
-                }
-                self.target.release();
-            }
+            Use::Attributes => self.target.release(),
             Use::Target => {
                 let size = object.attributes.size;
-                let cut = object.attributes.kind == Kind::Symlink
-                    && object.data_len < size
-                    && self.summary.damaged == object.damaged_before;
+                let cut = unharmed && object.attributes.kind == Kind::Symlink && object.data_len < size;
                 if object.attributes.kind.has_data() && object.segment_end < size {
                     self.damage(Damage::Data { ino, from: object.segment_end, to: size });
                 } else if cut {
                     self.damage(Damage::Data { ino, from: 0, to: size });
-                }
-                if unfinished_payload || object.payload_bad {
-                    self.damage(Damage::Properties { ino });
                 }
                 let finished = self.target.finish(&object.attributes);
                 self.outcome(ino, FailedPart::Attributes, finished)?;

@@ -98,6 +98,11 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         let _ = map.insert(object.ino);
     }
 
+    /// Whether the present dump's object is to be restored.
+    pub(super) fn is_due(&self, ino: Ino) -> bool {
+        self.is_wanted(ino) && !self.chain.is_superseded(ino)
+    }
+
     /// Whether an object is to be restored.
     pub(super) fn is_wanted(&self, ino: Ino) -> bool {
         !self.selected || self.maps.wanted.contains(ino)
@@ -364,13 +369,8 @@ impl<T: TapeDevice, V: TargetVolume, B: BlockDevice, C: Crc32c> Restore<'_, T, V
         if let Some(ino) = self.maps.on_tape.next_from(from).filter(|ino| *ino <= Ino::LAST) {
             self.phase = Phase::Missing { from: ino.next() };
             let made = self.is_made(ino) && ino != Ino::ROOT;
-            // Linux marks number 1 in its maps, which no object has.
-            if ino >= Ino::FIRST && self.is_wanted(ino) && !self.chain.is_superseded(ino) {
-                match made {
-                    true => self.damage(Damage::Properties { ino }),
-                    false if self.maps_good => self.damage(Damage::Missing { ino }),
-                    false => {}
-                }
+            if (made || self.maps_good) && self.is_due(ino) {
+                self.damage(if made { Damage::Properties { ino } } else { Damage::Missing { ino } });
             }
             return Ok(());
         }
