@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use tapedump_tests::cli::{Outcome, Run, code};
 use tapedump_tests::digest::Content;
 use tapedump_tests::fixtures;
-use tapedump_tests::product::{dump, reproducible};
+use tapedump_tests::product::{dump, reproducible, restore, verify};
 use tapedump_tests::random::{Random, seed};
 use tapedump_tests::scratch::{Scratch, remove_tree};
 use tapedump_tests::tape::{BLOCK, Record, RecordKind, Tape};
@@ -25,6 +25,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "flipped_bits_of_bookkeeping", needs: &[], run: flipped_bits_of_bookkeeping },
     Case { name: "flipped_bits_of_objects", needs: &[], run: flipped_bits_of_objects },
     Case { name: "flipped_bits_anywhere", needs: &[], run: flipped_bits_anywhere },
+    Case { name: "lost_properties", needs: &[], run: lost_properties },
     Case { name: "several_damages_at_once", needs: &[], run: several_damages_at_once },
     Case { name: "garbage_before_the_tape", needs: &[], run: garbage_before_the_tape },
     Case { name: "a_tape_within_the_tape", needs: &[], run: a_tape_within_the_tape },
@@ -238,6 +239,59 @@ fn verify_checked(scratch: &Scratch, tape: &std::path::Path) -> Outcome {
 
 fn first(differences: &[Difference]) -> String {
     format!("{} ({} differences)", differences[0], differences.len())
+}
+
+/// Of empty files, whose properties are in stage V: records of it are lost, one, several or all. Who lost some is named, of
+/// the whole dump and of a file by itself.
+fn lost_properties() {
+    let scratch = Scratch::in_memory("properties");
+    let source = scratch.directory("tree");
+    let names: Vec<String> = (0..6).map(|number| format!("empty {number}")).collect();
+    for name in &names {
+        fs::write(source.join(name), "").expect("tree");
+        rustix::fs::setxattr(
+            source.join(name),
+            "user.note",
+            name.as_bytes(),
+            rustix::fs::XattrFlags::empty(),
+        )
+        .expect("xattr");
+    }
+    let tape = scratch.join("good");
+    let _ = dump(&scratch, &source, &tape).args(["--blocking-factor", "4"]).outcome().done();
+    let good = Tape::parse(fs::read(&tape).expect("tape")).expect("whole");
+    let limit = good.number_limit();
+    let is_apart = |record: &&Record| record.kind == RecordKind::Inode && record.number == limit;
+    let apart: Vec<_> = good.records.iter().filter(is_apart).map(Record::blocks).collect();
+    assert_eq!(apart.len(), names.len());
+    for lost in [0..1, 2..3, 5..6, 1..4, 0..6] {
+        let mut bytes = good.bytes.clone();
+        drop(bytes.drain(apart[lost.start].start * BLOCK..apart[lost.end - 1].end * BLOCK));
+        fs::write(&tape, bytes).expect("tape");
+        let out = scratch.directory("out");
+        for outcome in [restore(&scratch, &tape, &out).outcome(), verify(&scratch, &tape).outcome()] {
+            let outcome = outcome.expect(code::INCOMPLETE);
+            for (number, name) in names.iter().enumerate() {
+                let told = format!("{name}: its ACLs or extended attributes are damaged or missing");
+                // What is before a lost one cannot be checked: the header behind it is lost.
+                let expected = lost.contains(&number) || number + 1 == lost.start;
+                assert_eq!(outcome.mentions(&told), expected, "{lost:?}: {name}\n{outcome}");
+            }
+        }
+        for (number, name) in names.iter().enumerate() {
+            let out = scratch.directory("single");
+            let outcome = restore(&scratch, &tape, &out).arg(name).outcome();
+            let has_note = rustix::fs::getxattr(out.join(name), "user.note", &mut [0; 64]).is_ok();
+            let is_told = outcome.mentions(&format!("{name}: its ACLs or extended attributes are damaged"));
+            assert!(
+                (has_note || is_told) && !(has_note && lost.contains(&number)),
+                "{lost:?}: {name}\n{outcome}"
+            );
+            let _ = outcome.expect(if is_told { code::INCOMPLETE } else { code::DONE });
+            remove_tree(&out).expect("own directory");
+        }
+        remove_tree(&out).expect("own directory");
+    }
 }
 
 /// The measure itself: without damage nothing differs.
