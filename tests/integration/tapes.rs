@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
-use tapedump_tests::cli::{Ending, Run, code};
+use tapedump_tests::cli::{Ending, Outcome, Run, code};
 use tapedump_tests::debian::{self, unusual_messages};
 use tapedump_tests::fixtures;
 use tapedump_tests::needs::Need;
@@ -27,6 +27,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "over_forty_tapes", needs: &[Need::Root], run: over_forty_tapes },
     Case { name: "tapes_are_asked_for", needs: &[Need::Root], run: tapes_are_asked_for },
     Case { name: "wrong_tapes_are_named", needs: &[Need::Root], run: wrong_tapes_are_named },
+    Case { name: "a_lost_tape", needs: &[Need::Root], run: a_lost_tape },
     Case { name: "a_chain_over_tapes", needs: &[Need::Root], run: a_chain_over_tapes },
     Case { name: "killed_on_any_of_them", needs: BTRFS, run: killed_on_any_of_them },
     Case { name: "a_full_tape_is_gone_on_from", needs: BTRFS, run: a_full_tape_is_gone_on_from },
@@ -258,6 +259,51 @@ fn fill(volume: &Path, long: usize, random: &mut Random) {
         fs::write(volume.join(format!("file {number}")), random.bytes(len)).expect("volume");
     }
     fs::write(volume.join("long"), random.bytes(long)).expect("volume");
+}
+
+/// The second of three or more is gone: what is on the others comes, from those behind it by its paths, and what is lost is named.
+fn a_lost_tape() {
+    let scratch = Scratch::new("tapes-lost");
+    let mount = few_numbers(&scratch);
+    let source = mount.path();
+    let mut random = Random::new(seed() ^ 7);
+    for number in 0..20 {
+        fs::write(source.join(format!("file {number:02}")), random.bytes(60_000)).expect("tree");
+    }
+    let tapes = make_tapes(&scratch, 4, 500 << 10);
+    let _ = and(dump(&scratch, source, &tapes[0]), &tapes[1..]).args(["-b", BLOCKING]).outcome().done();
+    assert!(!part(&tapes[2]).is_empty());
+    fs::rename(&tapes[1], scratch.join("away")).expect("tape");
+    let gone = format!("tape 2 of the dump is not at {}", tapes[1].display());
+    let missing = "it should be on the tape and is not";
+    let out = scratch.directory("out");
+    let whole = restore(&scratch, &tapes[0], &out).outcome().expect(code::INCOMPLETE).says(&gone);
+    let _ = verify(&scratch, &tapes[0]).outcome().expect(code::INCOMPLETE).says(&gone);
+    let is_same = |out: &Path, name: &str| fs::read(out.join(name)).ok() == fs::read(source.join(name)).ok();
+    let (mut before, mut lost, mut behind) = (0, 0, 0);
+    for name in (0..20).map(|number| format!("file {number:02}")) {
+        let single = scratch.directory("single");
+        let said = restore(&scratch, &tapes[0], &single).arg(&name).outcome();
+        let is_named = |said: &Outcome| {
+            said.mentions(&format!("{name}: {missing}")) || said.mentions(&format!("{name}: damaged"))
+        };
+        assert!(is_same(&out, &name) != is_named(&whole), "{name}: {whole}");
+        assert!(is_same(&single, &name) != is_named(&said), "{name}: {said}");
+        assert!(said.ended_with(if is_named(&said) { code::INCOMPLETE } else { code::DONE }), "{said}");
+        match (is_named(&whole), is_named(&said)) {
+            (false, false) => before += 1,
+            (true, true) => lost += 1,
+            (true, false) => behind += 1,
+            (false, true) => panic!("{name}: {said}"),
+        }
+        tapedump_tests::scratch::remove_tree(&single).expect("single");
+    }
+    assert!(before > 0 && lost > 0 && behind > 0, "{before}, {lost}, {behind}");
+    // One that is named and is not there is a mistake, and nothing is guessed.
+    let named = and(restore(&scratch, &tapes[0], &out), &tapes[1..2]);
+    let _ = named.outcome().expect(code::FAILED).says("there is no such tape");
+    fs::rename(scratch.join("away"), &tapes[1]).expect("tape");
+    let _ = restore(&scratch, &tapes[0], &scratch.directory("again")).outcome().done();
 }
 
 /// R-RESTART-4: `kill -9` at random moments, on any tape; in the end all tapes are, byte for byte, those of a dump that ran through.

@@ -420,6 +420,8 @@ impl<W> Drive<'_, W> {
                             begin,
                             first: BlockAddr(engine.progress().blocks),
                         });
+                    } else {
+                        self.lost = true;
                     }
                     Flow::On
                 }

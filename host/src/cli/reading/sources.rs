@@ -324,6 +324,16 @@ impl TapePlace {
             if at.path == OsStr::new("-") { TapeSpec::Standard } else { TapeSpec::of_existing(&at.path) };
         Self { spec, file: Some(at.file) }
     }
+
+    /// The history has it here, and it is not there any more. One that is named by the user is not lost but misspelt.
+    pub fn is_lost(&self) -> bool {
+        match &self.spec {
+            TapeSpec::Virtual(path) | TapeSpec::File(path) => {
+                self.file.is_some() && path.try_exists().is_ok_and(|exists| !exists)
+            }
+            _ => false,
+        }
+    }
 }
 
 impl Source {

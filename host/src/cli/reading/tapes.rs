@@ -67,6 +67,18 @@ impl Tapes {
             _ => format!("{}: the dump goes on on tape {number}", self.present),
         };
         match place.filter(|_| is_elsewhere) {
+            Some(place) if place.is_lost() && self.may_change() => {
+                let why = format!("{why}, and that is not at {}", place.spec);
+                self.change(engine, number, &why, interrupt, progress)
+            }
+            Some(place) if place.is_lost() => {
+                progress.tell(&format!(
+                    "tapedump: tape {number} of the dump is not at {}: what was on it is missing; what is on tapes behind it comes \
+                     when its paths are named, and all of it when this tape is back or named with a further --tape",
+                    place.spec
+                ));
+                Ok(())
+            }
             Some(place) => self.put_in(engine, number, Some(place.clone()), interrupt, progress),
             None => self.change(engine, number, &why, interrupt, progress),
         }
