@@ -309,13 +309,12 @@ impl<'m, S: SourceVolume, T: TapeDevice, C: Crc32c, K: CatalogSink> Dump<'m, S, 
     // Apart, as is a step: what they have on the stack is not there while the other is at work, nor while a dump is suspended.
     #[inline(never)]
     pub fn with_catalog(
-        source: S,
+        mut source: S,
         tape: T,
         catalog: K,
         memory: DumpMemory<'m>,
         options: DumpOptions,
     ) -> Result<Self, DumpError<S::Error, T::Error>> {
-        let mut source = source;
         let limit = tape.capabilities().record_len_max;
         if options.blocking.record_len() > limit {
             return Err(DumpError::RecordTooLong { limit });
