@@ -1,6 +1,7 @@
 //! Dumps over several tapes: where they end, where further ones come from, and what is said of wrong ones.
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -69,6 +70,13 @@ fn few_numbers(scratch: &Scratch) -> Mount {
     Mount::tmpfs(&scratch.directory("tree"), "")
 }
 
+/// Files with these numbers in their names, of `len` random bytes each.
+fn write_files(directory: &Path, numbers: Range<u32>, len: usize, random: &mut Random) {
+    for number in numbers {
+        fs::write(directory.join(format!("file {number}")), random.bytes(len)).expect("tree");
+    }
+}
+
 /// The dump's part on a tape.
 fn part(tape: &Path) -> Vec<u8> {
     fs::read(tape.join("file-0000.tape")).unwrap_or_default()
@@ -115,9 +123,7 @@ fn over_forty_tapes() {
     let mounted = few_numbers(&scratch);
     let source = mounted.path();
     let mut random = Random::new(seed());
-    for number in 0..40 {
-        fs::write(source.join(format!("file {number}")), random.bytes(66_000)).expect("tree");
-    }
+    write_files(source, 0..40, 66_000, &mut random);
     let tree = Tree::read(source).expect("tree");
     let tapes = make_tapes(&scratch, 48, 70 << 10);
     let made = and(dump(&scratch, source, &tapes[0]), &tapes[1..]).args(["-b", BLOCKING]);
@@ -213,9 +219,7 @@ fn a_chain_over_tapes() {
     let mounted = few_numbers(&scratch);
     let source = mounted.path();
     let mut random = Random::new(seed() ^ 7);
-    for number in 0..30 {
-        fs::write(source.join(format!("file {number}")), random.bytes(20_000)).expect("tree");
-    }
+    write_files(source, 0..30, 20_000, &mut random);
     let levels = [0, 1].map(|level| {
         let tapes: Vec<_> = (0..14)
             .map(|number| make_tape(&scratch, &format!("level-{level}-{number}"), 100 << 10))
@@ -227,9 +231,7 @@ fn a_chain_over_tapes() {
         let used: Vec<_> = tapes.into_iter().filter(|tape| !part(tape).is_empty()).collect();
         // The next increment must see that these are newer.
         std::thread::sleep(Duration::from_millis(1100));
-        for number in 10..25 {
-            fs::write(source.join(format!("file {number}")), random.bytes(21_000)).expect("tree");
-        }
+        write_files(source, 10..25, 21_000, &mut random);
         fs::remove_file(source.join(format!("file {}", 2 + level))).expect("tree");
         used
     });
@@ -267,9 +269,7 @@ fn a_lost_tape() {
     let mount = few_numbers(&scratch);
     let source = mount.path();
     let mut random = Random::new(seed() ^ 7);
-    for number in 0..20 {
-        fs::write(source.join(format!("file {number:02}")), random.bytes(60_000)).expect("tree");
-    }
+    write_files(source, 0..20, 60_000, &mut random);
     let tapes = make_tapes(&scratch, 4, 500 << 10);
     let _ = and(dump(&scratch, source, &tapes[0]), &tapes[1..]).args(["-b", BLOCKING]).outcome().done();
     assert!(!part(&tapes[2]).is_empty());
@@ -281,7 +281,7 @@ fn a_lost_tape() {
     let _ = verify(&scratch, &tapes[0]).outcome().expect(code::INCOMPLETE).says(&gone);
     let is_same = |out: &Path, name: &str| fs::read(out.join(name)).ok() == fs::read(source.join(name)).ok();
     let (mut before, mut lost, mut behind) = (0, 0, 0);
-    for name in (0..20).map(|number| format!("file {number:02}")) {
+    for name in (0..20).map(|number| format!("file {number}")) {
         let single = scratch.directory("single");
         let said = restore(&scratch, &tapes[0], &single).arg(&name).outcome();
         let is_named = |said: &Outcome| {
@@ -401,9 +401,7 @@ fn restore_reads_them_with_its_prompts() {
         make_ext4(&image, 64 << 20, &["-N", "1000"]);
         let source = Mount::image(&image, &scratch.directory("source"), "");
         let mut random = Random::new(seed() ^ count);
-        for number in 0..20 {
-            fs::write(source.path().join(format!("file {number}")), random.bytes(30_000)).expect("tree");
-        }
+        write_files(source.path(), 0..20, 30_000, &mut random);
         fs::write(source.path().join("long"), random.bytes(300_000)).expect("tree");
         let tree = Tree::read(source.path()).expect("tree");
         let tapes = make_tapes(&scratch, 4, capacity);
